@@ -1,0 +1,1 @@
+"""Hydra configuration: one file a command, and groups of alternatives in folders."""

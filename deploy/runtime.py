@@ -1,0 +1,170 @@
+"""The runtime loop: read, check, infer, filter, write, at absolute deadlines; damping as the last word on any exit."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from deploy.contract import LoadedPolicy
+from deploy.interface import Clock, MotorCommand, RobotInterface, RobotState
+from deploy.supervisor import State, Supervisor
+
+DAMPING_STEPS = 25  # control steps of damping at least, half a second at 50 Hz
+MAX_DAMPING_STEPS = 250
+
+Operator = Callable[[float, State], tuple[State | None, np.ndarray]]
+"""From the time since the start (s) and the present state: a state to ask for, and the velocity command [3]."""
+
+
+@dataclass
+class Log:
+    """What happened, a row a control step, by signal name."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    lateness: list[float] = field(default_factory=list)  # s after the deadline that each step began
+    compute: list[float] = field(default_factory=list)  # s from waking to the command written
+    inference: list[float] = field(default_factory=list)  # s in the policy
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Signals as arrays [steps, ...]."""
+        return {name: np.stack([row[name] for row in self.rows]) for name in self.rows[0]} if self.rows else {}
+
+
+class Runtime:
+    """One policy on one robot."""
+
+    def __init__(self, policy: LoadedPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock) -> None:
+        self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
+        self.log = Log()
+        self.warnings: list[str] = []
+        self._stop = False
+        self._order = [supervisor.robot.joint_names.index(name) for name in policy.contract.joint_names]
+        self._back = np.argsort(self._order)
+
+    def run(self, duration: float, operator: Operator) -> None:
+        """Run for ``duration`` seconds, or until a signal or a fault.
+
+        However it ends, by an exception or a signal too, the robot is damped and the interface closed.
+        """
+        dt = self.policy.contract.control_dt
+        with self._signals(), _no_garbage_collection():
+            try:
+                start = deadline = self.clock.now()
+                while not self._stop and deadline - start < duration and self.supervisor.state is not State.FAULT:
+                    self._step(deadline, start, operator)
+                    deadline += dt
+                    self.clock.sleep_until(deadline)
+            except BaseException as error:
+                self.supervisor.fault(self.clock.now(), "crash", f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self._damp(dt)
+
+    def _step(self, deadline: float, start: float, operator: Operator) -> None:
+        began, woke = self.clock.now(), perf_counter()
+        state = self.interface.read()
+        supervisor = self.supervisor
+        supervisor.observe(state, began)
+        wanted, command = operator(began - start, supervisor.state)
+        if wanted is not None and supervisor.request(wanted, state, began) and wanted is State.WALK:
+            self.policy.reset()
+        command = self._clip(command)
+        target = None
+        if supervisor.state is State.WALK:
+            before = perf_counter()
+            target = self._infer(state, command)
+            self.log.inference.append(perf_counter() - before)
+        motor = supervisor.command(state, began, target)
+        self.interface.write(motor)
+        self.log.lateness.append(began - deadline)
+        self.log.compute.append(perf_counter() - woke)
+        self._record(began - start, state, command, motor)
+
+    def _infer(self, state: RobotState, command: np.ndarray) -> np.ndarray:
+        signals = {
+            "base_ang_vel": state.base_ang_vel,
+            "projected_gravity": state.projected_gravity,
+            "joint_pos": state.joint_pos[self._order],
+            "joint_vel": state.joint_vel[self._order],
+            "command": command,
+        }
+        target, _ = self.policy.step({name: value[None].astype(np.float32) for name, value in signals.items()})
+        return target[0][self._back].astype(np.float64)
+
+    def _clip(self, command: np.ndarray) -> np.ndarray:
+        clipped = self.policy.clip_command(command)
+        if np.abs(clipped - command).max() > 1e-6:
+            message = f"command {command.tolist()} is outside the trained range: clamped to {np.round(clipped, 3).tolist()}"
+            if message not in self.warnings:
+                self.warnings.append(message)
+        return clipped
+
+    def _damp(self, dt: float) -> None:
+        """Damping commands until the joints rest, then close; the interface is closed even if it fails on the way."""
+        supervisor, deadline = self.supervisor, self.clock.now()
+        try:
+            for step in range(MAX_DAMPING_STEPS):
+                self.interface.write(supervisor.damping())
+                deadline += dt
+                self.clock.sleep_until(deadline)
+                state = self.interface.read()
+                if supervisor.state is not State.FAULT:
+                    supervisor.request(State.DAMPING, state, deadline)
+                at_rest = np.abs(state.joint_vel).max() < supervisor.limits.rest_joint_vel
+                if step >= DAMPING_STEPS and at_rest:
+                    break
+            self.interface.write(supervisor.damping())
+        finally:
+            self.interface.close()
+
+    def _record(self, time: float, state: RobotState, command: np.ndarray, motor: MotorCommand) -> None:
+        self.log.rows.append(
+            {
+                "time": np.float64(time),
+                "state": np.str_(self.supervisor.state),
+                "command": command,
+                "base_ang_vel": state.base_ang_vel,
+                "projected_gravity": state.projected_gravity,
+                "joint_pos": state.joint_pos,
+                "joint_vel": state.joint_vel,
+                "joint_torque": state.joint_torque,
+                "joint_pos_target": motor.joint_pos_target,
+                **state.truth,
+            }
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT, SIGTERM and SIGHUP end the loop at its next step, and so with damping; a second one changes nothing."""
+
+        def stop(number: int, frame: object) -> None:
+            self._stop = True
+
+        try:
+            previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        except ValueError:  # not the main thread: its owner handles signals
+            previous = {}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -1,0 +1,55 @@
+"""What a run of the deployment runtime comes to: ``deploy.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deploy.runtime import Runtime
+from deploy.supervisor import State
+
+
+def summarize(runtime: Runtime) -> dict[str, Any]:
+    """Plain numbers and strings. ``passed``: walked, never faulted, and was damped at the end."""
+    log, supervisor = runtime.log, runtime.supervisor
+    columns = log.columns()
+    states = columns["state"].tolist() if columns else []
+    dt = runtime.policy.contract.control_dt
+    result: dict[str, Any] = {
+        "passed": State.WALK in states and supervisor.state is State.DAMPING,
+        "robot": supervisor.robot.name,
+        "final_state": str(supervisor.state),
+        "seconds": {state: states.count(state) * dt for state in dict.fromkeys(states)},
+        "events": [{"time": e.time, "state": str(e.state), "kind": e.kind, "detail": e.detail} for e in supervisor.events],
+        "interventions": dict(supervisor.interventions),  # control steps that each filter changed
+        "warnings": runtime.warnings,
+        "loop": {
+            "period_ms": 1e3 * dt,
+            "lateness_us": quantiles(log.lateness),
+            "compute_us": quantiles(log.compute),
+            "inference_us": quantiles(log.inference),
+            "missed_deadlines": int(np.sum(np.array(log.lateness) > dt)),
+            "steps": len(log.lateness),
+        },
+    }
+    walking = [i for i, state in enumerate(states) if state == State.WALK]
+    if walking:
+        limit = supervisor.robot.effort_limit
+        result["torque_share_of_limit"] = float((np.abs(columns["joint_torque"][walking]) / limit).max())
+        if "base_lin_vel" in columns:
+            error = columns["base_lin_vel"][walking][:, :2] - columns["command"][walking][:, :2]
+            result["tracking_score"] = float(np.exp(-np.square(error).sum(axis=-1) / 0.25).mean())
+    if result["events"]:
+        start = result["events"][0]["time"]
+        for event in result["events"]:
+            event["time"] = round(event["time"] - start, 6)
+    return result
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """Microseconds."""
+    if not seconds:
+        return {}
+    p50, p99, p999 = np.quantile(seconds, [0.5, 0.99, 0.999])
+    return {"p50": 1e6 * float(p50), "p99": 1e6 * float(p99), "p99.9": 1e6 * float(p999), "max": 1e6 * max(seconds)}

@@ -1,0 +1,141 @@
+"""The command line: ``locomotion <command> key=value ...``. Help answers without importing the heavy libraries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from robots.errors import InputError, nearest
+
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "demo": ("train, export, score, run behind the safety layer and report, into runs/demo", ("locomotion demo",)),
+    "train": (
+        "learn a policy",
+        (
+            "locomotion train robot=unitree_go2 task=velocity_flat sim=mujoco algorithm=ppo seed=1",
+            "locomotion train resume=runs/my_run",
+            "locomotion train algorithm=ppo_large task.reward.weights.foot_slip=-0.3",
+        ),
+    ),
+    "export": (
+        "write a checkpoint's policy as policy.onnx, with its contract",
+        ("locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",),
+    ),
+    "evaluate": (
+        "score a policy.onnx in an engine",
+        (
+            "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=score.json",
+            "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
+        ),
+    ),
+    "play": (
+        "watch a policy.onnx follow one command",
+        ('locomotion play policy=policy.onnx command="[0.8,0,0.3]" output=walk.mp4',),
+    ),
+    "deploy": (
+        "run a policy.onnx behind the safety layer",
+        ("locomotion deploy policy=policy.onnx interface=sim duration=20",),
+    ),
+    "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
+    "robots": ("list the robots", ("locomotion robots list",)),
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Exit status 0: done; 1: a check failed; 2: bad input; 130: interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(words)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    command, *overrides = words
+    if command not in COMMANDS:
+        raise InputError("command", command, f"one of {', '.join(COMMANDS)}", nearest(command, COMMANDS))
+    if any(word in ("-h", "--help") for word in overrides):
+        print(_help(command))
+        return 0
+    if command == "robots":
+        return _list_robots(overrides)
+    from locomotion import commands
+    from locomotion.config import compose
+
+    action: Callable[[dict], int] = getattr(commands, command)
+    return action(compose(command, overrides))
+
+
+def _usage() -> str:
+    lines = [
+        "usage: locomotion <command> [key=value ...]",
+        "",
+        "Legged robots learn to walk in simulation and walk behind a safety layer.",
+        "",
+    ]
+    lines += [f"  {name:10} {summary}" for name, (summary, _) in COMMANDS.items()]
+    lines += ["", "'locomotion <command> --help' shows a command's settings and examples."]
+    return "\n".join(lines)
+
+
+def _help(command: str) -> str:
+    from locomotion.config import FOLDER, GROUPS, options
+
+    summary, examples = COMMANDS[command]
+    lines = [f"usage: locomotion {command} [key=value ...]", "", summary[0].upper() + summary[1:] + ".", "", "Examples:"]
+    lines += [f"  {example}" for example in examples]
+    path = FOLDER / f"{command}.yaml"
+    if not path.exists():
+        return "\n".join(lines)
+    text = path.read_text()
+    if command == "demo":
+        text += "\n" + (FOLDER / "train.yaml").read_text()
+    used = [group for group in GROUPS if f"- {group}:" in text]
+    if used:
+        lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
+        lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
+    lines += ["", f"Settings (configs/{command}.yaml):", *(f"  {line}" for line in _settings(text))]
+    if used:
+        lines += ["", f"A group's settings are named group.key, e.g. {_example_key(used)}."]
+    return "\n".join(lines)
+
+
+def _settings(text: str) -> list[str]:
+    """The lines of a configuration file without its list of defaults."""
+    lines, skipping = [], False
+    for line in text.rstrip().splitlines():
+        skipping = line == "defaults:" or (skipping and line.startswith("  - "))
+        if not skipping:
+            lines.append(line)
+    return lines
+
+
+def _example_key(groups: list[str]) -> str:
+    keys = {
+        "algorithm": "algorithm.num_envs=512",
+        "randomization": "randomization.friction=[0.5,1.0]",
+        "deploy": "deploy.limits.max_tilt=0.7",
+    }
+    return next(keys[group] for group in groups if group in keys)
+
+
+def _list_robots(words: list[str]) -> int:
+    if words != ["list"]:
+        raise InputError("robots", " ".join(words), "list", "Try 'locomotion robots list'.")
+    import robots
+
+    for name in robots.available():
+        robot = robots.load(name)
+        print(f"{name:20} {robot.num_joints} joints, {len(robot.feet)} feet   {robot.model}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Running mean and variance of observations, moved only between iterations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def merge_moments(count: Tensor, mean: Tensor, var: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and population variance of the union of what was seen and ``batch`` [B, D].
+
+    Parallel algorithm of Chan, Golub and LeVeque (1979), equations 2.1.
+    """
+    n = batch.shape[0]
+    batch_var, batch_mean = torch.var_mean(batch, dim=0, correction=0)
+    total = count + n
+    delta = batch_mean - mean
+    merged = (var * count + batch_var * n + delta.square() * (count * n / total)) / total
+    return total, mean + delta * (n / total), merged
+
+
+class Normalizer(nn.Module):
+    """(x - mean) / std, clipped to +-10. Where a mirror map is given, a state and its mirror image count as both seen."""
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+    mirror_index: Tensor
+    mirror_sign: Tensor
+
+    def __init__(self, size: int, mirror: tuple[np.ndarray, np.ndarray] | None) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(size, dtype=torch.float64))
+        index, sign = mirror if mirror is not None else (np.arange(size), np.ones(size))
+        self.register_buffer("mirror_index", torch.as_tensor(index), persistent=False)
+        self.register_buffer("mirror_sign", torch.as_tensor(sign), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(self.var + 1e-4).float()
+        return ((x - self.mean.float()) * scale).clip(-10.0, 10.0)
+
+    @torch.no_grad()
+    def update(self, batch: Tensor) -> None:
+        """Take ``batch`` [B, size] into the statistics."""
+        count, mean, var = merge_moments(self.count, self.mean, self.var, batch.double())
+        mirrored = self.mirror_sign * mean[self.mirror_index]
+        spread = 0.25 * (mean - mirrored).square()  # between the two halves of the mirrored union
+        self.count.copy_(count)
+        self.mean.copy_(0.5 * (mean + mirrored))
+        self.var.copy_(0.5 * (var + var[self.mirror_index]) + spread)

@@ -1,0 +1,91 @@
+"""What a person sees while the toolkit works: a live view in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PLAIN_EVERY = 10.0  # s between lines where there is no terminal
+BAR = 24  # characters
+
+
+class LiveView:
+    """Phase, progress with time left, speed, scores, falls and reward by term."""
+
+    def __init__(self, title: str) -> None:
+        self.console = Console()
+        self._title = title
+        self._figures: dict[str, float] = {}
+        self._falls = 0.0
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"), BarColumn(40), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), console=self.console,
+        )  # fmt: skip
+        self._task = self._progress.add_task("starting", total=1.0)
+        self._phase = "starting"
+        self._said = 0.0
+        self._live = Live(self._render(), console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+
+    def __enter__(self) -> LiveView:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.update(self._render(), refresh=True)
+            self._live.stop()
+
+    def phase(self, name: str, share: float = 0.0, detail: str = "") -> None:
+        """Enter a phase of the work, or go on in it: ``share`` of it is done."""
+        if name != self._phase:
+            self._phase = name
+            self._progress.reset(self._task, description=name)
+            if not self._live:
+                self.console.print(f"[{name}]", markup=False, highlight=False)
+        self._progress.update(self._task, completed=share)
+        self._show(f"{name} {100 * share:3.0f} % {detail}")
+
+    def iteration(self, iteration: int, iterations: int, figures: dict[str, float]) -> None:
+        """After each iteration of training."""
+        self._figures = figures
+        self.phase(
+            "train",
+            iteration / iterations,
+            f"{figures['seconds']:5.0f} s  {figures['steps']:>9,.0f} steps  {figures['steps_per_second']:6,.0f} steps/s  "
+            f"tracking {figures['tracking_score']:.2f}  yaw {figures['yaw_score']:.2f}  falls {figures['falls']:.0f}",
+        )
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, line: str) -> None:
+        if self._live:
+            self._live.update(self._render())
+        elif time.monotonic() - self._said > PLAIN_EVERY:
+            self._said = time.monotonic()
+            self.say(line)
+
+    def _render(self) -> Panel:
+        f = self._figures
+        if not f:
+            return Panel(self._progress, title=self._title)
+        head = Table.grid(padding=(0, 3))
+        head.add_row(
+            f"iteration {f['iteration']:.0f}", f"{f['steps']:,.0f} steps", f"{f['steps_per_second']:,.0f} steps/s",
+            f"tracking {f['tracking_score']:.2f}", f"yaw {f['yaw_score']:.2f}", f"gait {f['gait']:.2f}", f"falls {f['falls']:.0f}",
+        )  # fmt: skip
+        terms = Table(title="reward a step, by term", title_justify="left", box=None, padding=(0, 1), show_header=False)
+        rewards = {name.removeprefix("reward/"): value for name, value in f.items() if name.startswith("reward/")}
+        largest = max(abs(value) for value in rewards.values()) or 1.0
+        for name, value in rewards.items():
+            bar = "█" * round(BAR * abs(value) / largest)
+            terms.add_row(name, f"{value:+.3f}", f"[{'green' if value >= 0 else 'red'}]{bar}")
+        return Panel(Group(self._progress, head, terms), title=self._title)

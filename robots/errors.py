@@ -1,0 +1,23 @@
+"""The one shape of an error about bad input, shared by every layer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used: which field, what came, what is allowed, and how to mend it."""
+
+    def __init__(self, field: str, value: object, allowed: str, remedy: str) -> None:
+        super().__init__(f"{field}: got {value!r}; expected {allowed}. {remedy}")
+        self.field, self.value, self.allowed, self.remedy = field, value, allowed, remedy
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy that names the entries of ``known`` closest to ``name``, or all of them where none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names)}."

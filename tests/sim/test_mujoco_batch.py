@@ -1,0 +1,167 @@
+"""The MuJoCo engine: frames, forces, resets, randomization, delays, faults and exact continuation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import sim
+from robots import InputError
+from tests.conftest import standing
+
+WEIGHT = 15.206 * 9.81  # N
+
+
+@pytest.fixture
+def simulator(go2):
+    return sim.make("mujoco", go2, 4, 0.005, threads=1)
+
+
+def target(go2, n=4):
+    return torch.tensor(go2.default_joint_pos, dtype=torch.float32).repeat(n, 1)
+
+
+def settle(simulator, go2, steps=150):
+    for _ in range(steps):
+        simulator.step(target(go2, simulator.num_envs), 4)
+
+
+def test_standing_feet_carry_the_weight_and_nothing_else_touches(simulator, go2):
+    simulator.reset(torch.arange(4), standing(go2, 4))
+    settle(simulator, go2)
+    s = simulator.signals
+    np.testing.assert_allclose(s.foot_contact_force.sum(1)[:, 2], WEIGHT, rtol=0.02)
+    assert (s.foot_contact_force[..., 2] > 10).all()
+    assert (s.body_contacts == 0).all()
+    np.testing.assert_allclose(s.foot_pos[..., 2], 0.022, atol=0.003)
+    np.testing.assert_allclose(s.base_lin_vel, 0, atol=0.02)
+
+
+def test_lying_on_the_belly_is_a_body_contact(simulator, go2):
+    simulator.reset(torch.arange(4), standing(go2, 4, height=0.05))
+    assert (simulator.signals.body_contacts > 0).all()
+
+
+@pytest.mark.parametrize("yaw", [0.0, math.pi / 2, -2.0])
+def test_base_frame_signals_do_not_depend_on_the_heading(simulator, go2, yaw):
+    """Moving forward while pitched reads the same whichever way the robot faces."""
+    state = standing(go2, 4, yaw, height=1.0)
+    forward = torch.tensor([math.cos(yaw), math.sin(yaw), 0.0])
+    state.base_lin_vel[:] = 0.7 * forward
+    pitch = 0.3
+    half = torch.tensor([math.cos(pitch / 2), 0.0, math.sin(pitch / 2), 0.0])
+    w, _, _, z = state.base_quat[0].tolist()
+    state.base_quat[:] = torch.tensor([w * half[0], -z * half[2], w * half[2], z * half[0]])  # yaw, then pitch
+    state.base_ang_vel[:] = torch.tensor([0.1, 0.2, 0.3])
+    simulator.reset(torch.arange(4), state)
+    s = simulator.signals
+    np.testing.assert_allclose(s.projected_gravity[0], [math.sin(pitch), 0, -math.cos(pitch)], atol=1e-6)
+    np.testing.assert_allclose(s.base_lin_vel[0], [0.7 * math.cos(pitch), 0, 0.7 * math.sin(pitch)], atol=1e-6)
+    np.testing.assert_allclose(s.base_ang_vel[0], [0.1, 0.2, 0.3], atol=1e-6)
+
+
+def test_reset_touches_only_the_given_environments(simulator, go2):
+    simulator.reset(torch.arange(4), standing(go2, 4))
+    settle(simulator, go2, 20)
+    before = simulator.signals.joint_pos.clone(), simulator.signals.base_pos.clone()
+    simulator.reset(torch.tensor([1, 3]), standing(go2, 2, height=0.9))
+    np.testing.assert_array_equal(simulator.signals.joint_pos[[0, 2]], before[0][[0, 2]])
+    np.testing.assert_array_equal(simulator.signals.base_pos[[0, 2]], before[1][[0, 2]])
+    np.testing.assert_allclose(simulator.signals.base_pos[[1, 3], 2], 0.9)
+
+
+def test_randomization_starts_from_the_nominal_model_each_time(simulator, go2):
+    ids, n = torch.arange(4), 4
+    for _ in range(3):
+        simulator.randomize(ids, {"base_mass_offset": torch.full((n,), 2.0), "base_com_offset": torch.full((n, 3), 0.02)})
+        simulator.randomize(ids, {"kp_scale": torch.full((n, 12), 1.1), "motor_strength": torch.full((n, 12), 0.9)})
+    model, _ = simulator.mj_model_data(2)
+    base = model.body("base").id
+    assert model.body_mass[base] == pytest.approx(6.921 + 2.0)
+    assert model.body_ipos[base] == pytest.approx(simulator.model.body_ipos[base] + 0.02)
+    assert model.actuator_gainprm[:, 0] == pytest.approx(go2.kp * 1.1 * 0.9)
+    assert model.actuator_forcerange[:, 1] == pytest.approx(go2.effort_limit * 0.9)
+    simulator.reset(ids, standing(go2, 4))
+    settle(simulator, go2)
+    np.testing.assert_allclose(simulator.signals.foot_contact_force.sum(1)[:, 2], WEIGHT + 2 * 9.81, rtol=0.02)
+
+
+def test_mass_reaches_the_constants_that_derive_from_it(simulator):
+    simulator.randomize(torch.arange(4), {"base_mass_offset": torch.full((4,), 3.0)})
+    model, _ = simulator.mj_model_data(0)
+    assert model.body_subtreemass[0] == pytest.approx(15.206 + 3.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.010, 0.020])
+def test_a_new_target_takes_the_delay_to_reach_the_motors(simulator, go2, delay):
+    ids = torch.arange(4)
+    simulator.randomize(ids, {"action_delay": torch.full((4,), delay)})
+    simulator.reset(ids, standing(go2, 4, height=1.0))
+    held = simulator.signals.joint_torque.clone()
+    moved = target(go2) + 0.3
+    quiet = 0
+    for _ in range(10):
+        simulator.step(moved, 1)
+        if (simulator.signals.joint_torque - held).abs().max() > 3.0:
+            break
+        held = simulator.signals.joint_torque.clone()
+        quiet += 1
+    assert quiet == round(delay / 0.005)
+
+
+def test_sloped_ground_is_felt_as_tilted_gravity(simulator, go2):
+    slope = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.0, 0.0], [0.1, 0.1]])
+    simulator.randomize(torch.arange(4), {"ground_slope": slope})
+    simulator.reset(torch.arange(4), standing(go2, 4))
+    gravity = simulator.signals.projected_gravity
+    np.testing.assert_allclose(gravity.norm(dim=-1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(gravity[:, :2] / -gravity[:, 2:], -np.tan(slope), atol=1e-6)
+
+
+def test_push_adds_to_the_velocity(simulator, go2):
+    simulator.reset(torch.arange(4), standing(go2, 4, yaw=math.pi / 2, height=1.0))
+    simulator.push(torch.tensor([2]), torch.tensor([[0.5, 0.0]]))
+    np.testing.assert_allclose(simulator.signals.base_lin_vel[2], [0.0, -0.5, 0.0], atol=1e-6)
+    np.testing.assert_allclose(simulator.signals.base_lin_vel[0], 0.0, atol=1e-6)
+
+
+def test_a_diverged_environment_is_reported_and_the_others_go_on(simulator, go2):
+    simulator.reset(torch.arange(4), standing(go2, 4))
+    bad = standing(go2, 1)
+    bad.base_lin_vel[:] = float("nan")
+    simulator.reset(torch.tensor([1]), bad)
+    simulator.step(target(go2), 4)
+    assert simulator.faults.tolist() == [False, True, False, False]
+    assert torch.isfinite(simulator.signals.joint_pos[[0, 2, 3]]).all()
+    simulator.reset(torch.tensor([1]), standing(go2, 1))
+    simulator.step(target(go2), 4)
+    assert not simulator.faults.any()
+    np.testing.assert_array_equal(simulator.signals.foot_contact_force.isfinite(), True)
+
+
+def test_continuation_is_exact_and_threads_do_not_matter(go2):
+    a, b = sim.make("mujoco", go2, 4, 0.01, threads=1), sim.make("mujoco", go2, 4, 0.01, threads=2)
+    generator = torch.Generator().manual_seed(0)
+    a.randomize(torch.arange(4), {"base_mass_offset": torch.rand(4, generator=generator), "action_delay": torch.full((4,), 0.015)})
+    a.reset(torch.arange(4), standing(go2, 4))
+    actions = target(go2) + 0.3 * torch.randn(30, 4, 12, generator=generator)
+    for action in actions[:15]:
+        a.step(action, 2)
+    b.load_state_dict(a.state_dict())
+    for action in actions[15:]:
+        a.step(action, 2)
+        b.step(action, 2)
+        for name, value in vars(a.signals).items():
+            assert torch.equal(value, getattr(b.signals, name)), name
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_number_of_environments_is_checked(go2, count):
+    with pytest.raises(InputError, match="num_envs"):
+        sim.make("mujoco", go2, count, 0.01)
+
+
+def test_unknown_engine_names_the_nearest(go2):
+    with pytest.raises(InputError, match="Did you mean mujoco"):
+        sim.make("mujocco", go2, 1, 0.01)

@@ -1,0 +1,90 @@
+"""The second engine presents the same robot."""
+
+import builtins
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import sim
+from robots import InputError
+from robots.actuator import motor_torque
+from tests.conftest import standing
+
+pytest.importorskip("pybullet")
+
+
+@pytest.fixture
+def pair(go2):
+    engines = [sim.make(name, go2, 1, 0.002) for name in ("mujoco", "pybullet")]
+    yield engines
+    for engine in engines:
+        engine.close()
+
+
+def test_mass_and_standing_height_agree(pair, go2):
+    target = torch.tensor(go2.default_joint_pos, dtype=torch.float32)[None]
+    for engine in pair:
+        engine.reset(torch.tensor([0]), standing(go2, 1))
+        for _ in range(100):
+            engine.step(target, 10)
+    mujoco, bullet = (engine.signals for engine in pair)
+    assert float(bullet.foot_contact_force[0, :, 2].sum()) == pytest.approx(15.206 * 9.81, rel=0.02)
+    assert float(bullet.base_pos[0, 2]) == pytest.approx(float(mujoco.base_pos[0, 2]), abs=0.025)
+    assert bullet.body_contacts.item() == 0
+
+
+def test_kinematics_agree_in_any_pose(pair, go2):
+    rng = np.random.default_rng(0)
+    state = standing(go2, 1, yaw=0.7, height=1.0)
+    state.joint_pos += torch.from_numpy(rng.normal(0, 0.3, (1, 12))).float()
+    for engine in pair:
+        engine.reset(torch.tensor([0]), state)
+    np.testing.assert_allclose(pair[0].signals.foot_pos, pair[1].signals.foot_pos, atol=1e-5)
+
+
+def test_free_flight_agrees(pair, go2):
+    """Without contact both engines integrate the same masses, inertias and motors."""
+    state = standing(go2, 1, yaw=math.pi / 2, height=2.0)
+    state.base_lin_vel[:] = torch.tensor([0.3, 0.8, 0.0])
+    state.base_ang_vel[:] = torch.tensor([0.2, -0.4, 0.6])
+    target = state.joint_pos + 0.2
+    for engine in pair:
+        engine.reset(torch.tensor([0]), state)
+        for _ in range(10):
+            engine.step(target, 10)
+    mujoco, bullet = (engine.signals for engine in pair)
+    np.testing.assert_allclose(bullet.base_pos, mujoco.base_pos, atol=0.01)
+    np.testing.assert_allclose(bullet.base_lin_vel, mujoco.base_lin_vel, atol=0.1)
+    np.testing.assert_allclose(bullet.projected_gravity, mujoco.projected_gravity, atol=0.05)
+    np.testing.assert_allclose(bullet.joint_pos, mujoco.joint_pos, atol=0.05)
+
+
+def test_motors_follow_the_actuator_law(pair, go2):
+    bullet = pair[1]
+    state = standing(go2, 1, height=2.0)
+    bullet.reset(torch.tensor([0]), state)
+    target = state.joint_pos + 1.5
+    q, dq = bullet.signals.joint_pos.numpy().copy(), bullet.signals.joint_vel.numpy().copy()
+    bullet.step(target, 1)
+    expected = motor_torque(target.numpy(), q, dq, go2.kp, go2.kd, go2.effort_limit)
+    np.testing.assert_allclose(bullet.signals.joint_torque, expected, atol=1e-4)
+
+
+def test_what_it_cannot_randomize_is_said(pair):
+    with pytest.raises(InputError, match="action_delay"):
+        pair[1].randomize(torch.tensor([0]), {"action_delay": torch.tensor([0.01])})
+
+
+def test_not_installed_says_how_to_install(go2, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "pybullet":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match=r"pip install 'sim2real-locomotion\[pybullet\]'"):
+        sim.make("pybullet", go2, 1, 0.002)
