@@ -164,6 +164,11 @@ class MujocoSimulator:
         self.signals.foot_contact_force, self.signals.foot_pos, self.signals.foot_vel = kinds.unbind(1)
         self._num_foot_columns = 9 * f
         self._world = torch.zeros(n, 2, 3)  # base velocity and gravity in the world frame
+        self._qpos_tensor, self._qvel_tensor = torch.from_numpy(self._qpos), torch.from_numpy(self._qvel)  # float64, live
+        self._qpos32, self._qvel32 = torch.zeros(n, self.model.nq), torch.zeros(n, self.model.nv)
+        self.signals.base_pos, self.signals.base_quat = self._qpos32[:, :3], self._qpos32[:, 3:7]
+        self.signals.base_ang_vel = self._qvel32[:, 3:6]
+        self.signals.joint_pos, self.signals.joint_vel = self._qpos32[:, self._qpos_columns], self._qvel32[:, self._qvel_columns]
         self._qpos_index = np.arange(self.model.nq)[self._qpos_columns]
         self._qvel_index = np.arange(self.model.nv)[self._qvel_columns]
         warning = self._batch.warning
@@ -194,17 +199,17 @@ class MujocoSimulator:
         self._read_outputs(self._sensordata, self._force)
 
     def _read_state(self) -> None:
-        signals, qpos, qvel = self.signals, torch.from_numpy(self._qpos), torch.from_numpy(self._qvel)
-        signals.base_pos.copy_(qpos[:, :3])
-        signals.base_quat.copy_(qpos[:, 3:7])
-        signals.base_ang_vel.copy_(qvel[:, 3:6])
-        signals.joint_pos.copy_(qpos[:, self._qpos_columns])
-        signals.joint_vel.copy_(qvel[:, self._qvel_columns])
-        self._world[:, 0].copy_(qvel[:, :3])
-        self._world[:, 1].copy_(self._gravity)
-        base = rotate_inverse(signals.base_quat, self._world)
-        signals.base_lin_vel.copy_(base[:, 0])
-        signals.projected_gravity.copy_(base[:, 1])
+        # two conversions to float32; base_pos, base_quat, base_ang_vel and consecutive joints are views of the results
+        signals = self.signals
+        self._qpos32.copy_(self._qpos_tensor)
+        self._qvel32.copy_(self._qvel_tensor)
+        if not isinstance(self._qpos_columns, slice):
+            signals.joint_pos = self._qpos32[:, self._qpos_columns]
+        if not isinstance(self._qvel_columns, slice):
+            signals.joint_vel = self._qvel32[:, self._qvel_columns]
+        self._world[:, 0] = self._qvel32[:, :3]
+        self._world[:, 1] = self._gravity
+        signals.base_lin_vel, signals.projected_gravity = rotate_inverse(signals.base_quat, self._world).unbind(1)
 
     def _read_outputs(self, sensordata: Tensor, force: Tensor) -> None:
         self._sensors.copy_(sensordata)

@@ -70,7 +70,7 @@ class Simulator(Protocol):
     robot: Robot
     num_envs: int
     physics_dt: float  # s
-    signals: Signals  # live: refreshed in place by reset() and step()
+    signals: Signals  # of the present: its tensors change with reset(), push() and step()
     faults: Tensor  # [N] bool: the last step() failed for these; their state is not to be trusted until reset
 
     def reset(self, ids: Tensor, state: InitialState) -> None:

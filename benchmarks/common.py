@@ -1,0 +1,43 @@
+"""What benchmarks share: a configuration, a robust timer, and a table."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from locomotion import build
+from locomotion.config import compose
+from locomotion.task.velocity import VelocityTask
+
+
+def make_task(num_envs: int, *overrides: str) -> tuple[dict[str, Any], VelocityTask]:
+    """The default training task, reset."""
+    config = compose("train", [f"algorithm.num_envs={num_envs}", *overrides])
+    task = build.task(config)
+    task.reset()
+    return config, task
+
+
+def seconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def paired(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median seconds of ``a`` and of ``b``, run in turn, and the median of the ratio a / b pair by pair."""
+    times = [(seconds(a), seconds(b)) for _ in range(rounds)]
+    return (
+        statistics.median(t for t, _ in times),
+        statistics.median(t for _, t in times),
+        statistics.median(x / y for x, y in times),
+    )
+
+
+def machine() -> str:
+    return f"{len(os.sched_getaffinity(0))} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads"
