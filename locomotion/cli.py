@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -44,6 +45,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status 0: done; 1: a check failed; 2: bad input; 130: interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco reads it when it is first imported
     try:
         return _run(words)
     except InputError as error:

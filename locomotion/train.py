@@ -82,12 +82,12 @@ def train(config: dict[str, Any], folder: Path, view: View, resume: dict[str, An
     Raises:
         InputError: a bad configuration, a folder that cannot be written to, or a disk that is full.
     """
-    if config["iterations"] < 1:
-        raise InputError("iterations", config["iterations"], "an integer of at least 1", "One iteration is num_envs * steps steps.")
+    for name in ("iterations", "threads", "snapshot_every"):
+        if config[name] < 1:
+            raise InputError(name, config[name], "an integer of at least 1", f"Leave it out for the default of {name}.")
     started = time.perf_counter()
-    threads = config["threads"] or torch.get_num_threads()
     make_folder(folder / "checkpoints", "run")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config["threads"])
     run = Run(config, folder)
     if resume is not None:
         run.restore(resume)
@@ -112,7 +112,6 @@ def train(config: dict[str, Any], folder: Path, view: View, resume: dict[str, An
             "run", str(folder), "a disk with room", f"{error.strerror or error}: the last good checkpoint is {folder / 'last.pt'}."
         ) from error
     finally:
-        torch.set_num_threads(threads)
         run.task.simulator.close()
     return run
 

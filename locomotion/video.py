@@ -51,7 +51,6 @@ def window(policy: contract.LoadedPolicy, robot: Robot, command: Sequence[float]
 
 def write(path: Path, robot: Robot, frames: Sequence[np.ndarray], frame_dt: float, progress: Callable[[float], None]) -> str | None:
     """Render ``frames`` (qpos, ``frame_dt`` seconds apart) to an MP4. Returns why not, where nothing can render."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
     import imageio_ffmpeg
     import mujoco
 

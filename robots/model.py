@@ -43,7 +43,7 @@ def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
     return spec
 
 
-def add_ground(spec: mujoco.MjSpec) -> None:
+def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
     """A flat, checkered floor with a light: the only thing that the robot's shapes touch."""
     spec.add_texture(
         name="grid", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
@@ -53,12 +53,17 @@ def add_ground(spec: mujoco.MjSpec) -> None:
         name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=[0.92, 0.95, 0.98], rgb2=[0.55, 0.66, 0.80], width=64, height=384,
     )  # fmt: skip
-    material = spec.add_material(name="grid", texrepeat=[2, 2], texuniform=True, reflectance=0.05)
+    material = spec.add_material(name="grid", texrepeat=[2, 2], texuniform=True)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "grid"
     spec.worldbody.add_geom(
         name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05], material="grid", contype=1, conaffinity=0,
         friction=[1.0, 0.005, 0.0001],
     )  # fmt: skip
-    spec.worldbody.add_light(
-        pos=[0, 0, 4], dir=[0.3, 0.3, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=[0.7, 0.7, 0.7], castshadow=True
-    )
+    # the light moves with the robot, so that its shadow map stays small and sharp
+    spec.body(robot.base_body).add_light(
+        pos=[-0.5, -0.8, 2.5], dir=[0.2, 0.32, -1], mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, type=mujoco.mjtLightType.mjLIGHT_SPOT,
+        cutoff=40, exponent=1, attenuation=[1, 0, 0], diffuse=[0.6, 0.6, 0.6], castshadow=True,
+    )  # fmt: skip
+    spec.visual.headlight.ambient = [0.4, 0.4, 0.4]
+    spec.visual.headlight.diffuse = [0.4, 0.4, 0.4]
+    spec.visual.quality.shadowsize = 2048

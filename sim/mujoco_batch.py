@@ -23,7 +23,7 @@ DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, 
 def build_model(robot: Robot, physics_dt: float) -> mujoco.MjModel:
     """The robot on flat ground, with the sensors that :class:`Signals` needs laid out one kind after the other."""
     spec = build_spec(robot, max_delay_steps=round(MAX_DELAY / physics_dt))
-    add_ground(spec)
+    add_ground(spec, robot)
     spec.option.timestep = physics_dt
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     contact, geom = mujoco.mjtSensor.mjSENS_CONTACT, mujoco.mjtObj.mjOBJ_GEOM

@@ -6,6 +6,9 @@ policy that is optimised is exactly the policy that acted.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +31,6 @@ class PPOConfig:
     lam: float
     clip: float
     value_clip: float | None  # None: plain squared error
-    value_coefficient: float
     entropy_coefficient: float
     max_grad_norm: float
     learning_rate: float
@@ -60,8 +62,8 @@ class PPO:
         self.actor = Actor(task.encoder.mirror, action, config.actor_hidden, config.symmetric, config.initial_std, self.generator)
         self.critic = Critic(task.critic_observation.mirror, config.critic_hidden, config.symmetric, self.generator)
         # the actor's rate follows the KL divergence, the critic's stays
-        groups = [{"params": list(self.actor.parameters())}, {"params": list(self.critic.parameters())}]
-        self.optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=config.learning_rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.learning_rate, fused=True)
         self.learning_rate = config.learning_rate
         t, n, j = config.steps, config.num_envs, robot.num_joints
         sizes = {"policy": task.encoder.size, "critic": task.critic_observation.size, "action": j, "mean": j}
@@ -111,79 +113,80 @@ class PPO:
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         mean, action = rollout["mean"].flatten(0, 1), rollout["action"].flatten(0, 1)
         log_prob = gaussian_log_prob(action, mean, self.actor.log_std)
-        return {
-            "policy": policy,
-            "critic": critic,
-            "action": action,
-            "mean": mean,
-            "scalars": torch.stack([log_prob, advantage.flatten(), target.flatten(), value.flatten()], dim=-1),
-        }
+        scalars = {"log_prob": log_prob, "advantage": advantage, "target": target, "value": value}
+        columns = {name: tensor.reshape(-1, 1) for name, tensor in scalars.items()}
+        return {"policy": policy, "critic": critic, "action": action, "mean": mean, **columns}
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Several epochs of minibatch gradient steps. Returns means over the minibatches."""
-        config = self.config
-        packed = torch.cat(list(batch.values()), dim=-1).clone()
-        widths = [value.shape[-1] for value in batch.values()]
-        old_log_std = self.actor.log_std.detach().clone()
-        sums, count = torch.zeros(4), 0
-        for _ in range(config.epochs):
-            order = torch.randperm(len(packed), generator=self.generator)
-            for ids in order.tensor_split(config.minibatches):
-                policy, critic, action, mean, scalars = packed[ids].split(widths, dim=-1)
-                figures = self._gradient_step(policy, critic, action, mean, old_log_std, *scalars.unbind(-1))
-                sums += figures
-                count += 1
-        surrogate, value, entropy, kl = (sums / count).tolist()
-        return {
-            "loss/surrogate": surrogate,
-            "loss/value": value,
-            "policy/entropy": entropy,
-            "policy/kl": kl,
-            "policy/learning_rate": self.learning_rate,
-            "policy/std": float(old_log_std.exp().mean()),
-        }
+        """Several epochs of minibatch gradient steps. Returns means over the minibatches.
 
-    def _gradient_step(
-        self,
-        policy: Tensor,
-        critic: Tensor,
-        action: Tensor,
-        old_mean: Tensor,
-        old_log_std: Tensor,
-        old_log_prob: Tensor,
-        advantage: Tensor,
-        target: Tensor,
-        old_value: Tensor,
-    ) -> Tensor:
-        config = self.config
-        mean, log_std = self.actor.network(policy), self.actor.log_std
-        value = self.critic.network(critic).squeeze(-1)
-        with torch.no_grad():
-            kl = gaussian_kl(old_mean, old_log_std, mean, log_std).mean()
+        The two networks share nothing, so they learn side by side, each on a thread of its own.
+        """
+        config, std = self.config, float(self.actor.log_std.detach().exp().mean())
+        samples = len(batch["policy"])
+        orders = [torch.randperm(samples, generator=self.generator) for _ in range(config.epochs)]
+        minibatches = [ids for order in orders for ids in order.tensor_split(config.minibatches)]
+        with _single_threaded_operations(), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            value_loss = pool.submit(self._learn_value, batch, minibatches)
+            surrogate, entropy, kl = self._learn_policy(batch, minibatches)
+            return {
+                "loss/surrogate": surrogate,
+                "loss/value": value_loss.result(),
+                "policy/entropy": entropy,
+                "policy/kl": kl,
+                "policy/learning_rate": self.learning_rate,
+                "policy/std": std,
+            }
+
+    def _learn_policy(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> tuple[float, float, float]:
+        """Mean surrogate, entropy and KL divergence over the minibatches."""
+        config, names = self.config, ("policy", "action", "mean", "log_prob", "advantage")
+        packed, widths = _pack(batch, names)
+        old_log_std = self.actor.log_std.detach().clone()
+        sums = torch.zeros(3)
+        for ids in minibatches:
+            policy, action, old_mean, old_log_prob, advantage = packed[ids].split(widths, dim=-1)
+            mean, log_std = self.actor.network(policy), self.actor.log_std
+            with torch.no_grad():
+                kl = gaussian_kl(old_mean, old_log_std, mean, log_std).mean()
             self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), config.target_kl, *config.learning_rate_range)
-            self.optimizer.param_groups[0]["lr"] = self.learning_rate
-        ratio = torch.exp(gaussian_log_prob(action, mean, log_std) - old_log_prob)
-        surrogate = clipped_surrogate(ratio, advantage, config.clip).mean()
-        if config.value_clip is None:
-            value_loss = (value - target).square().mean()
-        else:
-            value_loss = clipped_value_loss(value, old_value, target, config.value_clip).mean()
-        entropy = gaussian_entropy(log_std)
-        loss = config.value_coefficient * value_loss - surrogate - config.entropy_coefficient * entropy
-        self.optimizer.zero_grad(set_to_none=True)
+            self.actor_optimizer.param_groups[0]["lr"] = self.learning_rate
+            ratio = torch.exp(gaussian_log_prob(action, mean, log_std) - old_log_prob.squeeze(-1))
+            surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), config.clip).mean()
+            entropy = gaussian_entropy(log_std)
+            self._descend(-surrogate - config.entropy_coefficient * entropy, self.actor, self.actor_optimizer)
+            sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
+        surrogate_mean, entropy_mean, kl_mean = (sums / len(minibatches)).tolist()
+        return surrogate_mean, entropy_mean, kl_mean
+
+    def _learn_value(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> float:
+        """Mean loss over the minibatches."""
+        packed, widths = _pack(batch, ("critic", "target", "value"))
+        total = torch.zeros(())
+        for ids in minibatches:
+            critic, target, old_value = packed[ids].split(widths, dim=-1)
+            value = self.critic.network(critic)
+            if self.config.value_clip is None:
+                loss = (value - target).square().mean()
+            else:
+                loss = clipped_value_loss(value, old_value, target, self.config.value_clip).mean()
+            self._descend(loss, self.critic, self.critic_optimizer)
+            total += loss.detach()
+        return float(total) / len(minibatches)
+
+    def _descend(self, loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        # two networks that share nothing: clipped separately
-        nn.utils.clip_grad_norm_(self.actor.parameters(), config.max_grad_norm, foreach=True)
-        nn.utils.clip_grad_norm_(self.critic.parameters(), config.max_grad_norm, foreach=True)
-        self.optimizer.step()
-        return torch.stack([surrogate.detach(), value_loss.detach(), entropy.detach(), kl])
+        nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm, foreach=True)
+        optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs, the task excluded."""
         return {
             "actor": self.actor.state_dict(),
             "critic": self.critic.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "actor_optimizer": self.actor_optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
             "learning_rate": self.learning_rate,
             "generator": self.generator.get_state(),
         }
@@ -191,6 +194,24 @@ class PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])
         self.critic.load_state_dict(state["critic"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.actor_optimizer.load_state_dict(state["actor_optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.learning_rate = state["learning_rate"]
         self.generator.set_state(state["generator"])
+
+
+def _pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[int]]:
+    """The named tensors side by side, so that a minibatch is one gather; and their widths."""
+    parts = [batch[name] for name in names]
+    # the batch was made in inference mode; cat under autograd makes an ordinary tensor of it
+    return torch.cat(parts, dim=-1).clone(), [part.shape[-1] for part in parts]
+
+
+@contextlib.contextmanager
+def _single_threaded_operations() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -27,6 +27,7 @@ class GaitConfig:
     stance: float  # share of the cycle that a foot stands
     swing_height: float  # m, lowest clearance of the sole at mid swing
     tolerance: float  # m, how far below the reference a swinging foot may be
+    excess: float  # m above the reference that is free, and again as tolerance beyond
     gate: float  # share of the tracking reward that depends on the gait
 
 
@@ -61,7 +62,9 @@ def gait_score(foot_height: Tensor, contact: Tensor, phase: Tensor, moving: Tens
     swinging = (swing > 0.0).float() * moving[:, None]
     reference = config.swing_height * torch.sin(math.pi * swing)
     below = (foot_height - reference).clamp(max=0.0) / config.tolerance
-    return torch.lerp(contact, torch.exp(-below.square()), swinging).mean(dim=-1)
+    above = (foot_height - reference - config.excess).clamp(min=0.0) / config.excess
+    follows = torch.exp(-below.square() - above.square())
+    return torch.lerp(contact, follows, swinging).mean(dim=-1)
 
 
 def track_lin_vel(step: Step) -> Tensor:

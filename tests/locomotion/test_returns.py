@@ -31,7 +31,8 @@ def test_truncation_bootstraps_with_the_value_of_the_final_state_and_cuts_the_tr
 
 
 @pytest.mark.parametrize(
-    ("ratio", "advantage", "value", "slope"), [(1.1, 2, 2.2, 2), (1.3, 2, 2.4, 0), (0.7, 2, 1.4, 2), (1.3, -2, -2.6, -2), (0.7, -2, -1.6, 0)]
+    ("ratio", "advantage", "value", "slope"),
+    [(1.1, 2, 2.2, 2), (1.3, 2, 2.4, 0), (0.7, 2, 1.4, 2), (1.3, -2, -2.6, -2), (0.7, -2, -1.6, 0)],
 )
 def test_clipped_surrogate(ratio, advantage, value, slope):
     x = torch.tensor(ratio, requires_grad=True)

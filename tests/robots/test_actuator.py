@@ -36,7 +36,7 @@ def test_numpy_and_torch_agree():
 
 def test_mujoco_motors_follow_the_law(go2):
     spec = build_spec(go2)
-    add_ground(spec)
+    add_ground(spec, go2)
     model = spec.compile()
     data, rng = mujoco.MjData(model), np.random.default_rng(2)
     saturated = 0
