@@ -24,7 +24,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 setup: $(VENV)/ready
 

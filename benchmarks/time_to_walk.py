@@ -94,12 +94,12 @@ def main() -> None:
     plot(results, options.output / "time_to_walk.png")
     for seed, rows in results.items():
         last = rows[-1]
-        n, r = last["nominal"], last["randomized"]
-        print(
-            f"seed {seed}: 0.80/0.80/0.01 after {first_time(rows, 0.8, 0.8, 0.01)} s, 0.90/0.90/0 after {first_time(rows, 0.9, 0.9, 0.0)} s; "
-            f"at {last['seconds']:.0f} s: {n['tracking_score']:.3f} {n['yaw_score']:.3f} {n['fall_rate']:.3f}, "
-            f"randomized {r['tracking_score']:.3f} {r['yaw_score']:.3f} {r['fall_rate']:.3f}"
-        )
+        walks, good = first_time(rows, 0.8, 0.8, 0.01), first_time(rows, 0.9, 0.9, 0.0)
+        scores = {
+            name: " ".join(f"{last[name][key]:.3f}" for key in ("tracking_score", "yaw_score", "fall_rate"))
+            for name in ("nominal", "randomized")
+        }
+        print(f"seed {seed}: 0.80/0.80/0.01 after {walks} s, 0.90/0.90/0 after {good} s; at {last['seconds']:.0f} s {scores}")
 
 
 if __name__ == "__main__":

@@ -107,22 +107,30 @@ class Runtime:
         return clipped
 
     def _damp(self, dt: float) -> None:
-        """Damping commands until the joints rest, then close; the interface is closed even if it fails on the way."""
+        """Damping commands until the joints rest, then close. A state that cannot be read does not end the damping."""
         supervisor, deadline = self.supervisor, self.clock.now()
         try:
             for step in range(MAX_DAMPING_STEPS):
                 self.interface.write(supervisor.damping())
                 deadline += dt
                 self.clock.sleep_until(deadline)
-                state = self.interface.read()
-                if supervisor.state is not State.FAULT:
-                    supervisor.request(State.DAMPING, state, deadline)
-                at_rest = np.abs(state.joint_vel).max() < supervisor.limits.rest_joint_vel
+                at_rest = self._at_rest(deadline)
                 if step >= DAMPING_STEPS and at_rest:
                     break
             self.interface.write(supervisor.damping())
         finally:
             self.interface.close()
+
+    def _at_rest(self, now: float) -> bool:
+        supervisor = self.supervisor
+        try:
+            state = self.interface.read()
+        except Exception as error:  # whatever is broken, damping goes on to its time limit
+            supervisor.fault(now, "crash", f"{type(error).__name__}: {error}")
+            return False
+        if supervisor.state is not State.FAULT:
+            supervisor.request(State.DAMPING, state, now)
+        return bool(np.abs(state.joint_vel).max() < supervisor.limits.rest_joint_vel)
 
     def _record(self, time: float, state: RobotState, command: np.ndarray, motor: MotorCommand) -> None:
         self.log.rows.append(

@@ -98,9 +98,10 @@ class Supervisor:
         """The operator asks for a state. Returns whether it was granted; a refusal is an event."""
         if wanted is self.state:
             return True
-        reason = self._refusal(wanted, state)
+        reason = self._refusal(wanted, state, now)
         if reason:
-            self._note(now, "refused", f"{wanted}: {reason}")
+            if not self.events or self.events[-1].detail != f"{wanted}: {reason}":  # asked again and again
+                self._note(now, "refused", f"{wanted}: {reason}")
             return False
         if wanted is State.STAND_UP:
             self._start_pose = state.joint_pos.copy()
@@ -180,11 +181,11 @@ class Supervisor:
             return "tilt", f"{math.degrees(tilt):.0f} degrees from upright"
         return None
 
-    def _refusal(self, wanted: State, state: RobotState) -> str | None:
+    def _refusal(self, wanted: State, state: RobotState, now: float) -> str | None:
         if wanted not in GRANTED[self.state]:
             return f"not from {self.state}"
         if wanted is State.STAND_UP:
-            fault = self._check(state, self._tick_time)
+            fault = self._check(state, now)
             return fault[1] if fault else None
         if wanted is State.IDLE and np.abs(state.joint_vel).max() > self.limits.rest_joint_vel:
             return "the joints still move"

@@ -34,7 +34,7 @@ def train(config: Config) -> int:
             raise InputError("resume", str(path), "a complete checkpoint (last.pt or best.pt)", f"Use {folder / 'last.pt'}.")
         if config["run"] is not None:
             folder = _new_run(Path(config["run"]))
-        config = {**state["config"], "run": str(folder), "iterations": _resumed_iterations(config, state)}
+        config = _resumed(config, state, folder)
     else:
         name = f"{config['robot']['name']}_{config['task']['name']}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
         folder = _new_run(Path(config["run"] or f"runs/{name}"))
@@ -246,12 +246,17 @@ def _new_run(folder: Path) -> Path:
     return folder
 
 
-def _resumed_iterations(config: Config, state: Config) -> int:
-    """More iterations may be asked for; the default of the configuration file does not count as asking."""
+def _resumed(config: Config, state: Config, folder: Path) -> Config:
+    """The run's own configuration; of the new one only ``iterations`` counts, where it was asked for."""
     from locomotion.config import compose
 
+    default = compose("train", [])
+    for key in default.keys() - {"resume", "run", "iterations"}:
+        if config[key] != default[key]:
+            raise InputError(key, config[key], "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
     asked = config["iterations"]
-    return state["config"]["iterations"] if asked == compose("train", [])["iterations"] else asked
+    iterations = state["config"]["iterations"] if asked == default["iterations"] else asked
+    return {**state["config"], "run": str(folder), "iterations": iterations}
 
 
 def _deploy_defaults() -> Config:

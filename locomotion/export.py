@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def _trace(policy: Policy, robot: Robot) -> onnx.ModelProto:
     arguments = [torch.from_numpy(signals[name][0]) for name in INPUTS[:-1]]
     arguments.append(torch.zeros(2, policy.encoder.memory_size))
     batch = torch.export.Dim("batch")
-    with warnings.catch_warnings(), open(os.devnull, "w"):
+    with warnings.catch_warnings(), _quiet_exporter():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             policy, tuple(arguments), input_names=INPUTS, output_names=contract.OUTPUTS, dynamo=True, verbose=False,
@@ -96,6 +98,17 @@ def _trace(policy: Policy, robot: Robot) -> onnx.ModelProto:
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
         del value.metadata_props[:]
     return model
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without the exporter's warnings about packages and folding that do not concern this graph."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _golden_vector(policy: Policy, robot: Robot, seed: int) -> dict[str, Any]:

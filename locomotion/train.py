@@ -91,18 +91,19 @@ def train(config: dict[str, Any], folder: Path, view: View, resume: dict[str, An
     run = Run(config, folder)
     if resume is not None:
         run.restore(resume)
-    _truncate_metrics(folder / "metrics.jsonl", run.iteration)
-    _write_config(folder / "config.yaml", config)
     before = run.seconds
     try:
+        _truncate_metrics(folder / "metrics.jsonl", run.iteration)
+        _write_config(folder / "config.yaml", config)
         with SummaryWriter(str(folder), purge_step=run.steps) as events, (folder / "metrics.jsonl").open("a") as metrics:
             while run.iteration < config["iterations"]:
                 figures = _iterate(run)
                 run.seconds = before + time.perf_counter() - started
                 figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds, "score": run.score}
-                _save(run)
+                # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
                 metrics.write(json.dumps(figures) + "\n")
                 metrics.flush()
+                _save(run)
                 if run.iteration % LOG_EVERY == 0 or run.iteration == config["iterations"]:
                     for name, value in figures.items():
                         events.add_scalar(name, value, run.steps)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 PLAIN_EVERY = 10.0  # s between lines where there is no terminal
+LIVE_EVERY = 0.25  # s between redraws, by the working thread: nothing else may run beside a real-time loop
 BAR = 24  # characters
 
 
@@ -30,7 +31,7 @@ class LiveView:
         self._task = self._progress.add_task("starting", total=1.0)
         self._phase = "starting"
         self._said = 0.0
-        self._live = Live(self._render(), console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self._live = Live(self._render(), console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
     def __enter__(self) -> LiveView:
         if self._live:
@@ -47,6 +48,7 @@ class LiveView:
         if name != self._phase:
             self._phase = name
             self._progress.reset(self._task, description=name)
+            self._said = 0.0
             if not self._live:
                 self.console.print(f"[{name}]", markup=False, highlight=False)
         self._progress.update(self._task, completed=share)
@@ -67,10 +69,12 @@ class LiveView:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, line: str) -> None:
+        if time.monotonic() - self._said < (LIVE_EVERY if self._live else PLAIN_EVERY):
+            return
+        self._said = time.monotonic()
         if self._live:
-            self._live.update(self._render())
-        elif time.monotonic() - self._said > PLAIN_EVERY:
-            self._said = time.monotonic()
+            self._live.update(self._render(), refresh=True)
+        else:
             self.say(line)
 
     def _render(self) -> Panel:

@@ -7,7 +7,10 @@ friction is a velocity motor with that little force.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -30,7 +33,8 @@ class PybulletSimulator:
 
     def __init__(self, robot: Robot, num_envs: int, physics_dt: float) -> None:
         try:
-            import pybullet
+            with _quiet_stdout():
+                import pybullet
         except ImportError as error:
             raise InputError(
                 "sim.engine", "pybullet", "an installed engine", "Install it: pip install 'sim2real-locomotion[pybullet]'."
@@ -185,6 +189,19 @@ class PybulletSimulator:
                 continue
             friction = contact[10] * np.array(contact[11]) + contact[12] * np.array(contact[13])
             s.foot_contact_force[env, self._feet.index(link)] += torch.from_numpy(force * normal + friction).float()
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Bullet's library prints its build time when it is loaded."""
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(nowhere)
 
 
 def to_urdf(model: mujoco.MjModel, robot: Robot) -> str:

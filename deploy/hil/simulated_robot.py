@@ -40,8 +40,8 @@ class SimulatedRobot:
     def read(self) -> RobotState:
         self._advance()
         data = self.data
-        rotation = data.xmat[self._base].reshape(3, 3)
         mujoco.mj_kinematics(self.model, data)
+        rotation = data.xmat[self._base].reshape(3, 3)
         self.frames.append(data.qpos.copy())
         feet = len(self.robot.feet)
         return RobotState(

@@ -77,8 +77,7 @@ class PPO:
             batch = self.prepare(observations)
         figures = self.update(batch)
         with torch.inference_mode():
-            self.actor.normalizer.update(self._rollout["policy"].flatten(0, 1))
-            self.critic.normalizer.update(self._rollout["critic"].flatten(0, 1))
+            self.learn_normalizers()
         return observations, figures
 
     def collect(self, observations: Observations) -> Observations:
@@ -179,6 +178,11 @@ class PPO:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm, foreach=True)
         optimizer.step()
+
+    def learn_normalizers(self) -> None:
+        """Take the rollout's observations into the normalisers."""
+        self.actor.normalizer.update(self._rollout["policy"].flatten(0, 1))
+        self.critic.normalizer.update(self._rollout["critic"].flatten(0, 1))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs, the task excluded."""

@@ -26,7 +26,7 @@ def test_the_policy_that_is_optimised_is_the_policy_that_acted():
         ratio = torch.exp(log_prob - batch["log_prob"].squeeze(-1))
         assert (ratio - 1).abs().max() < 1e-5
         learner.update(batch)
-        learner.actor.normalizer.update(learner._rollout["policy"].flatten(0, 1))
+        learner.learn_normalizers()
 
 
 def test_normalisers_do_not_move_between_acting_and_updating():

@@ -1,0 +1,139 @@
+"""stable-baselines3's PPO on the same task, through the Gymnasium wrapper, scored by the same evaluator.
+
+It gets our batched simulator (64 environments in one process, far faster than copies of a single one), its own PPO, a network
+of our size, and settings that its documentation recommends for continuous control. Prints its scores against wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+import robots
+from benchmarks.common import make_task
+from locomotion import scorecard
+from locomotion.gymnasium_env import VelocityVectorEnv
+
+
+class Adapter(VecEnv):
+    """Gymnasium's vector interface as stable-baselines3's."""
+
+    def __init__(self, env: VelocityVectorEnv) -> None:
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.env = env
+
+    def reset(self) -> np.ndarray:
+        return self.env.reset()[0]
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        observation, reward, terminated, truncated, infos = self.env.step(self._actions)
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(truncated):
+            rows[i] = {"TimeLimit.truncated": True, "terminal_observation": infos["final_obs"][i]}
+        for i in np.flatnonzero(terminated):
+            rows[i] = {"terminal_observation": observation[i]}
+        return observation, reward, terminated | truncated, rows
+
+    def close(self) -> None: ...
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        return []
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
+
+
+class Scored:
+    """Its policy with the interface of a loaded bundle."""
+
+    def __init__(self, model: PPO, normalize: VecNormalize, task: Any) -> None:
+        self._model, self._normalize, self._task, self.contract = model, normalize, task, task.config
+
+    def reset(self, batch: int) -> None:
+        self.memory = torch.zeros(batch, self._task.encoder.memory_size)
+
+    def step(self, signals: dict) -> tuple:
+        values = {name: torch.as_tensor(value) for name, value in signals.items()}
+        observation = self._task.encoder(*values.values(), self.memory)
+        action = torch.from_numpy(self._model.predict(self._normalize.normalize_obs(observation.numpy()), deterministic=True)[0])
+        self.memory = self._task.encoder.next_memory(action, values["command"], self.memory)
+        return self._task.decoder(action, values["joint_pos"], values["joint_vel"]).numpy(), action.numpy()
+
+
+class Snapshots(BaseCallback):
+    """Scores every ``interval`` seconds of training, outside the clock."""
+
+    def __init__(self, task: Any, normalize: VecNormalize, budget: float, interval: float) -> None:
+        super().__init__()
+        self._task, self._normalize, self._budget, self._interval = task, normalize, budget, interval
+        self.rows: list[dict[str, float]] = []
+        self._spent, self._began = 0.0, time.perf_counter()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        now = self._spent + time.perf_counter() - self._began
+        if now < self._interval * (len(self.rows) + 1):
+            return
+        self._spent = now
+        scored = Scored(self.model, self._normalize, self._task)
+        n = scorecard.evaluate(scored, robots.load("unitree_go2"), "mujoco", scorecard.NOMINAL, 36, 0)
+        self.rows.append({"seconds": now, "steps": self.num_timesteps, **n})
+        print(
+            f"{now:6.0f} s {self.num_timesteps:9,d} steps  {n['tracking_score']:.3f} {n['yaw_score']:.3f} falls {n['fall_rate']:.3f}",
+            flush=True,
+        )
+        self._began = time.perf_counter()
+
+    def _on_training_end(self) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--ours", type=Path, default=Path("runs/time_to_walk/scores.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    _, task = make_task(64)
+    normalize = VecNormalize(Adapter(VelocityVectorEnv(task)), norm_reward=True, gamma=0.99)
+    model = PPO(
+        "MlpPolicy", normalize, n_steps=64, batch_size=512, n_epochs=10, learning_rate=3e-4, gamma=0.99, gae_lambda=0.95, seed=1,
+        policy_kwargs={"net_arch": [128, 128], "activation_fn": torch.nn.ELU, "log_std_init": float(np.log(0.5))},
+    )  # fmt: skip
+    snapshots = Snapshots(task, normalize, options.seconds, interval=30.0)
+
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return not snapshots.rows or snapshots.rows[-1]["seconds"] < options.seconds
+
+    model.learn(10**9, callback=[snapshots, Stop()])
+    best = max(snapshots.rows, key=lambda row: row["tracking_score"])
+    print(f"best: {best['tracking_score']:.3f} tracking, {best['yaw_score']:.3f} yaw after {best['seconds']:.0f} s")
+    if options.ours.exists():
+        for seed, rows in json.loads(options.ours.read_text()).items():
+            reached = [row["seconds"] for row in rows if row["nominal"]["tracking_score"] >= best["tracking_score"]]
+            if reached:
+                print(
+                    f"  ours, seed {seed}: {reached[0]:.0f} s to its best tracking score, {best['seconds'] / reached[0]:.1f} times faster"
+                )
+
+
+if __name__ == "__main__":
+    main()

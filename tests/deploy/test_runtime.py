@@ -1,0 +1,203 @@
+"""The loop against a simulated robot in simulated time: it stands, walks, and damps on every way out."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from deploy import contract
+from deploy.hil.simulated_robot import SimulatedRobot
+from deploy.interface import SimulatedTime
+from deploy.operator import ScriptedOperator
+from deploy.runtime import DAMPING_STEPS, Runtime
+from deploy.summary import summarize
+from deploy.supervisor import Limits, State, Supervisor
+from robots import InputError
+
+
+class Spy:
+    """An interface that remembers what the robot heard, and fails on demand."""
+
+    def __init__(self, robot):
+        self.robot, self.commands, self.closed = robot, [], False
+        self.fail_read = self.fail_write = lambda: None
+
+    def read(self):
+        self.fail_read()
+        return self.robot.read()
+
+    def write(self, command):
+        self.fail_write()
+        self.commands.append(command)
+        self.robot.write(command)
+
+    def close(self):
+        self.closed = True
+        self.robot.close()
+
+
+def make(bundle, go2, script=((0.0, (0.0, 0.0, 0.0)),)):
+    policy = contract.load(bundle)
+    robot, clock = policy.contract.robot_with_gains(go2), SimulatedTime()
+    spy = Spy(SimulatedRobot(robot, clock))
+    return Runtime(policy, spy, Supervisor(robot, 0.02, Limits()), clock), spy, ScriptedOperator(script)
+
+
+def gentle(runtime, go2):
+    """Replace the untrained policy by one that stands."""
+    runtime.policy.step = lambda signals: (go2.default_joint_pos[None].astype(np.float32), np.zeros((1, 12)))
+
+
+def assert_damped(spy, go2):
+    last = spy.commands[-DAMPING_STEPS:]
+    assert len(last) == DAMPING_STEPS
+    assert all((command.kp == 0).all() and (command.kd == 3.0).all() for command in last)
+    assert spy.closed
+
+
+def test_it_stands_up_walks_and_is_damped_at_the_end(bundle, go2):
+    runtime, spy, operator = make(bundle, go2)
+    gentle(runtime, go2)
+    heights = []
+    read = spy.robot.read
+    spy.robot.read = lambda: heights.append(spy.robot.data.qpos[2]) or read()
+    runtime.run(6.0, operator)
+    summary = summarize(runtime)
+    assert summary["passed"]
+    assert summary["seconds"]["walk"] > 3
+    assert heights[0] < 0.2  # lying
+    assert max(heights) > 0.26  # standing
+    assert heights[-1] < 0.2  # lying again
+    assert_damped(spy, go2)
+    assert summary["torque_share_of_limit"] <= 1.0
+
+
+def test_the_same_run_twice_is_the_same_to_the_last_bit(bundle, go2):
+    logs = []
+    for _ in range(2):
+        runtime, _, operator = make(bundle, go2)
+        gentle(runtime, go2)
+        runtime.run(3.0, operator)
+        logs.append(runtime.log.columns())
+    for name in logs[0]:
+        np.testing.assert_array_equal(logs[0][name], logs[1][name])
+
+
+def crash_after(calls, error):
+    count = iter(range(10**9))
+
+    def fail():
+        if next(count) == calls:
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("where", ["policy", "read", "operator"])
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), SystemExit(3), MemoryError()])
+def test_any_exception_ends_in_damping_and_is_not_swallowed(bundle, go2, where, error):
+    runtime, spy, operator = make(bundle, go2)
+    gentle(runtime, go2)
+    fail = crash_after(150, error)
+    if where == "policy":
+        step = runtime.policy.step
+        runtime.policy.step = lambda signals: crash_after(0, error)() or step(signals)
+    elif where == "read":
+        spy.fail_read = fail
+    inner = operator
+    if where == "operator":
+        operator = lambda time, state: fail() or inner(time, state)  # noqa: E731
+    with pytest.raises(type(error)):
+        runtime.run(6.0, operator)
+    assert runtime.supervisor.state is State.FAULT
+    assert_damped(spy, go2)
+
+
+def test_a_state_that_can_no_longer_be_read_does_not_stop_the_damping(bundle, go2):
+    runtime, spy, operator = make(bundle, go2)
+    gentle(runtime, go2)
+    calls = iter(range(10**9))
+
+    def broken():
+        if next(calls) > 150:
+            raise OSError("bus down")
+
+    spy.fail_read = broken
+    with pytest.raises(OSError, match="bus down"):
+        runtime.run(6.0, operator)
+    assert_damped(spy, go2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_in_damping(bundle, go2, number):
+    runtime, spy, operator = make(bundle, go2)
+    gentle(runtime, go2)
+    count = iter(range(10**9))
+
+    def send_once(time, state):
+        if next(count) == 120:
+            os.kill(os.getpid(), number)
+        return operator(time, state)
+
+    before = signal.getsignal(number)
+    runtime.run(20.0, send_once)
+    assert len(runtime.log.rows) < 140
+    assert runtime.supervisor.state is State.DAMPING
+    assert_damped(spy, go2)
+    assert signal.getsignal(number) is before
+
+
+def test_a_fault_ends_the_run_in_damping(bundle, go2):
+    runtime, spy, operator = make(bundle, go2)
+    runtime.policy.step = lambda signals: (np.full((1, 12), np.nan, dtype=np.float32), np.zeros((1, 12)))
+    runtime.run(6.0, operator)
+    assert runtime.supervisor.state is State.FAULT
+    assert not summarize(runtime)["passed"]
+    assert_damped(spy, go2)
+
+
+def test_a_frozen_sensor_stops_the_robot_within_the_limit(bundle, go2):
+    runtime, spy, operator = make(bundle, go2)
+    gentle(runtime, go2)
+    frozen = []
+    read = spy.robot.read
+
+    def freeze():
+        state = read()
+        if runtime.clock.now() > 4.0 and runtime.supervisor.state is State.WALK:
+            frozen.append(state)
+            return frozen[0]
+        return state
+
+    spy.robot.read = freeze
+    runtime.run(8.0, operator)
+    assert [event.kind for event in runtime.supervisor.events][-2] == "stale_state"
+    assert len(frozen) * 0.02 <= 0.1
+    assert_damped(spy, go2)
+
+
+def test_commands_outside_the_trained_range_are_clamped_with_a_warning(bundle, go2):
+    runtime, _, operator = make(bundle, go2, script=((0.0, (5.0, 0.0, 0.0)),))
+    gentle(runtime, go2)
+    runtime.run(3.5, operator)
+    assert runtime.log.rows[-1]["command"][0] == pytest.approx(1.5)
+    assert any("outside the trained range" in warning for warning in runtime.warnings)
+
+
+def test_a_late_controller_meets_a_robot_that_moved_on(go2):
+    clock = SimulatedTime()
+    robot = SimulatedRobot(go2, clock)
+    before = robot.read()
+    clock.sleep_until(0.1)
+    after = robot.read()
+    assert after.time - before.time == pytest.approx(0.1)
+    assert after.tick - before.tick == 50
+
+
+@pytest.mark.parametrize(
+    "script", [[], [[1.0, [0, 0, 0]]], [[0.0, [0, 0]]], [[0.0, [0, 0, float("nan")]]], [[0, [0, 0, 0]], [-1, [0, 0, 0]]]]
+)
+def test_bad_scripts_are_refused(script):
+    with pytest.raises((InputError, ValueError)):
+        ScriptedOperator(script)
