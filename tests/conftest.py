@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
 import pytest
