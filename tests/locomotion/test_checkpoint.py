@@ -139,15 +139,12 @@ def kill_and_resume(folder: Path, kills: int, iterations: int) -> None:
     rng = random.Random(0)
     for _ in range(kills):
         resumable = (folder / "last.pt").exists()
-        before = checkpoint.load(folder / "last.pt")["iteration"] if resumable else 0
+        before, written = (checkpoint.load(folder / "last.pt")["iteration"], _modified(folder / "last.pt")) if resumable else (0, 0)
         arguments = [f"resume={folder}"] if resumable else [*TINY[:-3], "threads=1", f"run={folder}", f"iterations={iterations}"]
         process = subprocess.Popen([*words, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:  # wait until it works, then at a random instant
-            done = [line for line in _read(folder / "metrics.jsonl").splitlines() if line.endswith("}")]
-            if done and json.loads(done[-1])["iteration"] > before:
-                break
-            time.sleep(0.01)
+        while time.monotonic() < deadline and process.poll() is None and _modified(folder / "last.pt") == written:
+            time.sleep(0.01)  # until it has finished an iteration; then a random instant
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -156,6 +153,10 @@ def kill_and_resume(folder: Path, kills: int, iterations: int) -> None:
         assert state["iteration"] >= last[-1] - 1, "a finished iteration was lost"
         assert state["iteration"] > before
     subprocess.run([*words, f"resume={folder}"], check=True, stdout=subprocess.DEVNULL)
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _read(path: Path) -> str:
