@@ -56,7 +56,7 @@ class Limits:
     max_tilt: float = 0.8  # rad from upright
     max_state_age: float = 0.06  # s without a new sample of the state
     position_margin: float = 0.02  # rad kept from the joints' mechanical stops
-    slew: float = 1.0  # share of joint_vel_limit that a target may move at
+    slew: float = 2.0  # multiple of joint_vel_limit that a target may move at
     stand_up_seconds: float = 2.0
     pose_tolerance: float = 0.25  # rad from the default pose that counts as standing
     damping_kd: float = 3.0  # N m s/rad

@@ -8,6 +8,7 @@ friction is a velocity motor with that little force.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import tempfile
 from collections.abc import Iterator
@@ -199,6 +200,7 @@ def _quiet_stdout() -> Iterator[None]:
         os.dup2(nowhere, 1)
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)  # what C has buffered would come out later
         os.dup2(before, 1)
         os.close(before)
         os.close(nowhere)
