@@ -130,7 +130,7 @@ def _iterate(run: Run) -> dict[str, float]:
 
 
 def _save(run: Run) -> None:
-    better = run.iteration % BEST_EVERY == 0 and run.score > run.best_score
+    better = (run.iteration == 1 or run.iteration % BEST_EVERY == 0) and run.score > run.best_score
     if better:
         run.best_score = run.score
     state = run.checkpoint()
