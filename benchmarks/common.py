@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,16 +26,6 @@ def seconds(function: Callable[[], object]) -> float:
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
-
-
-def paired(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of ``a`` and of ``b``, run in turn, and the median of the ratio a / b pair by pair."""
-    times = [(seconds(a), seconds(b)) for _ in range(rounds)]
-    return (
-        statistics.median(t for t, _ in times),
-        statistics.median(t for _, t in times),
-        statistics.median(x / y for x, y in times),
-    )
 
 
 def machine() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from locomotion.task.randomization import Noise, Randomization
 from locomotion.task.ranges import Range
 from robots import Robot
 from robots.errors import InputError
-from sim import InitialState, Simulator
+from sim import InitialState, Signals, Simulator
 
 GRID = list(itertools.product((-0.5, 0.0, 0.5, 0.8), (-0.3, 0.0, 0.3), (-0.6, 0.0, 0.6)))
 PHYSICS_DT = 0.002  # s
@@ -95,68 +96,84 @@ def _run(
     ids, steps, unscored = torch.arange(n), round(SECONDS / dt), round(UNSCORED_SECONDS / dt)
     condition.apply(simulator, ids, generator)
     simulator.reset(ids, _standing(robot, n, generator))
-    noise = condition.noise
-    bias = noise.joint_pos_bias * _uniform((n, robot.num_joints), generator)
+    bias = condition.noise.joint_pos_bias * _uniform((n, robot.num_joints), generator)
     push_steps = _push_steps(condition, n, dt, generator)
-    mass_weight = _weight(robot)
     policy.reset(n)
-    fallen = torch.zeros(n, dtype=torch.bool)
-    sums = {name: torch.zeros(n) for name in ("tracking", "yaw", "lin_error", "ang_error", "rate", "alive")}
-    energy = distance = saturated = slip = contacts = 0.0
-    limit = torch.tensor(robot.effort_limit, dtype=torch.float32)
+    fallen, tally = torch.zeros(n, dtype=torch.bool), _Tally(robot, dt)
     previous_action = torch.zeros(n, robot.num_joints)
-    s = simulator.signals
     for t in range(steps):
         due = (push_steps == t).nonzero().squeeze(-1)
         if len(due):
             simulator.push(due, condition.push_velocity.sample((len(due), 2), generator))
             push_steps[due] = t + _push_steps(condition, len(due), dt, generator)
-        measured = {
-            "base_ang_vel": s.base_ang_vel + noise.base_ang_vel * _uniform((n, 3), generator),
-            "projected_gravity": s.projected_gravity + noise.projected_gravity * _uniform((n, 3), generator),
-            "joint_pos": s.joint_pos + bias + noise.joint_pos * _uniform((n, robot.num_joints), generator),
-            "joint_vel": s.joint_vel + noise.joint_vel * _uniform((n, robot.num_joints), generator),
-            "command": command,
-        }
+        measured = _measure(simulator.signals, condition.noise, bias, generator) | {"command": command}
         target, action = (torch.from_numpy(x) for x in policy.step({name: value.numpy() for name, value in measured.items()}))
         simulator.step(target, round(dt / simulator.physics_dt))
         fallen |= (
-            (s.projected_gravity[:, 2] > -math.cos(FALLEN_TILT))
-            | (s.base_pos[:, 2] < FALLEN_HEIGHT * robot.standing_height)
+            (simulator.signals.projected_gravity[:, 2] > -math.cos(FALLEN_TILT))
+            | (simulator.signals.base_pos[:, 2] < FALLEN_HEIGHT * robot.standing_height)
             | simulator.faults
         )
         if t >= unscored:
-            alive = (~fallen).float()
-            lin = (s.base_lin_vel[:, :2] - command[:, :2]).square().sum(dim=-1)
-            yaw = s.base_ang_vel[:, 2] - command[:, 2]
-            sums["tracking"] += alive * torch.exp(-lin / 0.25)
-            sums["yaw"] += alive * torch.exp(-yaw.square() / 0.25)
-            sums["lin_error"] += torch.where(fallen, 0.0, lin.sqrt())
-            sums["ang_error"] += torch.where(fallen, 0.0, yaw.abs())
-            sums["rate"] += torch.where(fallen, 0.0, (action - previous_action).square().sum(dim=-1))
-            sums["alive"] += alive
-            up = ~fallen
-            energy += float((s.joint_torque * s.joint_vel)[up].abs().sum()) * dt
-            distance += float(s.base_lin_vel[up, :2].norm(dim=-1).sum()) * dt
-            saturated += float((s.joint_torque[up].abs() >= SATURATED * limit).sum())
-            contact = (s.foot_contact_force[up, :, 2] > CONTACT_FORCE).float()
-            slip += float((s.foot_vel[up, :, :2].norm(dim=-1) * contact).sum())
-            contacts += float(contact.sum())
+            tally.add(simulator.signals, command, (action - previous_action).square().sum(dim=-1), ~fallen)
         previous_action = action
         progress((t + 1) / steps)
-    scored, alive_steps = (steps - unscored) * n, max(float(sums["alive"].sum()), 1.0)
+    return tally.scores() | {"fall_rate": float(fallen.float().mean()), "episodes": n}
+
+
+def _measure(signals: Signals, noise: Noise, bias: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """What the robot's sensors say."""
+    s, joints = signals, signals.joint_pos.shape
+    vector = (joints[0], 3)
     return {
-        "tracking_score": float(sums["tracking"].sum()) / scored,
-        "yaw_score": float(sums["yaw"].sum()) / scored,
-        "lin_vel_error": float(sums["lin_error"].sum()) / alive_steps,
-        "ang_vel_error": float(sums["ang_error"].sum()) / alive_steps,
-        "fall_rate": float(fallen.float().mean()),
-        "cost_of_transport": energy / (mass_weight * max(distance, 1e-6)),
-        "torque_saturation": saturated / (alive_steps * robot.num_joints),
-        "action_rate": float(sums["rate"].sum()) / alive_steps,
-        "foot_slip": slip / max(contacts, 1.0),
-        "episodes": n,
+        "base_ang_vel": s.base_ang_vel + noise.base_ang_vel * _uniform(vector, generator),
+        "projected_gravity": s.projected_gravity + noise.projected_gravity * _uniform(vector, generator),
+        "joint_pos": s.joint_pos + bias + noise.joint_pos * _uniform(joints, generator),
+        "joint_vel": s.joint_vel + noise.joint_vel * _uniform(joints, generator),
     }
+
+
+class _Tally:
+    """Sums over the scored steps. Fallen robots count as zero in the scores and not at all in the other figures."""
+
+    def __init__(self, robot: Robot, dt: float) -> None:
+        self._limit = torch.tensor(robot.effort_limit, dtype=torch.float32)
+        self._weight, self._dt = _weight(robot), dt
+        self._sums: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, s: Signals, command: Tensor, action_change: Tensor, up: Tensor) -> None:
+        lin = (s.base_lin_vel[up, :2] - command[up, :2]).square().sum(dim=-1)
+        yaw = s.base_ang_vel[up, 2] - command[up, 2]
+        contact = (s.foot_contact_force[up, :, 2] > CONTACT_FORCE).float()
+        values = {
+            "tracking": torch.exp(-lin / 0.25),
+            "yaw": torch.exp(-yaw.square() / 0.25),
+            "lin_error": lin.sqrt(),
+            "ang_error": yaw.abs(),
+            "action_change": action_change[up],
+            "energy": (s.joint_torque * s.joint_vel)[up].abs() * self._dt,
+            "distance": s.base_lin_vel[up, :2].norm(dim=-1) * self._dt,
+            "saturated": s.joint_torque[up].abs() >= SATURATED * self._limit,
+            "slip": s.foot_vel[up, :, :2].norm(dim=-1) * contact,
+            "contacts": contact,
+        }
+        for name, value in values.items():
+            self._sums[name] += float(value.sum())
+        self._sums["robots"] += len(up)
+        self._sums["up"] += int(up.sum())
+
+    def scores(self) -> dict[str, float]:
+        s, up = self._sums, max(self._sums["up"], 1)
+        return {
+            "tracking_score": s["tracking"] / s["robots"],
+            "yaw_score": s["yaw"] / s["robots"],
+            "lin_vel_error": s["lin_error"] / up,
+            "ang_vel_error": s["ang_error"] / up,
+            "cost_of_transport": s["energy"] / (self._weight * max(s["distance"], 1e-6)),
+            "torque_saturation": s["saturated"] / (up * len(self._limit)),
+            "action_rate": s["action_change"] / up,
+            "foot_slip": s["slip"] / max(s["contacts"], 1.0),
+        }
 
 
 def _standing(robot: Robot, n: int, generator: torch.Generator) -> InitialState:
