@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test test-all lint bench setup clean
+.PHONY: demo test test-all test-floor lint bench setup clean
 
 demo: setup
 	$(BIN)/locomotion demo
@@ -15,6 +15,12 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# the oldest admitted versions, in an environment of their own
+test-floor:
+	$(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet]" pytest
+	.venv-floor/bin/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,4 +41,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-floor
