@@ -54,6 +54,8 @@ def task_config(data: Config, physics_dt: float) -> TaskConfig:
 def task(config: Config) -> VelocityTask:
     """The training task that ``config`` (the whole of ``configs/train.yaml``) describes."""
     engine = config["sim"]
+    if engine["engine"] == "pybullet":
+        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
     settings, physics = task_config(config["task"], engine["physics_dt"]), randomization(config["randomization"])
     if config["algorithm"]["num_envs"] < 1:
         raise InputError("algorithm.num_envs", config["algorithm"]["num_envs"], "an integer of at least 1", "Choose a positive number.")

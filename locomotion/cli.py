@@ -72,8 +72,11 @@ def _run(words: list[str]) -> int:
     from locomotion import commands
     from locomotion.config import compose
 
+    config = compose(command, overrides)
+    if command == "train":
+        return commands.train(config, given=[override.partition("=")[0] for override in overrides])
     action: Callable[[dict], int] = getattr(commands, command)
-    return action(compose(command, overrides))
+    return action(config)
 
 
 def _usage() -> str:
@@ -104,7 +107,11 @@ def _help(command: str) -> str:
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
         lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
-    lines += ["", f"Settings (configs/{command}.yaml):", *(f"  {line}" for line in _settings(text))]
+    lines += [
+        "",
+        f"Settings (configs/{command}.yaml{', and those of configs/train.yaml' if command == 'demo' else ''}):",
+        *(f"  {line}" for line in _settings(text)),
+    ]
     if used:
         lines += ["", f"A group's settings are named group.key, e.g. {_example_key(used)}."]
     return "\n".join(lines)

@@ -19,8 +19,8 @@ from robots.errors import InputError
 Config = dict[str, Any]
 
 
-def train(config: Config) -> int:
-    """Train, or go on with a run."""
+def train(config: Config, given: list[str]) -> int:
+    """Train, or go on with a run. ``given`` names the settings that the person gave."""
     from locomotion import checkpoint
     from locomotion.train import train as run_training
 
@@ -34,7 +34,7 @@ def train(config: Config) -> int:
             raise InputError("resume", str(path), "a complete checkpoint (last.pt or best.pt)", f"Use {folder / 'last.pt'}.")
         if config["run"] is not None:
             folder = _new_run(Path(config["run"]))
-        config = _resumed(config, state, folder)
+        config = _resumed(config, given, state, folder)
     else:
         name = f"{config['robot']['name']}_{config['task']['name']}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
         folder = _new_run(Path(config["run"] or f"runs/{name}"))
@@ -210,8 +210,9 @@ def run_deployment(config: Config, policy_path: Path, view: LiveView | None = No
 
     if config["interface"] != "sim":
         raise InputError("interface", config["interface"], "sim", "Real robots are not supported yet.")
-    if not config["duration"] > 0:
-        raise InputError("duration", config["duration"], "seconds above 0", "For example duration=20.")
+    shortest = config["deploy"]["limits"]["stand_up_seconds"] + 1.0
+    if not config["duration"] >= shortest:
+        raise InputError("duration", config["duration"], f"at least {shortest} s, to stand up and walk", "For example duration=20.")
     output = make_folder(Path(config["output"]), "output") if config["output"] else None
     loaded = contract.load(policy_path)
     robot = loaded.contract.robot_with_gains(robots.load(loaded.contract.robot))
@@ -246,16 +247,12 @@ def _new_run(folder: Path) -> Path:
     return folder
 
 
-def _resumed(config: Config, state: Config, folder: Path) -> Config:
-    """The run's own configuration; of the new one only ``iterations`` counts, where it was asked for."""
-    from locomotion.config import compose
-
-    default = compose("train", [])
-    for key in default.keys() - {"resume", "run", "iterations"}:
-        if config[key] != default[key]:
-            raise InputError(key, config[key], "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
-    asked = config["iterations"]
-    iterations = state["config"]["iterations"] if asked == default["iterations"] else asked
+def _resumed(config: Config, given: list[str], state: Config, folder: Path) -> Config:
+    """The run's own configuration; of the new one only ``iterations`` counts, where it was given."""
+    for key in given:
+        if key not in ("resume", "run", "iterations"):
+            raise InputError(key, "a new value", "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
+    iterations = config["iterations"] if "iterations" in given else state["config"]["iterations"]
     return {**state["config"], "run": str(folder), "iterations": iterations}
 
 

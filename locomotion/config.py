@@ -35,7 +35,7 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     for choice in choices:
         group, _, option = choice.partition("=")
         if option not in options(group):
-            raise InputError(group, option, f"one of {', '.join(options(group))}", nearest(option, options(group)))
+            raise InputError(group, option, f"the name of a file in configs/{group}/", nearest(option, options(group)))
     with initialize_config_module("configs", version_base="1.3"):
         plain = OmegaConf.to_container(hydra_compose(command, choices), resolve=True)
         assert isinstance(plain, dict)

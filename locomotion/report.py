@@ -79,9 +79,10 @@ def _learning(metrics: list[dict[str, float]]) -> str:
     falls.set(title="falls in 1000 steps (20 s of one robot)", ylim=(0, None))
     for name in metrics[0]:
         if name.startswith("reward/"):
-            terms.plot(x, curve(name), label=name.removeprefix("reward/"))
+            style = "-" if len(terms.lines) < 10 else "--"  # the colours repeat after ten
+            terms.plot(x, curve(name), style, lw=1, label=name.removeprefix("reward/"))
     terms.set(title="reward a step, by term")
-    terms.legend(fontsize=6, ncol=2)
+    terms.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
     scores.legend(fontsize=8)
     for axis in axes.flat:
         axis.set_xlabel("s of training")
@@ -95,7 +96,9 @@ def _learning(metrics: list[dict[str, float]]) -> str:
 def _scorecard(folder: Path) -> str:
     path = folder / "scorecard.json"
     if not path.is_file():
-        return "<h2>Scorecard</h2>" + _missing("Not scored: run 'locomotion evaluate'.")
+        return "<h2>Scorecard</h2>" + _missing(
+            "Not scored: 'locomotion evaluate policy=... output=<this folder>/scorecard.json' writes it."
+        )
     card = json.loads(path.read_text())
     columns = {f"{engine}, {name}": values for engine, conditions in card["scores"].items() for name, values in conditions.items()}
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)

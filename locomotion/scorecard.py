@@ -59,9 +59,10 @@ def evaluate(
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, float]:
     """Scores of ``policy`` in one engine under one condition. Velocities in m/s and rad/s; see the module for the protocol."""
+    grid = commands(episodes)
     simulator = sim.make(engine, robot, episodes, PHYSICS_DT)
     try:
-        return _run(policy, simulator, condition, commands(episodes), torch.Generator().manual_seed(seed), progress)
+        return _run(policy, simulator, condition, grid, torch.Generator().manual_seed(seed), progress)
     finally:
         simulator.close()
 

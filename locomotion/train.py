@@ -86,9 +86,9 @@ def train(config: dict[str, Any], folder: Path, view: View, resume: dict[str, An
         if config[name] < 1:
             raise InputError(name, config[name], "an integer of at least 1", f"Leave it out for the default of {name}.")
     started = time.perf_counter()
-    make_folder(folder / "checkpoints", "run")
     torch.set_num_threads(config["threads"])
     run = Run(config, folder)
+    make_folder(folder / "checkpoints", "run")
     if resume is not None:
         run.restore(resume)
     before = run.seconds

@@ -17,7 +17,7 @@ class InputError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy that names the entries of ``known`` closest to ``name``, or all of them where none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [known for known in names if name and name in known]
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}."

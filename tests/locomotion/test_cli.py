@@ -55,6 +55,8 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["play", "policy=none.onnx"], "path of a policy.onnx"),
         (["report", "run=none"], "folder that 'locomotion train' wrote"),
         (["robots", "lst"], "robots list"),
+        (["train", "sim=pybullet"], "an engine that can train"),
+        (["train", "robot=go2"], "Did you mean unitree_go2?"),
     ],
 )
 def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkeypatch):
@@ -112,9 +114,17 @@ def test_resume_goes_on_with_more_iterations(run, capsys):
     assert "192 steps" in capsys.readouterr().out  # 4 x 8 x 6
 
 
+def test_resume_with_the_default_number_of_iterations_counts_as_asked(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr("locomotion.train._iterate", lambda run: asked.append(run.config["iterations"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", f"resume={run}", "iterations=450"])
+    assert asked == [450]
+
+
 def test_resume_with_another_setting_is_refused(run, capsys):
     assert main(["train", f"resume={run}", "seed=5"]) == 2
-    assert "seed" in capsys.readouterr().err
+    assert "a run goes on with its own" in capsys.readouterr().err
 
 
 def test_a_snapshot_can_be_exported_but_not_resumed(run, tmp_path, capsys):
