@@ -79,9 +79,9 @@ class Scored:
 class Snapshots(BaseCallback):
     """Scores every ``interval`` seconds of training, outside the clock."""
 
-    def __init__(self, task: Any, normalize: VecNormalize, budget: float, interval: float) -> None:
+    def __init__(self, task: Any, normalize: VecNormalize, interval: float) -> None:
         super().__init__()
-        self._task, self._normalize, self._budget, self._interval = task, normalize, budget, interval
+        self._task, self._normalize, self._interval = task, normalize, interval
         self.rows: list[dict[str, float]] = []
         self._spent, self._began = 0.0, time.perf_counter()
 
@@ -102,8 +102,6 @@ class Snapshots(BaseCallback):
         )
         self._began = time.perf_counter()
 
-    def _on_training_end(self) -> None: ...
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -117,7 +115,7 @@ def main() -> None:
         "MlpPolicy", normalize, n_steps=64, batch_size=512, n_epochs=10, learning_rate=3e-4, gamma=0.99, gae_lambda=0.95, seed=1,
         policy_kwargs={"net_arch": [128, 128], "activation_fn": torch.nn.ELU, "log_std_init": float(np.log(0.5))},
     )  # fmt: skip
-    snapshots = Snapshots(task, normalize, options.seconds, interval=30.0)
+    snapshots = Snapshots(task, normalize, interval=30.0)
 
     class Stop(BaseCallback):
         def _on_step(self) -> bool:

@@ -210,7 +210,7 @@ def load(path: str | Path, robot: Robot | None = None) -> LoadedPolicy:
 
 def _read_contract(path: Path, data: bytes) -> Contract:
     try:
-        (begin, end), metadata = find_sections(data)
+        _, metadata = find_sections(data)
     except (ValueError, UnicodeDecodeError) as error:
         raise ContractError("policy", str(path), "an undamaged ONNX file", "Copy or export it anew.") from error
     if CONTRACT_KEY not in metadata:
@@ -218,7 +218,7 @@ def _read_contract(path: Path, data: bytes) -> Contract:
     if CHECKSUM_KEY not in metadata or data[slice(*metadata[CHECKSUM_KEY])].decode("ascii", "replace") != bundle_sha256(data):
         raise ContractError("policy", str(path), "contents that match their checksum", "The file was changed or damaged: copy it anew.")
     contract = Contract.from_json(json.loads(data[slice(*metadata[CONTRACT_KEY])]))
-    if hashlib.sha256(data[begin:end]).hexdigest() != contract.data["graph_sha256"]:
+    if graph_sha256(data) != contract.data["graph_sha256"]:
         raise ContractError("policy", str(path), "the graph that its contract names", "Export the policy anew.")
     return contract
 
