@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
-export MUJOCO_GL ?= egl
 
 .PHONY: demo test test-all test-floor lint bench setup clean
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from locomotion.task.velocity import VelocityTask
 
 from locomotion import build
 from locomotion.config import compose
-from locomotion.task.velocity import VelocityTask
 
 
 def make_task(num_envs: int, *overrides: str) -> tuple[dict[str, Any], VelocityTask]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from locomotion.gymnasium_env import VelocityVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -21,7 +22,6 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 import robots
 from benchmarks.common import make_task
 from locomotion import scorecard
-from locomotion.gymnasium_env import VelocityVectorEnv
 
 
 class Adapter(VecEnv):

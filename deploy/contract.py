@@ -1,100 +1,49 @@
-"""The policy bundle's reader: one file, ``policy.onnx``, checked before it may move a robot.
+"""The policy contract: what a bundle demands of the robot and the loop that run it.
 
-The file is an ONNX graph with one JSON object under the metadata key ``policy_contract`` and a checksum of the whole file
-under ``bundle_sha256``. Reading needs numpy and onnxruntime only: the few protobuf fields looked at here are parsed by hand,
-so that hashes are taken over the very bytes on disk.
+A JSON object inside ``policy.onnx``. It is untrusted until :meth:`Contract.from_json` has looked at every field.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from robots import InputError, Robot
+from deploy.fields import ContractError, Fields, error
+from robots import Robot
 
-VERSION = 1
-CONTRACT_KEY, CHECKSUM_KEY = "policy_contract", "bundle_sha256"
-SIGNAL_INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command", "height_scan")
-OUTPUTS = ("joint_pos_target", "action", "memory_out")
-GOLDEN_TOLERANCE = 1e-4  # rad and units of action, between this machine and the one that exported
-_GRAPH_FIELD, _METADATA_FIELD = 7, 14  # of onnx.ModelProto
-_KEY_FIELD, _VALUE_FIELD = 1, 2  # of onnx.StringStringEntryProto
-
-
-class ContractError(InputError):
-    """A policy bundle that must not run."""
+VERSION = 2  # written; version 1 is read too
+VELOCITY_COMMAND = ("forward", "left", "yaw")  # m/s, m/s, rad/s: the channels of every version 1 policy
+MEASURED = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what every robot measures, or is told
+KNOWN_INPUTS = (*MEASURED, "base_lin_vel", "height_scan")
+CONTROL_DT = (0.001, 0.1)  # s
+TRAINING = ("randomization", "action_delay")
+PROVENANCE = {"commit": str, "config_sha256": str, "seed": int, "steps": int, "iteration": int, "engine": str, "versions": dict}
 
 
-def read_fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of each length-delimited field of a protobuf message; other fields are skipped.
+@dataclass(frozen=True)
+class Term:
+    """A part of the observation or of the memory, in words."""
 
-    Raises:
-        ValueError: not a protobuf message.
-    """
-
-    def varint(position: int) -> tuple[int, int]:
-        value = shift = 0
-        while True:
-            if position >= stop or shift > 63:
-                raise ValueError("truncated")
-            byte = data[position]
-            value |= (byte & 0x7F) << shift
-            position, shift = position + 1, shift + 7
-            if byte < 0x80:
-                return value, position
-
-    position, stop = start, len(data) if end is None else end
-    while position < stop:
-        tag, position = varint(position)
-        number, wire = tag >> 3, tag & 7
-        if number == 0 or wire not in (0, 1, 2, 5):
-            raise ValueError("not a protobuf message")
-        if wire == 0:
-            _, position = varint(position)
-            continue
-        length, position = varint(position) if wire == 2 else ({1: 8, 5: 4}[wire], position)
-        if position + length > stop:
-            raise ValueError("truncated")
-        if wire == 2:
-            yield number, position, position + length
-        position += length
+    name: str
+    width: int
+    text: str
 
 
-def find_sections(data: bytes) -> tuple[tuple[int, int], dict[str, tuple[int, int]]]:
-    """Where in the bytes of an ONNX file its graph and its metadata values lie."""
-    graph, metadata = (0, 0), {}
-    for number, begin, end in read_fields(data):
-        if number == _GRAPH_FIELD:
-            graph = (begin, end)
-        elif number == _METADATA_FIELD:
-            parts = {part: (b, e) for part, b, e in read_fields(data, begin, end)}
-            key = data[slice(*parts[_KEY_FIELD])].decode() if _KEY_FIELD in parts else ""
-            metadata[key] = parts.get(_VALUE_FIELD, (end, end))
-    return graph, metadata
+@dataclass(frozen=True)
+class GoldenVector:
+    """What the exported module computed over T steps from zero memory: float32 by signal name."""
 
-
-def graph_sha256(data: bytes) -> str:
-    """Hash of the serialised graph of an ONNX file."""
-    begin, end = find_sections(data)[0]
-    return hashlib.sha256(data[begin:end]).hexdigest()
-
-
-def bundle_sha256(data: bytes) -> str:
-    """Hash of the whole file with the digits of its own checksum read as zeros."""
-    begin, end = find_sections(data)[1][CHECKSUM_KEY]
-    return hashlib.sha256(data[:begin] + b"0" * (end - begin) + data[end:]).hexdigest()
+    inputs: dict[str, np.ndarray]  # [T, width]
+    outputs: dict[str, np.ndarray]  # joint_pos_target and action, [T, J]
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a policy demands of the robot and the loop that run it. Per-joint arrays follow ``joint_names``."""
+    """A checked contract. Per-joint arrays are float64 in the order of ``joint_names``; C is the number of command channels."""
 
     version: int
     robot: str
@@ -102,139 +51,173 @@ class Contract:
     default_joint_pos: np.ndarray  # [J] rad
     kp: np.ndarray  # [J] N m/rad
     kd: np.ndarray  # [J] N m s/rad
-    action_scale: np.ndarray  # [J] rad
+    action_scale: np.ndarray  # [J] rad per unit of action
     joint_pos_limit: np.ndarray  # [J, 2] rad
     joint_vel_limit: np.ndarray  # [J] rad/s
     effort_limit: np.ndarray  # [J] N m
     control_dt: float  # s
-    command_range: np.ndarray  # [3, 2] m/s, m/s, rad/s
-    data: dict[str, Any]  # the whole JSON object
+    inputs: tuple[str, ...]  # of KNOWN_INPUTS; without memory
+    command_names: tuple[str, ...]  # [C]
+    command_range: np.ndarray  # [C, 2] as trained
+    command_rest: np.ndarray  # [C] the command that means: stand
+    imu_frame: str
+    observation: tuple[Term, ...]  # empty in version 1, which did not say
+    memory: tuple[Term, ...] | None  # None in version 1
+    envelope: dict[str, float]  # the states that it may be in, such as max_tilt (rad)
+    training: dict[str, Any]  # randomization and action_delay as trained
+    provenance: dict[str, Any]
+    scorecard: dict[str, Any] | None
+    golden_vectors: tuple[GoldenVector, ...]
+    graph_sha256: str
+    data: dict[str, Any]  # the JSON object as it was read
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Contract:
-        """Raises ContractError for a version from the future or a missing or misshapen field."""
-        version = data.get("version")
-        if not isinstance(version, int) or version > VERSION or version < 1:
-            raise ContractError(
-                "policy_contract.version", version, f"a version up to {VERSION}", "Update this program, or export the policy anew with it."
-            )
-        try:
-            joints = tuple(data["joint_names"])
-            j = len(joints)
-            shapes = {
-                "default_joint_pos": (j,), "kp": (j,), "kd": (j,), "action_scale": (j,), "joint_pos_limit": (j, 2),
-                "joint_vel_limit": (j,), "effort_limit": (j,), "command_range": (3, 2),
-            }  # fmt: skip
-            arrays = {name: np.asarray(data[name], dtype=np.float64) for name in shapes}
-            robot, control_dt, _ = str(data["robot"]), float(data["control_dt"]), data["graph_sha256"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ContractError("policy_contract", str(error), "all fields of the contract", "Export the policy anew.") from error
-        for name, shape in shapes.items():
-            if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-                raise ContractError(f"policy_contract.{name}", data[name], f"finite numbers of shape {shape}", "Export the policy anew.")
-        return cls(version, robot, joints, control_dt=control_dt, data=data, **arrays)
+    def from_json(cls, data: Any) -> Contract:
+        """Check every field. Raises ContractError, which names the first one that does not hold."""
+        version = Fields(data).data.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+            raise error("version", version, f"a version up to {VERSION}", "Update this program, or export the policy anew with it.")
+        old = version == 1
+        fields = Fields({**data, **_unsaid_in_version_1(data)} if old else data)
+        joint_names, command_names = fields.names("joint_names"), fields.names("command_names")
+        j, inputs = len(joint_names), fields.names("inputs", KNOWN_INPUTS)
+        return cls(
+            version=version,
+            robot=fields.text("robot"),
+            joint_names=joint_names,
+            default_joint_pos=_default_joint_pos(fields, j),
+            kp=fields.positive("kp", j),
+            kd=_kd(fields, j),
+            action_scale=fields.positive("action_scale", j),
+            joint_pos_limit=fields.ranges("joint_pos_limit", j),
+            joint_vel_limit=fields.positive("joint_vel_limit", j),
+            effort_limit=fields.positive("effort_limit", j),
+            control_dt=fields.number("control_dt", *CONTROL_DT),
+            inputs=inputs,
+            command_names=command_names,
+            command_range=fields.ranges("command_range", len(command_names)),
+            command_rest=_command_rest(fields, len(command_names), old),
+            imu_frame=fields.text("imu_frame"),
+            observation=_terms(fields, "observation"),
+            memory=None if old else _terms(fields, "memory"),
+            envelope=_envelope(fields),
+            training=fields.mapping("training", TRAINING),
+            provenance=fields.mapping("provenance") if old else _provenance(fields),
+            scorecard=_scorecard(fields),
+            golden_vectors=_golden_vectors(fields, inputs, j, len(command_names)),
+            graph_sha256=fields.text("graph_sha256"),
+            data=data,
+        )
 
-    def check_robot(self, robot: Robot) -> None:
-        """Compare with the robot that is to run the policy, joints by name. Raises ContractError on any difference."""
+    def check_robot(self, robot: Robot, measured: Collection[str] = ()) -> None:
+        """Compare with the robot that is to run the policy, joints by name.
+
+        ``measured`` names the signals beyond :data:`MEASURED` that the caller gives. Raises ContractError on any difference, or
+        where the policy needs a signal that nobody gives.
+        """
         if self.robot != robot.name:
             raise ContractError("robot", robot.name, f"{self.robot!r}, for which the policy was trained", "Use that robot's policy.")
-        if set(self.joint_names) != set(robot.joint_names):
+        if sorted(self.joint_names) != sorted(robot.joint_names):
             raise ContractError("joint_names", robot.joint_names, f"{self.joint_names}", "The policy is of another version of the robot.")
+        for name in self.inputs:
+            if name not in MEASURED and name not in measured:
+                raise ContractError(
+                    "inputs", name, f"what is measured here: {(*MEASURED, *measured)}",
+                    f"Use a policy without {name}, or measure it and name it in measured=.",
+                )  # fmt: skip
         order = [robot.joint_names.index(name) for name in self.joint_names]
         for name in ("default_joint_pos", "joint_pos_limit", "joint_vel_limit", "effort_limit"):
             ours, theirs = getattr(self, name), getattr(robot, name)[order]
             if not np.allclose(ours, theirs, rtol=0, atol=1e-9):
                 raise ContractError(name, theirs.tolist(), f"{ours.tolist()}", "Robot and policy disagree: export the policy anew.")
 
-    def robot_with_gains(self, robot: Robot) -> Robot:
+    def robot_with_gains(self, robot: Robot, measured: Collection[str] = ()) -> Robot:
         """``robot``, checked, with the gains that the policy was trained with."""
-        self.check_robot(robot)
+        self.check_robot(robot, measured)
         order = [self.joint_names.index(name) for name in robot.joint_names]
         return replace(robot, kp=self.kp[order], kd=self.kd[order])
 
 
-class LoadedPolicy:
-    """A verified bundle on onnxruntime: one thread, no spinning, memory carried from step to step."""
-
-    def __init__(self, contract: Contract, session: onnxruntime.InferenceSession) -> None:
-        self.contract, self._session = contract, session
-        shapes = {item.name: item.shape for item in session.get_inputs()}
-        self.inputs = tuple(name for name in shapes if name != "memory")
-        self._memory_size = int(shapes["memory"][1])
-        self.reset(1)
-
-    def reset(self, batch: int = 1) -> None:
-        """Begin an episode: memory to zeros."""
-        self.memory = np.zeros((batch, self._memory_size), dtype=np.float32)
-
-    def step(self, signals: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """``joint_pos_target`` (rad) and ``action``, [batch, J], of the named float32 signals, [batch, ...] each."""
-        feed = {name: signals[name] for name in self.inputs}
-        target, action, memory = (np.asarray(x) for x in self._session.run(OUTPUTS, {**feed, "memory": self.memory}))
-        self.memory = memory
-        return target, action
-
-    def clip_command(self, command: np.ndarray) -> np.ndarray:
-        """``command`` [..., 3] within the range that the policy was trained for."""
-        return np.clip(command, *self.contract.command_range.T).astype(np.float32)
+def _unsaid_in_version_1(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of version 2 for a version 1 object. Its golden vectors name its inputs."""
+    golden = Fields(data).objects("golden_vectors", at_least=1)[0].mapping("inputs")
+    return {
+        "inputs": list(golden),
+        "command_names": VELOCITY_COMMAND,
+        "command_rest": [0.0] * len(VELOCITY_COMMAND),
+        "imu_frame": data.get("imu_frame", "base"),
+        "observation": [],
+        "envelope": {},
+        "training": {"randomization": data.get("randomization"), "action_delay": None},
+        "provenance": data.get("provenance", {}),
+        "scorecard": data.get("scorecard"),
+    }
 
 
-def load(path: str | Path, robot: Robot | None = None) -> LoadedPolicy:
-    """Read and verify a bundle; with ``robot``, also that it is meant for that robot.
-
-    Raises:
-        ContractError: no such file, no contract, a changed byte, another version or robot, or outputs that differ from the
-            golden vectors recorded at export.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ContractError("policy", str(path), "the path of a policy.onnx", "Make one with 'locomotion export'.")
-    data = path.read_bytes()
-    contract = _read_contract(path, data)
-    if robot is not None:
-        contract.check_robot(robot)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises types of its own for each kind of damage
-        raise ContractError("policy", str(path), "a graph that onnxruntime can run", str(error).splitlines()[0]) from error
-    names = {item.name for item in session.get_inputs()}
-    if "memory" not in names or not names <= {*SIGNAL_INPUTS, "memory"}:
-        raise ContractError("inputs", sorted(names), f"memory and some of {SIGNAL_INPUTS}", "Export the policy with this toolkit.")
-    policy = LoadedPolicy(contract, session)
-    _replay_golden_vectors(policy)
-    return policy
+def _default_joint_pos(fields: Fields, j: int) -> np.ndarray:
+    pose, (low, high) = fields.array("default_joint_pos", j), fields.ranges("joint_pos_limit", j).T
+    if ((pose < low) | (pose > high)).any():
+        raise fields.error("default_joint_pos", "a pose within joint_pos_limit")
+    return pose
 
 
-def _read_contract(path: Path, data: bytes) -> Contract:
-    try:
-        _, metadata = find_sections(data)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ContractError("policy", str(path), "an undamaged ONNX file", "Copy or export it anew.") from error
-    if CONTRACT_KEY not in metadata:
-        raise ContractError("policy", str(path), f"metadata with the key {CONTRACT_KEY}", "Use a policy.onnx of 'locomotion export'.")
-    if CHECKSUM_KEY not in metadata or data[slice(*metadata[CHECKSUM_KEY])].decode("ascii", "replace") != bundle_sha256(data):
-        raise ContractError("policy", str(path), "contents that match their checksum", "The file was changed or damaged: copy it anew.")
-    contract = Contract.from_json(json.loads(data[slice(*metadata[CONTRACT_KEY])]))
-    if graph_sha256(data) != contract.data["graph_sha256"]:
-        raise ContractError("policy", str(path), "the graph that its contract names", "Export the policy anew.")
-    return contract
+def _kd(fields: Fields, j: int) -> np.ndarray:
+    kd = fields.array("kd", j)
+    if (kd < 0).any():
+        raise fields.error("kd", "numbers of at least zero")
+    return kd
 
 
-def _replay_golden_vectors(policy: LoadedPolicy) -> None:
-    for number, sequence in enumerate(policy.contract.data["golden_vectors"]):
-        inputs = {name: np.asarray(sequence["inputs"][name], dtype=np.float32) for name in policy.inputs}
-        expected = {name: np.asarray(sequence["outputs"][name], dtype=np.float32) for name in ("joint_pos_target", "action")}
-        policy.reset(1)
-        for t in range(len(expected["action"])):
-            target, action = policy.step({name: value[t : t + 1] for name, value in inputs.items()})
-            for name, value in (("joint_pos_target", target[0]), ("action", action[0])):
-                worst = np.abs(value - expected[name][t]).max()
-                if not worst <= GOLDEN_TOLERANCE:  # NaN fails too
-                    raise ContractError(
-                        f"golden_vectors[{number}].{name}[{t}]", float(worst), f"a difference of at most {GOLDEN_TOLERANCE}",
-                        "This policy does not compute here what it computed at export: do not run it.",
-                    )  # fmt: skip
-    policy.reset(1)
+def _command_rest(fields: Fields, c: int, old: bool) -> np.ndarray:
+    rest, (low, high) = fields.array("command_rest", c), fields.ranges("command_range", c).T
+    if old:  # it had no word for rest, and zero need not have been trained
+        return np.clip(rest, low, high)
+    if ((rest < low) | (rest > high)).any():
+        raise fields.error("command_rest", "a command within command_range")
+    return rest
+
+
+def _terms(fields: Fields, name: str) -> tuple[Term, ...]:
+    terms = tuple(Term(item.text("name"), item.integer("width", low=1), item.text("text")) for item in fields.objects(name))
+    if len({term.name for term in terms}) < len(terms):
+        raise fields.error(name, "terms whose names differ from each other")
+    return terms
+
+
+def _envelope(fields: Fields) -> dict[str, float]:
+    envelope = Fields(fields.mapping("envelope"), "envelope")
+    return {name: envelope.number(name, 0.0, math.pi if name == "max_tilt" else math.inf) for name in envelope.data}
+
+
+def _provenance(fields: Fields) -> dict[str, Any]:
+    provenance = fields.mapping("provenance", PROVENANCE)
+    for name, kind in PROVENANCE.items():
+        if provenance[name] is not None and type(provenance[name]) is not kind:
+            raise error(f"provenance.{name}", provenance[name], f"{kind.__name__}, or null where it is not known")
+    return provenance
+
+
+def _scorecard(fields: Fields) -> dict[str, Any] | None:
+    if "scorecard" in fields.data and fields.data["scorecard"] is None:
+        return None
+    return fields.mapping("scorecard")
+
+
+def _golden_vectors(fields: Fields, inputs: tuple[str, ...], j: int, c: int) -> tuple[GoldenVector, ...]:
+    widths = {"joint_pos": j, "joint_vel": j, "command": c, "height_scan": None}  # all others have three numbers
+    vectors = []
+    for item in fields.objects("golden_vectors", at_least=1):
+        steps = len(item.read("outputs").array("action", None, j))
+        given = item.read("inputs")
+        if set(given.data) != set(inputs):
+            raise item.error("inputs", f"a value for each of {inputs}")
+        vectors.append(
+            GoldenVector(
+                {name: given.array(name, steps, widths.get(name, 3)).astype(np.float32) for name in inputs},
+                {
+                    name: item.read("outputs").array(name, steps, j).astype(np.float32)
+                    for name in ("joint_pos_target", "action")
+                },
+            )
+        )  # fmt: skip
+    return tuple(vectors)

@@ -1,34 +1,55 @@
-"""An operator who follows a script: stand up, walk, and change the velocity command at given times."""
+"""An operator who follows a script: stand up, walk, and change the command at given times."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from deploy.contract import Contract
 from deploy.supervisor import State
 from robots import InputError
 
 
 class ScriptedOperator:
-    """``script`` holds ``[start, [forward, left, yaw]]`` rows; ``start`` in seconds of walking, in growing order."""
+    """``script`` holds rows ``[start, command]``: seconds of walking, growing from 0, and a number for each of the contract's
+    ``command_names``, such as ``[[0, [0.5, 0, 0]]]``. Until it walks, the command is the contract's ``command_rest``.
+    """
 
-    def __init__(self, script: Sequence[Sequence]) -> None:
+    def __init__(self, script: Sequence[Sequence[Any]], contract: Contract) -> None:
+        names = contract.command_names
+        allowed = f"rows [start, [{', '.join(names)}]] of finite numbers, from start 0 upwards"
+        remedy = f"For example [[0, {contract.command_rest.tolist()}]]."
+        if not _is_list(script) or not script or not all(_is_row(row, len(names)) for row in script):
+            raise InputError("commands", script, allowed, remedy)
         starts = [float(row[0]) for row in script]
-        if not starts or starts[0] != 0.0 or starts != sorted(starts):
-            raise InputError("commands", list(script), "rows [start, [forward, left, yaw]] from start 0 upwards", "Sort the rows.")
+        if starts[0] != 0.0 or starts != sorted(starts):
+            raise InputError("commands", script, allowed, "Sort the rows, the first at 0.")
         self._starts = np.array(starts)
         self._commands = np.array([row[1] for row in script], dtype=np.float64)
-        if self._commands.shape != (len(starts), 3) or not np.isfinite(self._commands).all():
-            raise InputError("commands", list(script), "three finite numbers a row", "For example [[0, [0.5, 0, 0]]].")
+        self._rest = contract.command_rest
         self._walking_since: float | None = None
 
     def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+        """What to ask for, and the command [C], at ``time`` (s since the start of the run)."""
         wanted = {State.IDLE: State.STAND_UP, State.READY: State.WALK}.get(state)
         if state is not State.WALK:
             self._walking_since = None
-            return wanted, np.zeros(3)
+            return wanted, self._rest
         if self._walking_since is None:
             self._walking_since = time
         row = np.searchsorted(self._starts, time - self._walking_since, side="right") - 1
         return None, self._commands[row]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_row(row: Any, channels: int) -> bool:
+    return (
+        _is_list(row) and len(row) == 2 and _is_list(row[1]) and len(row[1]) == channels
+        and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in (row[0], *row[1]))
+    )  # fmt: skip

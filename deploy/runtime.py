@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from deploy.contract import LoadedPolicy
 from deploy.interface import Clock, MotorCommand, RobotInterface, RobotState
+from deploy.policy import RobotPolicy
 from deploy.supervisor import State, Supervisor
+from robots import InputError
 
 DAMPING_STEPS = 25  # control steps of damping at least, half a second at 50 Hz
 MAX_DAMPING_STEPS = 250
 
 Operator = Callable[[float, State], tuple[State | None, np.ndarray]]
-"""From the time since the start (s) and the present state: a state to ask for, and the velocity command [3]."""
+"""From the time since the start (s) and the present state: a state to ask for, and the command [C]."""
 
 
 @dataclass
@@ -38,15 +39,18 @@ class Log:
 
 
 class Runtime:
-    """One policy on one robot."""
+    """One policy on one robot. ``supervisor`` guards ``policy.robot``; raises InputError where it guards another."""
 
-    def __init__(self, policy: LoadedPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock) -> None:
+    def __init__(self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock) -> None:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = Log()
         self.warnings: list[str] = []
         self._stop = False
-        self._order = [supervisor.robot.joint_names.index(name) for name in policy.contract.joint_names]
-        self._back = np.argsort(self._order)
+        policy.contract.check_robot(policy.robot)  # a RobotState has no more than every robot measures
+        for name in ("joint_names", "kp", "kd"):
+            ours, theirs = getattr(policy.robot, name), getattr(supervisor.robot, name)
+            if not np.array_equal(ours, theirs):
+                raise InputError(f"supervisor.robot.{name}", theirs, f"{ours}", "Give the supervisor policy.robot.")
 
     def run(self, duration: float, operator: Operator) -> None:
         """Run for ``duration`` seconds, or until a signal or a fault.
@@ -88,15 +92,9 @@ class Runtime:
         self._record(began - start, state, command, motor)
 
     def _infer(self, state: RobotState, command: np.ndarray) -> np.ndarray:
-        signals = {
-            "base_ang_vel": state.base_ang_vel,
-            "projected_gravity": state.projected_gravity,
-            "joint_pos": state.joint_pos[self._order],
-            "joint_vel": state.joint_vel[self._order],
-            "command": command,
-        }
-        target, _ = self.policy.step({name: value[None].astype(np.float32) for name, value in signals.items()})
-        return target[0][self._back].astype(np.float64)
+        signals = {name: command if name == "command" else getattr(state, name) for name in self.policy.inputs}
+        target, _ = self.policy.step({name: value[None] for name, value in signals.items()})
+        return target[0].astype(np.float64)
 
     def _clip(self, command: np.ndarray) -> np.ndarray:
         clipped = self.policy.clip_command(command)

@@ -15,7 +15,7 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
     log, supervisor = runtime.log, runtime.supervisor
     columns = log.columns()
     states = columns["state"].tolist() if columns else []
-    dt = runtime.policy.contract.control_dt
+    dt, channels = runtime.policy.contract.control_dt, runtime.policy.contract.command_names
     result: dict[str, Any] = {
         "passed": State.WALK in states and supervisor.state is State.DAMPING,
         "robot": supervisor.robot.name,
@@ -37,8 +37,9 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
     if walking:
         limit = supervisor.robot.effort_limit
         result["torque_share_of_limit"] = float((np.abs(columns["joint_torque"][walking]) / limit).max())
-        if "base_lin_vel" in columns:
-            error = columns["base_lin_vel"][walking][:, :2] - columns["command"][walking][:, :2]
+        if "base_lin_vel" in columns and {"forward", "left"} <= set(channels):
+            command = columns["command"][walking][:, [channels.index("forward"), channels.index("left")]]
+            error = columns["base_lin_vel"][walking][:, :2] - command
             result["tracking_score"] = float(np.exp(-np.square(error).sum(axis=-1) / 0.25).mean())
     if result["events"]:
         start = result["events"][0]["time"]

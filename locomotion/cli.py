@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
 
 from robots.errors import InputError, nearest
 
@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "locomotion train robot=unitree_go2 task=velocity_flat sim=mujoco algorithm=ppo seed=1",
             "locomotion train resume=runs/my_run",
-            "locomotion train algorithm=ppo_large task.reward.weights.foot_slip=-0.3",
+            "locomotion train algorithm=ppo_large task.rewards.foot_slip.weight=-0.3",
         ),
     ),
     "export": (
@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "run a policy.onnx behind the safety layer",
         ("locomotion deploy policy=policy.onnx interface=sim duration=20",),
     ),
+    "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
     "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
     "robots": ("list the robots", ("locomotion robots list",)),
 }  # fmt: skip
@@ -45,8 +46,6 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status 0: done; 1: a check failed; 2: bad input; 130: interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco reads it when it is first imported
     try:
         return _run(words)
     except InputError as error:
@@ -55,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run(words: list[str]) -> int:
@@ -68,15 +70,16 @@ def _run(words: list[str]) -> int:
         print(_help(command))
         return 0
     if command == "robots":
-        return _list_robots(overrides)
-    from locomotion import commands
-    from locomotion.config import compose
+        from locomotion.commands import robots
 
+        return robots.run(overrides)
+    from locomotion.config import compose
+    from locomotion.gl import prepare_gl
+
+    prepare_gl()
     config = compose(command, overrides)
-    if command == "train":
-        return commands.train(config, given=[override.partition("=")[0] for override in overrides])
-    action: Callable[[dict], int] = getattr(commands, command)
-    return action(config)
+    given = {key.lstrip("+"): config.get(key.lstrip("+")) for key, _, _ in (word.partition("=") for word in overrides)}
+    return importlib.import_module(f"locomotion.commands.{command}").run(config, given)
 
 
 def _usage() -> str:
@@ -130,21 +133,10 @@ def _settings(text: str) -> list[str]:
 def _example_key(groups: list[str]) -> str:
     keys = {
         "algorithm": "algorithm.num_envs=512",
-        "randomization": "randomization.friction=[0.5,1.0]",
+        "randomization": "randomization.parameters.friction=[0.5,1.0]",
         "deploy": "deploy.limits.max_tilt=0.7",
     }
     return next(keys[group] for group in groups if group in keys)
-
-
-def _list_robots(words: list[str]) -> int:
-    if words != ["list"]:
-        raise InputError("robots", " ".join(words), "list", "Try 'locomotion robots list'.")
-    import robots
-
-    for name in robots.available():
-        robot = robots.load(name)
-        print(f"{name:20} {robot.num_joints} joints, {len(robot.feet)} feet   {robot.model}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,78 +13,131 @@ import numpy as np
 import onnx
 import torch
 
-from deploy import contract
-from locomotion.files import write_atomically
+import robots
+from deploy import contract, onnx_file
+from deploy.policy import OUTPUTS, load
+from locomotion import build, plugins
+from locomotion.files import make_folder, write_atomically, writing
 from locomotion.models.policy import Policy
+from locomotion.runs import checkpoint
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
+from locomotion.task.task import TaskSettings, make_commands
 from robots import Robot
 from robots.errors import InputError
 
-INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command", "memory")
-GOLDEN_STEPS = 8
+GOLDEN_STEPS, GOLDEN_SEQUENCES = 8, 2
+ROBOT_FIELDS = (
+    "default_joint_pos", "kp", "kd", "action_scale", "joint_pos_limit", "joint_vel_limit", "effort_limit",
+)  # fmt: skip
 
 
-def example_inputs(policy: Policy, robot: Robot, batch: int, steps: int, seed: int) -> dict[str, np.ndarray]:
-    """Plausible random signals, float32 [steps, batch, ...], without memory."""
-    rng, j = np.random.default_rng(seed), robot.num_joints
-    gravity = np.array([0.0, 0.0, -1.0]) + 0.1 * rng.standard_normal((steps, batch, 3))
-    signals = {
-        "base_ang_vel": 0.5 * rng.standard_normal((steps, batch, 3)),
-        "projected_gravity": gravity / np.linalg.norm(gravity, axis=-1, keepdims=True),
-        "joint_pos": robot.default_joint_pos + 0.2 * rng.standard_normal((steps, batch, j)),
-        "joint_vel": 2.0 * rng.standard_normal((steps, batch, j)),
-        "command": np.repeat(rng.uniform(-0.5, 0.8, (1, batch, 3)), steps, axis=0),
+def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None = None) -> None:
+    """Write the bundle of a checkpoint to ``output``, verified; ``scorecard`` is embedded in its contract.
+
+    Raises:
+        InputError: a checkpoint that cannot be used, weights that are not finite, or a file that cannot be written. An older
+            file of the name ``output`` then stays as it was.
+    """
+    state = checkpoint.load(path)
+    plugins.load(state["config"]["plugins"])
+    settings = check(TrainSettings, state["config"])
+    policy = build.policy(settings, state["learner"]["actor"])
+    randomization = state["config"]["randomization"]
+    fields = {
+        **task_fields(settings.task),
+        "training": {
+            "randomization": randomization,
+            "action_delay": randomization["parameters"].get("action_delay", [0.0, 0.0]),
+            "physics_dt": settings.sim.physics_dt,
+        },
+        "provenance": {**state["provenance"], "steps": state["steps"], "iteration": state["iteration"]},
+        "scorecard": scorecard,
     }
-    return {name: value.astype(np.float32) for name, value in signals.items()}
+    make_folder(output.parent, "output")
+    with writing("output", output):
+        write_bundle(policy, robots.load(settings.robot), fields, output)
 
 
-def export(policy: Policy, robot: Robot, fields: dict[str, Any], output: Path) -> None:
-    """Write ``policy`` to ``output`` with a contract of the robot's figures and ``fields`` (control_dt, provenance, ...).
+def task_fields(task: TaskSettings) -> dict[str, Any]:
+    """What a contract says of the task."""
+    commands = make_commands(task, torch.device("cpu"))
+    return {
+        "control_dt": task.control_dt,
+        "command_names": list(commands.channels),
+        "command_range": [list(limits) for limits in commands.limits],
+        "command_rest": list(commands.rest),
+        "envelope": _envelope(task),
+    }
+
+
+def _envelope(task: TaskSettings) -> dict[str, float]:
+    """Where the policy has been in training, and may be."""
+    tilt = task.terminations.get("tilt")
+    return {"max_tilt": float(tilt.get("limit", 1.05))} if tilt is not None else {}
+
+
+def write_bundle(policy: Policy, robot: Robot, fields: dict[str, Any], output: Path) -> None:
+    """Write ``policy`` with a contract of the robot's figures and ``fields``; verified before it takes ``output``'s place.
 
     Raises:
         InputError: a parameter of the policy is not finite.
-        OSError: ``output`` cannot be written; an older file of that name stays as it was.
+        OSError: ``output`` cannot be written.
     """
     policy.eval()
     for name, value in policy.state_dict().items():
         if not torch.isfinite(value).all():
             raise InputError(f"policy.{name}", "not finite", "finite weights", "Export an earlier checkpoint.")
-    model = _trace(policy, robot)
-    graph_bytes = model.graph.SerializeToString(deterministic=True)
+    model = _trace(policy, robot, len(fields["command_names"]))
+    observed, remembered = policy.encoder.describe()
     data = {
         "version": contract.VERSION,
         "robot": robot.name,
         "joint_names": list(robot.joint_names),
-        **{
-            name: getattr(robot, name).tolist()
-            for name in (
-                "default_joint_pos", "kp", "kd", "action_scale", "joint_pos_limit", "joint_vel_limit", "effort_limit"
-            )
-        },
+        **{name: getattr(robot, name).tolist() for name in ROBOT_FIELDS},
         "imu_frame": robot.base_body,
+        "inputs": list(policy.inputs),
+        "observation": observed,
+        "memory": remembered,
         **fields,
-        "golden_vectors": [_golden_vector(policy, robot, seed) for seed in range(2)],
-        "graph_sha256": hashlib.sha256(graph_bytes).hexdigest(),
-    }  # fmt: skip
-    for key, value in ((contract.CONTRACT_KEY, json.dumps(data)), (contract.CHECKSUM_KEY, "0" * 64)):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-    file = model.SerializeToString(deterministic=True)
-    begin, end = contract.find_sections(file)[1][contract.CHECKSUM_KEY]
-    file = file[:begin] + contract.bundle_sha256(file).encode() + file[end:]
-    write_atomically(output, lambda stream: stream.write(file))
-    contract.load(output, robot)
+        "golden_vectors": [_golden_vector(policy, robot, fields, seed) for seed in range(GOLDEN_SEQUENCES)],
+    }
+    file = onnx_file.attach(model.SerializeToString(deterministic=True), data)
+
+    def write_and_verify(stream: Any) -> None:
+        stream.write(file)
+        stream.flush()
+        load(stream.name, robot)
+
+    write_atomically(output, write_and_verify)
 
 
-def _trace(policy: Policy, robot: Robot) -> onnx.ModelProto:
-    signals = example_inputs(policy, robot, batch=2, steps=1, seed=0)
-    arguments = [torch.from_numpy(signals[name][0]) for name in INPUTS[:-1]]
-    arguments.append(torch.zeros(2, policy.encoder.memory_size))
+def example_inputs(policy: Policy, robot: Robot, command_range: Any, batch: int, steps: int, seed: int) -> dict[str, np.ndarray]:
+    """Plausible random signals, float32 [steps, batch, ...], without memory."""
+    rng, j = np.random.default_rng(seed), robot.num_joints
+    gravity = np.array([0.0, 0.0, -1.0]) + 0.1 * rng.standard_normal((steps, batch, 3))
+    low, high = np.asarray(command_range, dtype=np.float64).T
+    signals = {
+        "base_ang_vel": 0.5 * rng.standard_normal((steps, batch, 3)),
+        "projected_gravity": gravity / np.linalg.norm(gravity, axis=-1, keepdims=True),
+        "joint_pos": robot.default_joint_pos + 0.2 * rng.standard_normal((steps, batch, j)),
+        "joint_vel": 2.0 * rng.standard_normal((steps, batch, j)),
+        "command": np.repeat(rng.uniform(low, high, (1, batch, len(low))), steps, axis=0),
+    }
+    return {name: signals[name].astype(np.float32) for name in policy.inputs}
+
+
+def _trace(policy: Policy, robot: Robot, channels: int) -> onnx.ModelProto:
+    signals = example_inputs(policy, robot, [[-1.0, 1.0]] * channels, batch=2, steps=1, seed=0)
+    arguments = [torch.from_numpy(signals[name][0]) for name in policy.inputs]
+    arguments.append(torch.zeros(2, policy.memory_size))
     batch = torch.export.Dim("batch")
+    names = [*policy.inputs, "memory"]
     with warnings.catch_warnings(), _quiet_exporter():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
-            policy, tuple(arguments), input_names=INPUTS, output_names=contract.OUTPUTS, dynamo=True, verbose=False,
-            dynamic_shapes=tuple({0: batch} for _ in INPUTS), external_data=False, optimize=True,
+            policy, tuple(arguments), input_names=names, output_names=OUTPUTS, dynamo=True, verbose=False,
+            dynamic_shapes=(tuple({0: batch} for _ in names),), external_data=False, optimize=True,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
@@ -111,13 +162,13 @@ def _quiet_exporter() -> Iterator[None]:
         logging.disable(before)
 
 
-def _golden_vector(policy: Policy, robot: Robot, seed: int) -> dict[str, Any]:
+def _golden_vector(policy: Policy, robot: Robot, fields: dict[str, Any], seed: int) -> dict[str, Any]:
     """Inputs and the module's outputs over a few steps with carried memory."""
-    signals = example_inputs(policy, robot, batch=1, steps=GOLDEN_STEPS, seed=seed)
-    memory, outputs = torch.zeros(1, policy.encoder.memory_size), []
+    signals = example_inputs(policy, robot, fields["command_range"], batch=1, steps=GOLDEN_STEPS, seed=seed)
+    memory, outputs = torch.zeros(1, policy.memory_size), []
     with torch.inference_mode():
         for t in range(GOLDEN_STEPS):
-            *result, memory = policy(*(torch.from_numpy(signals[name][t]) for name in INPUTS[:-1]), memory)
+            *result, memory = policy(*(torch.from_numpy(signals[name][t]) for name in policy.inputs), memory)
             outputs.append([value[0].tolist() for value in result])
     targets, actions = zip(*outputs, strict=True)
     return {

@@ -21,7 +21,7 @@ class LiveView:
 
     def __init__(self, title: str) -> None:
         self.console = Console()
-        self._title = title
+        self.title = title
         self._figures: dict[str, float] = {}
         self._falls = 0.0
         self._progress = Progress(
@@ -60,8 +60,9 @@ class LiveView:
         self.phase(
             "train",
             iteration / iterations,
-            f"{figures['seconds']:5.0f} s  {figures['steps']:>9,.0f} steps  {figures['steps_per_second']:6,.0f} steps/s  "
-            f"tracking {figures['tracking_score']:.2f}  yaw {figures['yaw_score']:.2f}  falls {figures['falls']:.0f}",
+            f"{figures['seconds']:5.0f} s  {figures['steps']:>9,.0f} steps  {figures['steps_per_second']:6,.0f} steps/s    ".join(
+                _summary(figures)
+            ),
         )
 
     def say(self, text: str) -> None:
@@ -80,11 +81,11 @@ class LiveView:
     def _render(self) -> Panel:
         f = self._figures
         if not f:
-            return Panel(self._progress, title=self._title)
+            return Panel(self._progress, title=self.title)
         head = Table.grid(padding=(0, 3))
         head.add_row(
             f"iteration {f['iteration']:.0f}", f"{f['steps']:,.0f} steps", f"{f['steps_per_second']:,.0f} steps/s",
-            f"tracking {f['tracking_score']:.2f}", f"yaw {f['yaw_score']:.2f}", f"gait {f['gait']:.2f}", f"falls {f['falls']:.0f}",
+            *_summary(f),
         )  # fmt: skip
         terms = Table(title="reward a step, by term", title_justify="left", box=None, padding=(0, 1), show_header=False)
         rewards = {name.removeprefix("reward/"): value for name, value in f.items() if name.startswith("reward/")}
@@ -92,4 +93,21 @@ class LiveView:
         for name, value in rewards.items():
             bar = "█" * round(BAR * abs(value) / largest)
             terms.add_row(name, f"{value:+.3f}", f"[{'green' if value >= 0 else 'red'}]{bar}")
-        return Panel(Group(self._progress, head, terms), title=self._title)
+        return Panel(Group(self._progress, head, terms), title=self.title)
+
+
+def _summary(figures: dict[str, float]) -> list[str]:
+    metrics = {name.removeprefix("metric/"): value for name, value in figures.items() if name.startswith("metric/")}
+    return [*(f"{name} {value:.2f}" for name, value in metrics.items()), f"falls {figures['falls']:.0f}"]
+
+
+def print_scores(scores: dict[str, dict[str, dict[str, float]]]) -> None:
+    """A scorecard, ``{engine: {condition: figures}}``, as a table."""
+    columns = {f"{engine}, {name}": values for engine, conditions in scores.items() for name, values in conditions.items()}
+    table = Table(title="scorecard", title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for key in next(iter(columns.values())):
+        table.add_row(key, *(f"{values[key]:.3f}" if key != "episodes" else str(values[key]) for values in columns.values()))
+    Console().print(table)

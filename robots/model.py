@@ -1,12 +1,18 @@
-"""Build the MuJoCo model of a robot: its MJCF, with motors that follow the actuator law."""
+"""Build the MuJoCo model of a robot: its MJCF, with motors that follow the actuator law, on a ground."""
 
 from __future__ import annotations
 
 import mujoco
 import numpy as np
 
+from robots.check import check_model, joint_pose
 from robots.errors import InputError
 from robots.robot import Robot
+
+__all__ = ["GROUND", "add_ground", "build_spec", "check_model", "foot_radius", "total_mass"]
+
+GROUND = "ground"  # the geom's name
+FRICTION = (0.8, 0.005, 0.0001)  # sliding, torsional (m), rolling (m): rubber on a hard floor
 
 
 def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
@@ -15,12 +21,15 @@ def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
     Control is ``joint_pos_target`` [J] (rad). MuJoCo's affine actuator with force limits is the actuator law of
     :func:`robots.actuator.motor_torque`; a test holds the two together. ``max_delay_steps`` is the largest delay of the
     control, in physics steps, that ``actuator_delay`` may later ask for.
+
+    Raises:
+        InputError: the model cannot be read, or description and model do not belong together.
     """
-    spec = mujoco.MjSpec.from_file(str(robot.model))
-    names = {joint.name for joint in spec.joints}
-    for joint in robot.joint_names:
-        if joint not in names:
-            raise InputError("joint_names", joint, f"a joint of {robot.model.name}", f"Its joints: {sorted(names)}.")
+    try:
+        spec = mujoco.MjSpec.from_file(str(robot.model))
+    except ValueError as error:
+        raise InputError("model", str(robot.model), "an MJCF that MuJoCo reads", f"MuJoCo says: {' '.join(str(error).split())}.") from error
+    check_model(robot, spec)
     for i, joint in enumerate(robot.joint_names):
         gain, bias = np.zeros((2, mujoco.mjNGAIN))
         gain[0] = robot.kp[i]
@@ -44,20 +53,24 @@ def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
 
 
 def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
-    """A flat, checkered floor with a light: the only thing that the robot's shapes touch."""
+    """A flat, checkered floor with a light: the only thing that the robot's shapes touch.
+
+    Its priority is above that of every shape, so that the ground's friction alone is a contact's friction. Otherwise MuJoCo takes
+    the larger of the two, and a slippery ground under rubber feet would not be slippery.
+    """
     spec.add_texture(
-        name="grid", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        name=GROUND, type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=[0.72, 0.75, 0.78], rgb2=[0.60, 0.64, 0.68], width=256, height=256,
     )  # fmt: skip
     spec.add_texture(
         name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=[0.92, 0.95, 0.98], rgb2=[0.55, 0.66, 0.80], width=64, height=384,
     )  # fmt: skip
-    material = spec.add_material(name="grid", texrepeat=[2, 2], texuniform=True)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "grid"
+    material = spec.add_material(name=GROUND, texrepeat=[2, 2], texuniform=True)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = GROUND
     spec.worldbody.add_geom(
-        name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05], material="grid", contype=1, conaffinity=0,
-        friction=[1.0, 0.005, 0.0001],
+        name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05], material=GROUND, contype=1, conaffinity=0,
+        condim=3, friction=FRICTION, priority=1 + max(geom.priority for geom in spec.geoms),
     )  # fmt: skip
     # the light moves with the robot, so that its shadow map stays small and sharp
     spec.body(robot.base_body).add_light(
@@ -67,3 +80,29 @@ def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
     spec.visual.headlight.ambient = [0.4, 0.4, 0.4]
     spec.visual.headlight.diffuse = [0.4, 0.4, 0.4]
     spec.visual.quality.shadowsize = 2048
+
+
+def foot_radius(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
+    """[F] m: height of each foot's centre above its sole, with the base upright and the joints in the default pose."""
+    data = joint_pose(model, robot, robot.default_joint_pos)
+    return np.array([_half_height(model, data, model.geom(foot).id) for foot in robot.feet])
+
+
+def total_mass(model: mujoco.MjModel) -> float:
+    """Mass of the robot, kg. The ground has none."""
+    return float(model.body_mass.sum())
+
+
+def _half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
+    """How far a shape reaches below its centre, m."""
+    kind, size, vertical = model.geom_type[geom], model.geom_size[geom], np.abs(data.geom_xmat[geom].reshape(3, 3)[2])
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return float(size[0])
+    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        return float(size[0] + size[1] * vertical[2])
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        return float(size[0] * np.hypot(vertical[0], vertical[1]) + size[1] * vertical[2])
+    if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
+        return float(np.linalg.norm(size * vertical))
+    box = model.geom_aabb[geom]  # centre and half extents, in the geom's frame: exact for a box, and near for a mesh
+    return float(vertical @ box[3:] - data.geom_xmat[geom].reshape(3, 3)[2] @ box[:3])

@@ -1,32 +1,47 @@
-"""The description of a robot: what every layer needs to know of it, read from ``robots/<name>/robot.yaml``."""
+"""The description of a robot: what every layer needs to know of it, read from a ``robot.yaml``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from robots import fields
 from robots.errors import InputError, nearest
+from robots.fields import Bounds, Floats
+from robots.mirror import Mirror, read_mirror
 
 FOLDER = Path(__file__).parent
-Floats = np.ndarray
+SEARCH_VARIABLE = "LOCOMOTION_ROBOTS"
+
+HEIGHT = Bounds(0.05, 3.0, "m")
+CLEARANCE = Bounds(0.001, 0.5, "m")
+FREQUENCY = Bounds(0.1, 10.0, "Hz")
+PHASE = Bounds(0.0, 1.0, "cycles, 1 excluded")
+ANGLE = Bounds(-2.0 * math.pi, 2.0 * math.pi, "rad", "Angles are in rad: a degree is 0.01745 rad.")
+PER_JOINT = {
+    "default_joint_pos": ANGLE,
+    "lie_joint_pos": ANGLE,
+    "kp": Bounds(0.1, 5000.0, "N m/rad"),
+    "kd": Bounds(0.001, 500.0, "N m s/rad"),
+    "action_scale": Bounds(0.001, math.pi, "rad per unit of action"),
+    "joint_vel_limit": Bounds(0.1, 200.0, "rad/s"),
+    "effort_limit": Bounds(0.01, 5000.0, "N m"),
+}
+# Gains of any size of robot: how far off target the spring alone asks for the whole torque, and the time constant kd / kp. On
+# quadrupeds and humanoids the one is 0.2 to 2 rad, the other 0.01 to 0.2 s.
+REACH = Bounds(0.02, 20.0, "rad")
+TIME_CONSTANT = Bounds(0.0005, 2.0, "s")
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """Left-right mirror of per-joint and per-foot signals: ``mirrored = sign * signal[index]``."""
-
-    joint_index: np.ndarray  # [J] int
-    joint_sign: Floats  # [J] +-1
-    foot_index: np.ndarray  # [F] int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Robot:
     """A legged robot with J joints and F feet. Per-joint arrays are float64 in the order of ``joint_names``."""
 
@@ -36,7 +51,10 @@ class Robot:
     imu_site: str
     feet: tuple[str, ...]  # geom names
     standing_height: float  # m, base above the ground in the default pose
+    swing_height: float  # m, clearance of the sole at mid swing
+    stride_frequency: tuple[float, float]  # Hz at 0 and at 1 m/s, linear between and beyond
     joint_names: tuple[str, ...]
+    joint_groups: Mapping[str, np.ndarray]  # int indices of joints; a joint may be in several groups or in none
     default_joint_pos: Floats  # [J] rad
     lie_joint_pos: Floats  # [J] rad, folded on the ground
     kp: Floats  # [J] N m/rad
@@ -45,6 +63,7 @@ class Robot:
     joint_pos_limit: Floats  # [J, 2] rad
     joint_vel_limit: Floats  # [J] rad/s
     effort_limit: Floats  # [J] N m
+    gaits: Mapping[str, Floats]  # [F] each: phase of a foot in cycles; stance begins where clock + phase is a whole number
     mirror: Mirror
 
     @property
@@ -52,90 +71,129 @@ class Robot:
         return len(self.joint_names)
 
 
+def search_path() -> list[Path]:
+    """Where robots are looked for, first found first: $LOCOMOTION_ROBOTS, ./robots, the toolkit's own."""
+    named = [Path(folder).expanduser() for folder in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if folder]
+    return list(dict.fromkeys(folder.resolve() for folder in (*named, Path("robots"), FOLDER)))
+
+
 def available() -> list[str]:
-    """Names of the robots that ship with the toolkit."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/robot.yaml"))
+    """Names of the robots on the search path."""
+    return sorted({path.parent.name for folder in search_path() for path in folder.glob("*/robot.yaml")})
 
 
-def load(name: str) -> Robot:
-    """The robot called ``name``.
+def load(name: str | Path) -> Robot:
+    """The robot called ``name``: the first folder of that name on the search path with a ``robot.yaml``.
+
+    A path to such a folder, or to a robot.yaml, does too: a ``Path``, or text with a slash or ending in ``.yaml``.
 
     Raises:
-        InputError: no such robot, or its ``robot.yaml`` has a missing, unknown or misshapen field.
+        InputError: no such robot, or its ``robot.yaml`` has a missing, unknown or impossible field.
     """
-    path = FOLDER / name / "robot.yaml"
-    if name not in available():
-        raise InputError("robot", name, "the name of a folder in robots/ with a robot.yaml", nearest(name, available()))
-    return from_yaml(path)
+    if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or os.sep in name or name.endswith(".yaml"))):
+        path = Path(name).expanduser()
+        return from_yaml(path / "robot.yaml" if path.is_dir() else path)
+    fields.text("robot", name)
+    for folder in search_path():
+        if (folder / name / "robot.yaml").is_file():
+            robot = from_yaml(folder / name / "robot.yaml")
+            if robot.name != name:
+                raise InputError(f"{name}/robot.yaml: name", robot.name, f"the folder's name, {name}", "Rename the one or the other.")
+            return robot
+    looked = ", ".join(map(str, search_path()))
+    remedy = f"{nearest(name, available())} Looked in {looked}; ${SEARCH_VARIABLE} names further folders, and ./{name} a folder here."
+    raise InputError("robot", name, "the name of a folder with a robot.yaml", remedy)
 
 
 def from_yaml(path: Path) -> Robot:
-    """Read a ``robot.yaml``; its ``model`` is relative to it."""
-    data: dict[str, Any] = yaml.safe_load(path.read_text())
-    known = {field.name for field in fields(Robot)}
-    for key in data.keys() - known:
-        raise InputError(f"{path.name}: {key}", data[key], "a field of Robot", nearest(key, known))
-    for key in known - data.keys():
-        raise InputError(f"{path.name}: {key}", None, "a value", f"Add '{key}:' to {path}.")
-    joints = tuple(data["joint_names"])
-    feet = tuple(data["feet"])
-    per_joint = {
-        key: _per_joint(key, data[key], joints)
-        for key in (
-            "default_joint_pos", "lie_joint_pos", "kp", "kd", "action_scale", "joint_pos_limit", "joint_vel_limit", "effort_limit"
-        )
-    }  # fmt: skip
-    low, high = per_joint["joint_pos_limit"].T
-    for key in ("default_joint_pos", "lie_joint_pos"):
-        outside = (per_joint[key] < low) | (per_joint[key] > high)
-        if outside.any():
-            name = joints[int(np.flatnonzero(outside)[0])]
-            raise InputError(f"{path.name}: {key}", name, "poses within joint_pos_limit", f"Move {name} inside its limits.")
-    for key in ("kp", "kd", "action_scale", "joint_vel_limit", "effort_limit"):
-        if not (per_joint[key] > 0).all():
-            raise InputError(f"{path.name}: {key}", data[key], "positive numbers", "Give a positive value for every joint.")
-    return Robot(
-        name=data["name"],
-        model=path.parent / data["model"],
-        base_body=data["base_body"],
-        imu_site=data["imu_site"],
+    """Read a ``robot.yaml``; its ``model`` is relative to it.
+
+    Raises:
+        InputError: the file is missing or no YAML, or a field is missing, unknown or impossible.
+    """
+    path = path.absolute()
+    known = [field.name for field in dataclasses.fields(Robot)]
+    where = f"{path.parent.name}/{path.name}"
+    data = fields.mapping(where, _parse(path), known)
+
+    def field(key: str) -> str:
+        return f"{where}: {key}"
+
+    joints, feet = fields.names(field("joint_names"), data["joint_names"]), fields.names(field("feet"), data["feet"])
+    per_joint = {key: fields.per_joint(field(key), data[key], joints, bounds) for key, bounds in PER_JOINT.items()}
+    limit = fields.per_joint(field("joint_pos_limit"), data["joint_pos_limit"], joints, ANGLE, count=2)
+    model = path.parent / fields.text(field("model"), data["model"])
+    if not model.is_file():
+        raise InputError(field("model"), data["model"], f"a file beside {path.name}", f"There is no {model}.")
+    height = fields.number(field("standing_height"), data["standing_height"], HEIGHT)
+    groups = fields.mapping(field("joint_groups"), data["joint_groups"])
+    slow, fast = fields.numbers(field("stride_frequency"), data["stride_frequency"], 2, FREQUENCY)
+    robot = Robot(
+        name=fields.text(field("name"), data["name"]),
+        model=model,
+        base_body=fields.text(field("base_body"), data["base_body"]),
+        imu_site=fields.text(field("imu_site"), data["imu_site"]),
         feet=feet,
-        standing_height=float(data["standing_height"]),
+        standing_height=height,
+        swing_height=fields.number(field("swing_height"), data["swing_height"], CLEARANCE),
+        stride_frequency=(slow, fast),
         joint_names=joints,
-        mirror=_mirror(data["mirror"], joints, feet),
+        joint_groups={name: fields.matching(field(f"joint_groups: {name}"), value, joints) for name, value in groups.items()},
+        joint_pos_limit=limit,
+        gaits={name: _gait(field(f"gaits: {name}"), value, feet) for name, value in fields.mapping(field("gaits"), data["gaits"]).items()},
+        mirror=read_mirror(field("mirror"), data["mirror"], joints, feet),
         **per_joint,
     )
+    _check_joints(robot, field)
+    return robot
 
 
-def _per_joint(key: str, value: object, joints: tuple[str, ...]) -> Floats:
-    """A number for every joint, from one number or a mapping of name patterns."""
-    if not isinstance(value, Mapping):
-        value = {"*": value}
-    rows = []
-    for joint in joints:
-        matches = [number for pattern, number in value.items() if fnmatchcase(joint, pattern)]
-        if len(matches) != 1:
-            raise InputError(key, joint, f"exactly one matching pattern, found {len(matches)}", f"Patterns: {list(value)}.")
-        rows.append(matches[0])
-    array = np.asarray(rows, dtype=np.float64)
-    array.flags.writeable = False
-    return array
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys, silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
-def _mirror(data: Mapping[str, Any], joints: tuple[str, ...], feet: tuple[str, ...]) -> Mirror:
-    swap = {**data["swap"], **{right: left for left, right in data["swap"].items()}}
+def _parse(path: Path) -> object:
+    try:
+        # a loader of YAML's plain types: nothing in the file is executed
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("robot", str(path), "a robot.yaml that can be read", f"{error}.") from error
+    except yaml.YAMLError as error:
+        remedy = f"Mend the YAML: {' '.join(str(error).split())}."
+        raise InputError(f"{path.parent.name}/{path.name}", str(path), "a YAML file", remedy) from error
 
-    def other(name: str) -> str:
-        for prefix, replacement in swap.items():
-            if name.startswith(prefix):
-                return replacement + name[len(prefix) :]
-        return name
 
-    def index(names: tuple[str, ...]) -> np.ndarray:
-        missing = [name for name in names if other(name) not in names]
-        if missing:
-            raise InputError("mirror", missing[0], "a name whose mirror image exists", "Mend 'swap' in robot.yaml.")
-        return np.array([names.index(other(name)) for name in names])
+def _gait(field: str, value: object, feet: tuple[str, ...]) -> Floats:
+    phases = np.array(fields.numbers(field, value, len(feet), PHASE))
+    if (phases == 1.0).any():
+        raise InputError(field, value, "phases below 1", "Write 0 for a whole cycle.")
+    return fields.read_only(phases)
 
-    negate = [any(fnmatchcase(joint, pattern) for pattern in data["negate"]) for joint in joints]
-    return Mirror(joint_index=index(joints), joint_sign=np.where(negate, -1.0, 1.0), foot_index=index(feet))
+
+def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
+    """What figures of one joint must be to each other."""
+    low, high = robot.joint_pos_limit.T
+    reach, constant = robot.effort_limit / robot.kp, robot.kd / robot.kp
+    for i, joint in enumerate(robot.joint_names):
+        if low[i] >= high[i]:
+            raise InputError(field("joint_pos_limit"), [low[i], high[i]], "[lower, upper]", f"Swap the limits of {joint}.")
+        for key in ("default_joint_pos", "lie_joint_pos"):
+            if not low[i] <= getattr(robot, key)[i] <= high[i]:
+                allowed = f"an angle within joint_pos_limit of {joint}, {low[i]:g} to {high[i]:g} rad"
+                raise InputError(field(key), float(getattr(robot, key)[i]), allowed, f"Move {joint} inside its limits.")
+        if not REACH.low <= reach[i] <= REACH.high:
+            allowed = f"effort_limit / kp from {REACH}; {joint} has {reach[i]:.3g}"
+            raise InputError(field("kp"), float(robot.kp[i]), allowed, "Check both units: N m/rad and N m.")
+        if not TIME_CONSTANT.low <= constant[i] <= TIME_CONSTANT.high:
+            allowed = f"kd / kp from {TIME_CONSTANT}; {joint} has {constant[i]:.3g}"
+            raise InputError(field("kd"), float(robot.kd[i]), allowed, "Check both units: N m s/rad and N m/rad.")
+    if robot.swing_height > 0.5 * robot.standing_height:
+        allowed = f"at most half of standing_height, {0.5 * robot.standing_height:g} m"
+        raise InputError(field("swing_height"), robot.swing_height, allowed, "A foot is lifted by a few centimetres: Go2 0.07.")

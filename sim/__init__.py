@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from robots import Robot
 from robots.errors import InputError, nearest
-from sim.simulator import PARAMETERS, InitialState, Signals, Simulator
+from sim.parameters import PARAMETERS, Parameter
+from sim.signals import InitialState, Signals
+from sim.simulator import Simulator
+from sim.terrain import Terrain
 
-__all__ = ["ENGINES", "PARAMETERS", "InitialState", "Signals", "Simulator", "make"]
+__all__ = ["ENGINES", "PARAMETERS", "InitialState", "Parameter", "Signals", "Simulator", "Terrain", "make"]
 
 ENGINES = ("mujoco", "pybullet")
 
 
-def make(engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0) -> Simulator:
-    """A simulator of ``num_envs`` copies of ``robot``.
+def make(engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None) -> Simulator:
+    """A simulator of ``num_envs`` copies of ``robot`` on ``terrain`` (None: flat ground).
 
     Raises:
-        InputError: unknown engine, an engine that is not installed, or a bad number of environments or time step.
+        InputError: unknown engine, an engine that is not installed or lacks what is asked, or a bad number or time step.
     """
     if engine not in ENGINES:
         raise InputError("sim.engine", engine, f"one of {', '.join(ENGINES)}", nearest(engine, ENGINES))
@@ -23,10 +26,14 @@ def make(engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: i
         raise InputError("num_envs", num_envs, "an integer of at least 1", "Give the number of robots to simulate.")
     if not 0.0001 <= physics_dt <= 0.02:
         raise InputError("physics_dt", physics_dt, "seconds between 0.0001 and 0.02", "Training uses 0.01, scoring 0.002.")
+    if threads < 0:
+        raise InputError("sim.threads", threads, "an integer of at least 0", "0 uses every CPU.")
     if engine == "mujoco":
         from sim.mujoco_batch import MujocoSimulator
 
-        return MujocoSimulator(robot, num_envs, physics_dt, threads)
+        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain)
+    if terrain is not None and not terrain.flat:
+        raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
     from sim.pybullet import PybulletSimulator
 
     return PybulletSimulator(robot, num_envs, physics_dt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -11,72 +12,74 @@ import numpy as np
 import torch
 from mujoco.batch import Batch, SimulationError
 
-from robots import Robot
-from robots.model import add_ground, build_spec
-from sim.simulator import InitialState, Signals, Tensor, rotate_inverse
+from robots import InputError, Robot
+from robots.model import foot_radius, total_mass
+from sim.mujoco_model import GRAVITY, GROUND, build_model
+from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
+from sim.signals import InitialState, Signals, Tensor, rotate_inverse
+from sim.terrain import Terrain
 
-GRAVITY = 9.81  # m/s^2
-MAX_DELAY = 0.04  # s, the longest action delay that the control's history can hold
 DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
-
-
-def build_model(robot: Robot, physics_dt: float) -> mujoco.MjModel:
-    """The robot on flat ground, with the sensors that :class:`Signals` needs laid out one kind after the other."""
-    spec = build_spec(robot, max_delay_steps=round(MAX_DELAY / physics_dt))
-    add_ground(spec, robot)
-    spec.option.timestep = physics_dt
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    contact, geom = mujoco.mjtSensor.mjSENS_CONTACT, mujoco.mjtObj.mjOBJ_GEOM
-    found, force, net = 1 << mujoco.mjtConDataField.mjCONDATA_FOUND.value, 1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, 3
-    for foot in robot.feet:  # net force of the ground (first) on the foot (second), world frame
-        spec.add_sensor(
-            name=f"{foot}_force", type=contact, objtype=geom, objname="ground", reftype=geom, refname=foot, intprm=[force, net, 1]
-        )
-    for kind, name in ((mujoco.mjtSensor.mjSENS_FRAMEPOS, "pos"), (mujoco.mjtSensor.mjSENS_FRAMELINVEL, "vel")):
-        for foot in robot.feet:
-            spec.add_sensor(name=f"{foot}_{name}", type=kind, objtype=geom, objname=foot)
-    for foot in robot.feet:
-        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=geom, objname=foot, intprm=[found, 0, 1])
-    spec.add_sensor(name="ground_found", type=contact, objtype=geom, objname="ground", intprm=[found, 0, 1])
-    return spec.compile()
+MASS = {"base_mass_offset", "base_com_offset"}
+GAINS = {"kp_scale", "kd_scale", "motor_strength"}
+EXPANDED = (
+    "geom_friction", "body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm", "actuator_forcerange",
+    "actuator_delay", "opt.gravity",
+)  # fmt: skip
 
 
 class MujocoSimulator:
     """See :class:`sim.simulator.Simulator`. ``threads`` = 0 uses every CPU; results do not depend on it."""
 
-    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0) -> None:
+    engine = "mujoco"
+    device = torch.device("cpu")
+    supports = frozenset({*PARAMETERS, "terrain", "resume"})
+
+    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
-        self.model = build_model(robot, physics_dt)
-        self._batch = Batch(self.model, num_envs, threads or len(os.sched_getaffinity(0)))
+        self.terrain = terrain or Terrain()
+        self.model = build_model(robot, physics_dt, terrain)
+        self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
+        self.total_mass = total_mass(self.model)
+        self._batch = Batch(self.model, num_envs, threads or cpu_count())
         joints = [self.model.joint(name) for name in robot.joint_names]
         self._qpos_columns = _columns([int(joint.qposadr[0]) for joint in joints])
         self._qvel_columns = _columns([int(joint.dofadr[0]) for joint in joints])
-        self._base = self.model.body(robot.base_body).id
-        self._feet = [self.model.geom(foot).id for foot in robot.feet]
-        # numpy views of the batch's live state and outputs
-        self._qpos, self._qvel, self._ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
-        self._sensordata, self._force = _read_only(self._batch.bind("sensordata")), _read_only(self._batch.bind("actuator_force"))
-        self._target = torch.from_numpy(self._ctrl)
+        self._base, self._ground = self.model.body(robot.base_body).id, self.model.geom(GROUND).id
+        self.values = nominal_values(num_envs, robot.num_joints)  # what set_parameters() was told last
+        self._values = {name: value.numpy() for name, value in self.values.items()}  # the same memory: numpy is quicker on few rows
+        self._expanded = {name: self._batch.expand(name) for name in EXPANDED}
+        self._expanded["opt.gravity"][:] = (0.0, 0.0, -GRAVITY)
         self._gravity = torch.tensor([0.0, 0.0, -1.0]).repeat(num_envs, 1)  # [N, 3] unit vector, world
-        self._allocate_signals()
-        self._expand_parameters()
+        self._gravity_rows = self._gravity.numpy()  # the same memory
+        self._bind()
         self.faults = torch.zeros(num_envs, dtype=torch.bool)
         self._batch.forward()
-        self._refresh()
+        self._read_all()
 
-    def reset(self, ids: Tensor, state: InitialState) -> None:
-        rows = ids.numpy()
+    @property
+    def signals(self) -> Signals:
+        if self._stale:
+            self._read_all()
+        return self._signals
+
+    def reset(self, mask: Tensor, state: InitialState) -> None:
+        rows = mask.nonzero().squeeze(-1).numpy()
+        if not len(rows):
+            return
+        j, chosen = self.robot.num_joints, state.packed.numpy()[rows].astype(np.float64)
         self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self._qpos[rows, :3], self._qpos[rows, 3:7] = state.base_pos.numpy(), state.base_quat.numpy()
-        self._qvel[rows, :3], self._qvel[rows, 3:6] = state.base_lin_vel.numpy(), state.base_ang_vel.numpy()
-        joint_pos = state.joint_pos.numpy()
+        self._qpos[rows, :7], self._qvel[rows, :6] = chosen[:, :7], chosen[:, 7 + j : 13 + j]
+        joint_pos = chosen[:, 7 : 7 + j]
         self._qpos[rows[:, None], self._qpos_index] = joint_pos
-        self._qvel[rows[:, None], self._qvel_index] = state.joint_vel.numpy()
+        self._qvel[rows[:, None], self._qvel_index] = chosen[:, 13 + j :]
         self._ctrl[rows] = joint_pos
         self._history_values[rows] = joint_pos[:, :, None]
-        self._forward(rows)
-        self.faults[ids] = False
-        self._refresh()
+        try:
+            self._batch.forward(rows)
+        except SimulationError as error:
+            self._fail(error)
+        self._stale = True
 
     def step(self, joint_pos_target: Tensor, substeps: int) -> None:
         self._target.copy_(joint_pos_target)
@@ -84,71 +87,74 @@ class MujocoSimulator:
         try:
             self._batch.step(nstep=substeps)
         except SimulationError as error:
-            self.faults[torch.from_numpy(np.asarray(error.ids, dtype=np.int64))] = True
-        diverged = self._warnings.any(axis=1)
-        if diverged.any():  # MuJoCo has put these back to the model's default state by itself
+            self._fail(error)
+        if self._warnings.any():  # MuJoCo has put these back to the model's default state by itself
+            diverged = self._warnings.any(axis=1)
             self.faults |= torch.from_numpy(diverged)
             self._batch.warning[diverged] = 0
-        self._refresh()
+        self._read_all()
 
-    def push(self, ids: Tensor, velocity: Tensor) -> None:
-        self._qvel[ids.numpy(), :2] += velocity.numpy()
-        self._refresh()
+    def push(self, mask: Tensor, velocity: Tensor) -> None:
+        rows = mask.nonzero().squeeze(-1).numpy()
+        if len(rows):
+            self._qvel[rows, :2] += velocity.numpy()[rows]
+            self._stale = True
 
-    def randomize(self, ids: Tensor, values: dict[str, Tensor]) -> None:
-        rows = ids.numpy()
-        new = {name: value.numpy().astype(np.float64) for name, value in values.items()}
-        if "friction" in new:
-            self._friction[rows[:, None], self._feet, 0] = new["friction"][:, None]
-        if "base_mass_offset" in new:
-            nominal = self.model.body_mass[self._base]
-            mass = nominal + new["base_mass_offset"]
-            self._mass[rows, self._base] = mass
-            self._inertia[rows, self._base] = self.model.body_inertia[self._base] * (mass / nominal)[:, None]
-        if "base_com_offset" in new:
-            self._com[rows, self._base] = self.model.body_ipos[self._base] + new["base_com_offset"]
-        if new.keys() & {"kp_scale", "kd_scale", "motor_strength"}:
-            ones = np.ones((len(rows), self.robot.num_joints))
-            strength = new.get("motor_strength", ones)
-            kp = self.robot.kp * new.get("kp_scale", ones) * strength
-            self._gain[rows, :, 0], self._bias[rows, :, 1] = kp, -kp
-            self._bias[rows, :, 2] = -self.robot.kd * new.get("kd_scale", ones) * strength
-            limit = self.robot.effort_limit * strength
-            self._force_range[rows] = np.stack([-limit, limit], axis=-1)
-        if "action_delay" in new:
-            self._delay[rows] = new["action_delay"][:, None]
-        if "ground_slope" in new:
+    def set_parameters(self, mask: Tensor, values: dict[str, Tensor]) -> None:
+        rows, names = mask.nonzero().squeeze(-1).numpy(), values.keys()
+        if not len(rows):
+            return
+        for name, value in values.items():
+            self._values[name][rows] = value.numpy()[rows]
+        told = {name: value[rows].astype(np.float64) for name, value in self._values.items()}
+        if "friction" in names:
+            self._expanded["geom_friction"][rows, self._ground, 0] = told["friction"]
+        if names & MASS:
+            self._set_mass(rows, told)
+        if names & GAINS:
+            self._set_gains(rows, told)
+        if "action_delay" in names:
+            if told["action_delay"].max() > MAX_ACTION_DELAY + 1e-9:
+                raise InputError("action_delay", float(told["action_delay"].max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
+            self._expanded["actuator_delay"][rows] = told["action_delay"][:, None]
+        if "ground_slope" in names:
             # a slope of the ground is a tilt of gravity over a level plane
-            x, y = np.tan(new["ground_slope"]).T
+            x, y = np.tan(told["ground_slope"]).T
             direction = np.stack([-x, -y, -np.ones_like(x)], axis=-1)
             direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-            self._opt_gravity[rows] = GRAVITY * direction
-            self._gravity[ids] = torch.from_numpy(direction).float()
-        if new.keys() & {"base_mass_offset", "base_com_offset"}:
-            self._batch.set_const(rows)
+            self._expanded["opt.gravity"][rows] = GRAVITY * direction
+            self._gravity_rows[rows] = direction
+            self._stale = True
 
     def state_dict(self) -> dict[str, Any]:
-        arrays = {name: self._batch.expand(name) for name in self._expanded} | {"state": self._batch.state}
+        arrays = {**self._expanded, "state": self._batch.state}
         return {
+            "values": {name: value.clone() for name, value in self.values.items()},
             "gravity": self._gravity.clone(),
             "faults": self.faults.clone(),
-            "sensordata": self._sensordata.clone(),
-            "actuator_force": self._force.clone(),
+            "signals": self.signals.packed.clone(),
             **{name: torch.from_numpy(np.ascontiguousarray(array)).clone() for name, array in arrays.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in self._expanded:
-            self._batch.expand(name)[...] = state[name].numpy()
+        for name, array in self._expanded.items():
+            array[...] = state[name].numpy()
         self._batch.set_const()
         self._batch.state[...] = state["state"].numpy()
+        for name, value in self.values.items():
+            value.copy_(state["values"][name])
         self._gravity.copy_(state["gravity"])
         self.faults.copy_(state["faults"])
-        self._read_state()
-        self._read_outputs(state["sensordata"], state["actuator_force"])
+        self._signals.packed.copy_(state["signals"])
+        self._stale = False
 
     def close(self) -> None:
         """Nothing to release: the batch goes with this object."""
+
+    def raw_step(self, joint_pos_target: Tensor, substeps: int) -> None:
+        """Physics alone, without reading the signals: the limit that benchmarks compare with."""
+        self._target.copy_(joint_pos_target)
+        self._batch.step(nstep=substeps)
 
     def mj_model_data(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Environment ``env`` as a model and forwarded data, to render it."""
@@ -156,66 +162,69 @@ class MujocoSimulator:
         mujoco.mj_forward(model, data)
         return model, data
 
-    def _allocate_signals(self) -> None:
-        n, f = self.num_envs, len(self._feet)
-        self.signals = Signals.zeros(n, self.robot.num_joints, f)
-        self._sensors = torch.zeros(n, self.model.nsensordata)
-        kinds = self._sensors[:, : 9 * f].view(n, 3, f, 3)
-        self.signals.foot_contact_force, self.signals.foot_pos, self.signals.foot_vel = kinds.unbind(1)
-        self._num_foot_columns = 9 * f
-        self._world = torch.zeros(n, 2, 3)  # base velocity and gravity in the world frame
-        self._qpos_tensor, self._qvel_tensor = torch.from_numpy(self._qpos), torch.from_numpy(self._qvel)  # float64, live
-        self._qpos32, self._qvel32 = torch.zeros(n, self.model.nq), torch.zeros(n, self.model.nv)
-        self.signals.base_pos, self.signals.base_quat = self._qpos32[:, :3], self._qpos32[:, 3:7]
-        self.signals.base_ang_vel = self._qvel32[:, 3:6]
-        self.signals.joint_pos, self.signals.joint_vel = self._qpos32[:, self._qpos_columns], self._qvel32[:, self._qvel_columns]
+    def _set_mass(self, rows: np.ndarray, told: dict[str, np.ndarray]) -> None:
+        nominal = self.model.body_mass[self._base]
+        mass = nominal + told["base_mass_offset"]
+        self._expanded["body_mass"][rows, self._base] = mass
+        self._expanded["body_inertia"][rows, self._base] = self.model.body_inertia[self._base] * (mass / nominal)[:, None]
+        self._expanded["body_ipos"][rows, self._base] = self.model.body_ipos[self._base] + told["base_com_offset"]
+        self._batch.set_const(rows)
+
+    def _set_gains(self, rows: np.ndarray, told: dict[str, np.ndarray]) -> None:
+        strength = told["motor_strength"]
+        kp, limit = self.robot.kp * told["kp_scale"] * strength, self.robot.effort_limit * strength
+        self._expanded["actuator_gainprm"][rows, :, 0] = kp
+        self._expanded["actuator_biasprm"][rows, :, 1] = -kp
+        self._expanded["actuator_biasprm"][rows, :, 2] = -self.robot.kd * told["kd_scale"] * strength
+        self._expanded["actuator_forcerange"][rows] = np.stack([-limit, limit], axis=-1)
+
+    def _bind(self) -> None:
+        n, j, f = self.num_envs, self.robot.num_joints, len(self.robot.feet)
+        # numpy views of the batch's live state, and tensors over its outputs
+        self._qpos, self._qvel, self._ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+        self._sensors, self._force = _read_only(self._batch.bind("sensordata")), _read_only(self._batch.bind("actuator_force"))
+        self._target = torch.from_numpy(self._ctrl)
+        self._qpos_tensor, self._qvel_tensor = torch.from_numpy(self._qpos), torch.from_numpy(self._qvel)
         self._qpos_index = np.arange(self.model.nq)[self._qpos_columns]
         self._qvel_index = np.arange(self.model.nv)[self._qvel_columns]
-        warning = self._batch.warning
-        self._warnings = warning[:, DIVERGED[0] : DIVERGED[-1] + 1, 1]
+        self._warnings = self._batch.warning[:, DIVERGED[0] : DIVERGED[-1] + 1, 1]
         # control history: per actuator [user, cursor, times (n), values (n)]
         samples = int(self.model.actuator_history[0, 0])
-        history = self._batch.bind("history").reshape(n, self.robot.num_joints, 2 + 2 * samples)
+        history = self._batch.bind("history").reshape(n, j, 2 + 2 * samples)
         self._history_values = history[:, :, 2 + samples :]
+        self._signals, self._stale = Signals.zeros(n, j, f), False
+        # the packed row: base and joint positions | base and joint velocities | torques | sensors | derived
+        edges = np.cumsum([0, 7 + j, 6 + j, j, 10 * f + 1, 6]).tolist()
+        self._blocks = [slice(a, b) for a, b in pairwise(edges)]
+        self._world = torch.zeros(n, 2, 3)  # base velocity and gravity in the world frame
 
-    def _expand_parameters(self) -> None:
-        self._expanded = (
-            "geom_friction", "body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm",
-            "actuator_forcerange", "actuator_delay", "opt.gravity",
-        )  # fmt: skip
-        arrays = [self._batch.expand(name) for name in self._expanded]
-        self._friction, self._mass, self._inertia, self._com, self._gain, self._bias, self._force_range = arrays[:7]
-        self._delay, self._opt_gravity = arrays[7:]
-        self._opt_gravity[:] = (0.0, 0.0, -GRAVITY)
+    def _read_all(self) -> None:
+        packed, world, (pos, vel, torque, sensors, derived) = self._signals.packed, self._world, self._blocks
+        if isinstance(self._qpos_columns, slice) and isinstance(self._qvel_columns, slice):
+            packed[:, pos].copy_(self._qpos_tensor)
+            packed[:, vel].copy_(self._qvel_tensor)
+        else:
+            self._scatter_state(packed)
+        packed[:, torque].copy_(self._force)
+        packed[:, sensors].copy_(self._sensors)
+        world[:, 0] = self._signals.base_lin_vel_world
+        world[:, 1] = self._gravity
+        packed[:, derived] = rotate_inverse(self._signals.base_quat, world).view(-1, 6)
+        self._stale = False
 
-    def _forward(self, rows: np.ndarray) -> None:
-        try:
-            self._batch.forward(rows)
-        except SimulationError as error:
-            self.faults[torch.from_numpy(np.asarray(error.ids, dtype=np.int64))] = True
+    def _scatter_state(self, packed: Tensor) -> None:
+        """The state of a robot whose joints do not stand one after the other in the model."""
+        j, qpos, qvel = self.robot.num_joints, self._qpos_tensor, self._qvel_tensor
+        packed[:, :7], packed[:, 7 : 7 + j] = qpos[:, :7], qpos[:, self._qpos_columns]
+        packed[:, 7 + j : 13 + j], packed[:, 13 + j : 13 + 2 * j] = qvel[:, :6], qvel[:, self._qvel_columns]
 
-    def _refresh(self) -> None:
-        self._read_state()
-        self._read_outputs(self._sensordata, self._force)
+    def _fail(self, error: SimulationError) -> None:
+        self.faults[torch.from_numpy(np.asarray(error.ids, dtype=np.int64))] = True
 
-    def _read_state(self) -> None:
-        # two conversions to float32; base_pos, base_quat, base_ang_vel and consecutive joints are views of the results
-        signals = self.signals
-        self._qpos32.copy_(self._qpos_tensor)
-        self._qvel32.copy_(self._qvel_tensor)
-        if not isinstance(self._qpos_columns, slice):
-            signals.joint_pos = self._qpos32[:, self._qpos_columns]
-        if not isinstance(self._qvel_columns, slice):
-            signals.joint_vel = self._qvel32[:, self._qvel_columns]
-        self._world[:, 0] = self._qvel32[:, :3]
-        self._world[:, 1] = self._gravity
-        signals.base_lin_vel, signals.projected_gravity = rotate_inverse(signals.base_quat, self._world).unbind(1)
 
-    def _read_outputs(self, sensordata: Tensor, force: Tensor) -> None:
-        self._sensors.copy_(sensordata)
-        self.signals.joint_torque.copy_(force)
-        counts = self._sensors[:, self._num_foot_columns :]
-        torch.sub(counts[:, -1], counts[:, :-1].sum(dim=1), out=self.signals.body_contacts)
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_only(array: np.ndarray) -> Tensor:

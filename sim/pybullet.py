@@ -14,36 +14,39 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as xml
 
-import mujoco
 import numpy as np
 import torch
 
 from robots import InputError, Robot
 from robots.actuator import motor_torque
-from sim.mujoco_batch import GRAVITY, build_model
-from sim.simulator import PARAMETERS, InitialState, Signals, Tensor, rotate_inverse
+from robots.model import foot_radius, total_mass
+from sim.mujoco_model import GRAVITY, build_model
+from sim.parameters import PARAMETERS, check_supported, nominal_values
+from sim.pybullet_model import to_urdf
+from sim.signals import InitialState, Signals, Tensor, rotate_inverse
+from sim.terrain import Terrain
 
-SHELL = "_shell"  # the root link carries no mass, so that its frame is the robot's base frame
 SOLVER_ITERATIONS = 50
+CHANGEABLE = frozenset({"friction", "kp_scale", "kd_scale", "motor_strength"})
 
 
 class PybulletSimulator:
     """See :class:`sim.simulator.Simulator`. Supports the nominal robot on level ground; randomizes friction and gains."""
 
+    engine = "pybullet"
+    device = torch.device("cpu")
+    supports = CHANGEABLE
+
     def __init__(self, robot: Robot, num_envs: int, physics_dt: float) -> None:
-        try:
-            with _quiet_stdout():
-                import pybullet
-        except ImportError as error:
-            raise InputError(
-                "sim.engine", "pybullet", "an installed engine", "Install it: pip install 'sim2real-locomotion[pybullet]'."
-            ) from error
-        self._bullet: Any = pybullet
+        self._bullet = load_bullet()
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         n, j, f = num_envs, robot.num_joints, len(robot.feet)
+        self.terrain = Terrain()
         self._model = build_model(robot, physics_dt)
+        self.foot_radius = torch.tensor(foot_radius(self._model, robot), dtype=torch.float32)
+        self.total_mass = total_mass(self._model)
+        self.values = nominal_values(n, j)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{robot.name}.urdf"
             path.write_text(to_urdf(self._model, robot))
@@ -52,22 +55,24 @@ class PybulletSimulator:
         self._torque = np.zeros((n, j))
         self._vectors = torch.zeros(n, 3, 3)  # base velocities and gravity, world frame
         self._vectors[:, 2, 2] = -1.0
-        self.signals = Signals.zeros(n, j, f)
+        self.signals: Any = Signals.zeros(n, j, f)
         self.faults = torch.zeros(n, dtype=torch.bool)
         self._refresh()
 
-    def reset(self, ids: Tensor, state: InitialState) -> None:
+    def reset(self, mask: Tensor, state: InitialState) -> None:
         bullet, (x, y, z, w) = self._bullet, (1, 2, 3, 0)
-        for row, env in enumerate(ids.tolist()):
+        for env in mask.nonzero().squeeze(-1).tolist():
             client = self._clients[env]
-            base = (state.base_pos[row].tolist(), state.base_quat[row, [x, y, z, w]].tolist())
+            base = (state.base_pos[env].tolist(), state.base_quat[env, [x, y, z, w]].tolist())
             bullet.resetBasePositionAndOrientation(self._body, *base, physicsClientId=client)
             rotation = np.array(bullet.getMatrixFromQuaternion(base[1])).reshape(3, 3)
-            spin = rotation @ state.base_ang_vel[row].numpy()
-            bullet.resetBaseVelocity(self._body, state.base_lin_vel[row].tolist(), spin.tolist(), physicsClientId=client)
-            for joint, q, dq in zip(self._joints, state.joint_pos[row].tolist(), state.joint_vel[row].tolist(), strict=True):
+            spin = rotation @ state.base_ang_vel[env].numpy()
+            bullet.resetBaseVelocity(self._body, state.base_lin_vel_world[env].tolist(), spin.tolist(), physicsClientId=client)
+            for joint, q, dq in zip(self._joints, state.joint_pos[env].tolist(), state.joint_vel[env].tolist(), strict=True):
                 bullet.resetJointState(self._body, joint, q, dq, physicsClientId=client)
-        self.faults[ids] = False
+            bullet.performCollisionDetection(physicsClientId=client)  # contacts of the old episode would stay
+            self._torque[env] = 0.0
+            self.faults[env] = False
         self._refresh()
 
     def step(self, joint_pos_target: Tensor, substeps: int) -> None:
@@ -89,30 +94,26 @@ class PybulletSimulator:
         for value in (self.signals.base_pos, self.signals.joint_pos, self.signals.joint_vel):
             self.faults |= ~torch.isfinite(value).all(dim=-1)
 
-    def push(self, ids: Tensor, velocity: Tensor) -> None:
-        for row, env in enumerate(ids.tolist()):
+    def push(self, mask: Tensor, velocity: Tensor) -> None:
+        for env in mask.nonzero().squeeze(-1).tolist():
             linear, angular = self._bullet.getBaseVelocity(self._body, physicsClientId=self._clients[env])
-            pushed = [linear[0] + float(velocity[row, 0]), linear[1] + float(velocity[row, 1]), linear[2]]
+            pushed = [linear[0] + float(velocity[env, 0]), linear[1] + float(velocity[env, 1]), linear[2]]
             self._bullet.resetBaseVelocity(self._body, pushed, angular, physicsClientId=self._clients[env])
         self._refresh()
 
-    def randomize(self, ids: Tensor, values: dict[str, Tensor]) -> None:
+    def set_parameters(self, mask: Tensor, values: dict[str, Tensor]) -> None:
+        ids = mask.nonzero().squeeze(-1)
+        changed = {name: value[ids] for name, value in values.items() if not torch.equal(value[ids], self.values[name][ids])}
+        check_supported("pybullet", self.supports, set(changed))
+        for name, value in changed.items():
+            self.values[name][ids] = value
         rows = ids.numpy()
-        for name in values.keys() - {"friction", "kp_scale", "kd_scale", "motor_strength"}:
-            if not torch.all(values[name] == PARAMETERS[name][2]):
-                raise InputError(
-                    name, values[name].flatten()[0].item(), "its nominal value with engine pybullet", "Randomize it in mujoco only."
-                )
-        ones = torch.ones(len(ids), self.robot.num_joints)
-        strength = values.get("motor_strength", ones).numpy()
-        self._gains["kp"][rows] = self.robot.kp * values.get("kp_scale", ones).numpy() * strength
-        self._gains["kd"][rows] = self.robot.kd * values.get("kd_scale", ones).numpy() * strength
+        kp, kd, strength = (self.values[name][ids].double().numpy() for name in ("kp_scale", "kd_scale", "motor_strength"))
+        self._gains["kp"][rows] = self.robot.kp * kp * strength
+        self._gains["kd"][rows] = self.robot.kd * kd * strength
         self._gains["limit"][rows] = self.robot.effort_limit * strength
-        for row, env in enumerate(rows.tolist()):
-            for link in self._feet if "friction" in values else ():
-                self._bullet.changeDynamics(
-                    self._body, link, lateralFriction=float(values["friction"][row]), physicsClientId=self._clients[env]
-                )
+        for env in rows.tolist() if "friction" in changed else ():
+            self._set_friction(env, float(self.values["friction"][env]))
 
     def state_dict(self) -> dict[str, Any]:
         raise InputError("sim.engine", "pybullet", "an engine that can be resumed bit for bit", "Train with sim=mujoco.")
@@ -134,7 +135,6 @@ class PybulletSimulator:
         )
         shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
         self._ground = bullet.createMultiBody(0, shape, physicsClientId=client)
-        bullet.changeDynamics(self._ground, -1, lateralFriction=1.0, physicsClientId=client)
         self._body = bullet.loadURDF(str(urdf), flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client)
         infos = [bullet.getJointInfo(self._body, i, physicsClientId=client) for i in range(bullet.getNumJoints(self._body, client))]
         joints = {info[1].decode(): i for i, info in enumerate(infos)}
@@ -142,10 +142,9 @@ class PybulletSimulator:
         self._joints = [joints[name] for name in self.robot.joint_names]
         self._feet = [links[foot] for foot in self.robot.feet]
         for link in range(-1, len(infos)):
-            bullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0, lateralFriction=0.6, physicsClientId=client)
-        for foot in self.robot.feet:
-            friction = float(self._model.geom(foot).friction[0])
-            bullet.changeDynamics(self._body, links[foot], lateralFriction=friction, physicsClientId=client)
+            bullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0, lateralFriction=1.0, physicsClientId=client)
+        # Bullet multiplies the frictions of two shapes: 1 on the robot, so that the ground's decides
+        bullet.changeDynamics(self._ground, -1, lateralFriction=PARAMETERS["friction"].nominal, physicsClientId=client)
         for name, joint in zip(self.robot.joint_names, self._joints, strict=True):
             dof = self._model.joint(name)
             # local inertia is diagonal in the link's inertial frame; the rotor turns about the joint's axis
@@ -161,6 +160,9 @@ class PybulletSimulator:
             )
         return client
 
+    def _set_friction(self, env: int, friction: float) -> None:
+        self._bullet.changeDynamics(self._ground, -1, lateralFriction=friction, physicsClientId=self._clients[env])
+
     def _refresh(self) -> None:
         bullet, s = self._bullet, self.signals
         for env, client in enumerate(self._clients):
@@ -170,6 +172,7 @@ class PybulletSimulator:
             feet = bullet.getLinkStates(self._body, self._feet, computeLinkVelocity=1, physicsClientId=client)
             s.base_pos[env], s.base_quat[env] = torch.tensor(position), torch.tensor([w, x, y, z])
             self._vectors[env, :2] = torch.tensor([linear, angular])
+            s.base_lin_vel_world[env] = self._vectors[env, 0]
             s.joint_pos[env] = torch.tensor([joint[0] for joint in joints])
             s.joint_vel[env] = torch.tensor([joint[1] for joint in joints])
             s.foot_pos[env] = torch.tensor([foot[0] for foot in feet])
@@ -182,14 +185,29 @@ class PybulletSimulator:
     def _read_contacts(self, env: int, client: int) -> None:
         s = self.signals
         s.foot_contact_force[env] = 0.0
-        s.body_contacts[env] = 0.0
-        for contact in self._bullet.getContactPoints(self._body, self._ground, physicsClientId=client):
+        s.foot_contacts[env] = 0.0
+        contacts = self._bullet.getContactPoints(self._body, self._ground, physicsClientId=client)
+        s.ground_contacts[env] = len(contacts)
+        for contact in contacts:
             link, normal, force = contact[3], np.array(contact[7]), contact[9]
             if link not in self._feet:
-                s.body_contacts[env] += 1.0
                 continue
+            foot = self._feet.index(link)
             friction = contact[10] * np.array(contact[11]) + contact[12] * np.array(contact[13])
-            s.foot_contact_force[env, self._feet.index(link)] += torch.from_numpy(force * normal + friction).float()
+            s.foot_contacts[env, foot] += 1.0
+            s.foot_contact_force[env, foot] += torch.from_numpy(force * normal + friction).float()
+
+
+def load_bullet() -> Any:
+    """Bullet's module. Raises InputError where it is not installed."""
+    try:
+        with _quiet_stdout():
+            import pybullet
+    except ImportError as error:
+        raise InputError(
+            "sim.engine", "pybullet", "an installed engine", "Install it: pip install 'sim2real-locomotion[pybullet]'."
+        ) from error
+    return pybullet
 
 
 @contextlib.contextmanager
@@ -204,93 +222,3 @@ def _quiet_stdout() -> Iterator[None]:
         os.dup2(before, 1)
         os.close(before)
         os.close(nowhere)
-
-
-def to_urdf(model: mujoco.MjModel, robot: Robot) -> str:
-    """URDF of a compiled MuJoCo model: its bodies, hinges and colliding boxes, spheres and capsules; each foot a link."""
-    root = xml.Element("robot", name=robot.name)
-    base = model.body(robot.base_body).id
-    shell = xml.SubElement(root, "link", name=model.body(base).name + SHELL)
-    _inertial(shell, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
-    for body in range(base, model.nbody):
-        name = model.body(body).name
-        link = xml.SubElement(root, "link", name=name)
-        _inertial(link, float(model.body_mass[body]), model.body_ipos[body], _inertia_in_body_frame(model, body))
-        joint_id = model.body_jntadr[body] if body != base else -1
-        parent = model.body(model.body_parentid[body]).name if body != base else name + SHELL
-        _joint(root, model, body, joint_id, parent)
-        for geom in range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]):
-            if model.geom_conaffinity[geom] == 0 and model.geom_contype[geom] == 0:
-                continue
-            if model.geom(geom).name in robot.feet:
-                _foot(root, model, geom, name)
-            else:
-                _collision(link, model, geom, model.geom_pos[geom], model.geom_quat[geom])
-    xml.indent(root)  # Bullet reads lines of limited length
-    return xml.tostring(root, encoding="unicode")
-
-
-def _joint(root: xml.Element, model: mujoco.MjModel, body: int, joint_id: int, parent: str) -> None:
-    kind = "revolute" if joint_id >= 0 else "fixed"
-    name = model.joint(joint_id).name if joint_id >= 0 else f"{model.body(body).name}_mount"
-    joint = xml.SubElement(root, "joint", name=name, type=kind)
-    xml.SubElement(joint, "parent", link=parent)
-    xml.SubElement(joint, "child", link=model.body(body).name)
-    if joint_id >= 0:
-        _origin(joint, model.body_pos[body], model.body_quat[body])
-        xml.SubElement(joint, "axis", xyz=_text(model.jnt_axis[joint_id]))
-        low, high = model.jnt_range[joint_id]
-        xml.SubElement(joint, "limit", lower=str(low), upper=str(high), effort="1000", velocity="100")
-
-
-def _foot(root: xml.Element, model: mujoco.MjModel, geom: int, parent: str) -> None:
-    name = model.geom(geom).name
-    link = xml.SubElement(root, "link", name=name)
-    _inertial(link, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
-    _collision(link, model, geom, np.zeros(3), np.array([1.0, 0, 0, 0]))
-    joint = xml.SubElement(root, "joint", name=f"{name}_mount", type="fixed")
-    xml.SubElement(joint, "parent", link=parent)
-    xml.SubElement(joint, "child", link=name)
-    _origin(joint, model.geom_pos[geom], model.geom_quat[geom])
-
-
-def _collision(link: xml.Element, model: mujoco.MjModel, geom: int, pos: np.ndarray, quat: np.ndarray) -> None:
-    collision = xml.SubElement(link, "collision")
-    _origin(collision, pos, quat)
-    shape, size = xml.SubElement(collision, "geometry"), model.geom_size[geom]
-    match mujoco.mjtGeom(model.geom_type[geom]):
-        case mujoco.mjtGeom.mjGEOM_SPHERE:
-            xml.SubElement(shape, "sphere", radius=str(size[0]))
-        case mujoco.mjtGeom.mjGEOM_CAPSULE:
-            xml.SubElement(shape, "capsule", radius=str(size[0]), length=str(2 * size[1]))
-        case mujoco.mjtGeom.mjGEOM_BOX:
-            xml.SubElement(shape, "box", size=_text(2 * size))
-        case other:
-            raise InputError(model.geom(geom).name, other.name, "a box, sphere or capsule", "Use primitive shapes for collisions.")
-
-
-def _inertia_in_body_frame(model: mujoco.MjModel, body: int) -> np.ndarray:
-    rotation = np.zeros(9)
-    mujoco.mju_quat2Mat(rotation, model.body_iquat[body])
-    rotation = rotation.reshape(3, 3)
-    return rotation @ np.diag(model.body_inertia[body]) @ rotation.T
-
-
-def _inertial(link: xml.Element, mass: float, com: np.ndarray, inertia: np.ndarray) -> None:
-    inertial = xml.SubElement(link, "inertial")
-    xml.SubElement(inertial, "origin", xyz=_text(com))
-    xml.SubElement(inertial, "mass", value=str(mass))
-    entries = {f"i{a}{b}": str(inertia["xyz".index(a), "xyz".index(b)]) for a, b in ("xx", "xy", "xz", "yy", "yz", "zz")}
-    xml.SubElement(inertial, "inertia", entries)
-
-
-def _origin(element: xml.Element, pos: np.ndarray, quat: np.ndarray) -> None:
-    rotation = np.zeros(9)
-    mujoco.mju_quat2Mat(rotation, np.asarray(quat, dtype=np.float64))
-    r = rotation.reshape(3, 3)
-    roll, pitch, yaw = np.arctan2(r[2, 1], r[2, 2]), np.arcsin(np.clip(-r[2, 0], -1, 1)), np.arctan2(r[1, 0], r[0, 0])
-    xml.SubElement(element, "origin", xyz=_text(pos), rpy=_text((roll, pitch, yaw)))
-
-
-def _text(values: Any) -> str:
-    return " ".join(repr(float(value)) for value in values)

@@ -11,7 +11,7 @@ import numpy as np
 
 from deploy.interface import Clock, MotorCommand, RobotState
 from robots import Robot
-from sim.mujoco_batch import build_model
+from sim.mujoco_model import build_model
 
 PHYSICS_DT = 0.002  # s
 MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most

@@ -1,0 +1,6 @@
+"""How a policy learns. Each algorithm is a file that reads alone; :data:`ALGORITHMS` finds it by name."""
+
+from locomotion.algorithms.algorithm import ALGORITHMS, Algorithm, algorithm
+from locomotion.algorithms.ppo import PPO
+
+__all__ = ["ALGORITHMS", "PPO", "Algorithm", "algorithm"]

@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from locomotion.environment import MirrorMap
+
+LIMIT = 10.0  # standard deviations
+
 
 def merge_moments(count: Tensor, mean: Tensor, var: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and population variance of the union of what was seen and ``batch`` [B, D].
@@ -21,26 +25,31 @@ def merge_moments(count: Tensor, mean: Tensor, var: Tensor, batch: Tensor) -> tu
 
 
 class Normalizer(nn.Module):
-    """(x - mean) / std, clipped to +-10. Where a mirror map is given, a state and its mirror image count as both seen."""
+    """(x - mean) / std, clipped to +-LIMIT. Where a mirror map is given, a state and its mirror image count as both seen."""
 
     mean: Tensor
     var: Tensor
     count: Tensor
+    shift: Tensor  # float32, what forward() uses
+    scale: Tensor
     mirror_index: Tensor
     mirror_sign: Tensor
 
-    def __init__(self, size: int, mirror: tuple[np.ndarray, np.ndarray] | None) -> None:
+    def __init__(self, size: int, mirror: MirrorMap | None) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(size), persistent=False)
+        self.register_buffer("scale", torch.ones(size), persistent=False)
         index, sign = mirror if mirror is not None else (np.arange(size), np.ones(size))
-        self.register_buffer("mirror_index", torch.as_tensor(index), persistent=False)
-        self.register_buffer("mirror_sign", torch.as_tensor(sign), persistent=False)
+        self.register_buffer("mirror_index", torch.tensor(index), persistent=False)
+        self.register_buffer("mirror_sign", torch.tensor(sign, dtype=torch.float64), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, keys: module._refresh())
+        self._refresh()
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.rsqrt(self.var + 1e-4).float()
-        return ((x - self.mean.float()) * scale).clip(-10.0, 10.0)
+        return ((x - self.shift) * self.scale).clip(-LIMIT, LIMIT)
 
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
@@ -51,3 +60,9 @@ class Normalizer(nn.Module):
         self.count.copy_(count)
         self.mean.copy_(0.5 * (mean + mirrored))
         self.var.copy_(0.5 * (var + var[self.mirror_index]) + spread)
+        self._refresh()
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        self.shift.copy_(self.mean)
+        self.scale.copy_(torch.rsqrt(self.var + 1e-4))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Any
 
-from locomotion.models.actor_critic import Actor
-from locomotion.task.actions import ActionDecoder
-from locomotion.task.observations import ObservationEncoder
+from torch import Tensor, nn
 
 
 class Policy(nn.Module):
-    """The modules that training runs, in the order in which it runs them, without exploration noise."""
+    """The modules that training runs, in the order in which it runs them, without exploration noise.
 
-    def __init__(self, encoder: ObservationEncoder, actor: Actor, decoder: ActionDecoder) -> None:
+    ``encoder`` (a :class:`locomotion.task.observations.Encoder`) names the inputs; ``actor`` maps an observation to an action.
+    """
+
+    def __init__(self, encoder: Any, actor: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder, self.actor, self.decoder = encoder, actor, decoder
+        self.inputs: tuple[str, ...] = encoder.inputs
+        self.memory_size: int = encoder.memory_size
 
-    def forward(
-        self, base_ang_vel: Tensor, projected_gravity: Tensor, joint_pos: Tensor, joint_vel: Tensor, command: Tensor, memory: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``joint_pos_target`` [N, J], ``action`` [N, J] and ``memory_out`` [N, M] of the signals of one control step."""
-        action = self.actor(self.encoder(base_ang_vel, projected_gravity, joint_pos, joint_vel, command, memory))
-        return self.decoder(action, joint_pos, joint_vel), action, self.encoder.next_memory(action, command, memory)
+    def forward(self, *signals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``joint_pos_target`` [N, J], ``action`` [N, J] and ``memory_out`` [N, M] of :attr:`inputs` and ``memory``, in that order."""
+        *values, memory = signals
+        inputs = dict(zip(self.inputs, values, strict=True))
+        action = self.actor(self.encoder(inputs, memory))
+        return self.decoder(action, inputs["joint_pos"], inputs["joint_vel"]), action, self.encoder.remember(inputs, action, memory)

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robots import Robot
-from robots.actuator import clip_target_to_effort
 
 
 class ActionDecoder(nn.Module):
-    """joint_pos_target = default + scale * action, clipped to the joint's limits and to what its motor's torque allows."""
+    """joint_pos_target = default + scale * action, clipped to the joint's limits and to what its motor's torque allows.
+
+    The second clip is :func:`robots.actuator.clip_target_to_effort` with its constants worked out beforehand.
+    """
 
     default_joint_pos: Tensor
     action_scale: Tensor
-    kp: Tensor
-    kd: Tensor
-    effort_limit: Tensor
+    damping_ratio: Tensor  # kd / kp, s
+    reach: Tensor  # effort limit / kp, rad
     low: Tensor
     high: Tensor
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        for name in ("default_joint_pos", "action_scale", "kp", "kd", "effort_limit"):
-            self.register_buffer(name, torch.tensor(getattr(robot, name), dtype=torch.float32), persistent=False)
-        low, high = torch.tensor(robot.joint_pos_limit, dtype=torch.float32).T
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("high", high, persistent=False)
+        low, high = robot.joint_pos_limit.T
+        values = {
+            "default_joint_pos": robot.default_joint_pos,
+            "action_scale": robot.action_scale,
+            "damping_ratio": robot.kd / robot.kp,
+            "reach": robot.effort_limit / robot.kp,
+            "low": low,
+            "high": high,
+        }
+        for name, value in values.items():
+            self.register_buffer(name, torch.as_tensor(np.array(value), dtype=torch.float32, device=device), persistent=False)
 
-    def unclipped(self, action: Tensor) -> Tensor:
-        """The target that the action asks for, [N, J] rad."""
-        return torch.addcmul(self.default_joint_pos, self.action_scale, action)
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The actions [J] beyond which the joint's limits clip the target."""
+        return (self.low - self.default_joint_pos) / self.action_scale, (self.high - self.default_joint_pos) / self.action_scale
 
     def forward(self, action: Tensor, joint_pos: Tensor, joint_vel: Tensor) -> Tensor:
         """The target that the motors get, [N, J] rad; ``joint_pos`` and ``joint_vel`` are the measured ones."""
-        target = self.unclipped(action).clip(self.low, self.high)
-        return clip_target_to_effort(target, joint_pos, joint_vel, self.kp, self.kd, self.effort_limit)
+        target = torch.addcmul(self.default_joint_pos, self.action_scale, action).clip(self.low, self.high)
+        center = torch.addcmul(joint_pos, self.damping_ratio, joint_vel)
+        return target.clip(center - self.reach, center + self.reach)

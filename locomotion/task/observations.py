@@ -1,99 +1,285 @@
 """What the policy and the critic see, and how each of it looks in a mirror.
 
-The encoder is the single place where robot signals become a policy observation. Training calls it and the exported graph
-contains it, so no second implementation exists that could differ. State carried from step to step is ``memory`` [N, M]:
-the previous action [J], then the gait clock's phase [1] in cycles where there is a clock. Zeros start an episode.
+A policy observation is a list of terms, each a small module. Training calls the encoder that holds them, and the exported graph
+contains it, so no second implementation exists that could differ. What a term carries from step to step is its part of
+``memory`` [N, M]; zeros start an episode. A policy's inputs are the union of what its terms name: listed once, here.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from locomotion.environment import MirrorMap, concatenate_mirrors, fixed
+from locomotion.task.commands import Commands
+from locomotion.task.frame import CONTACT_FORCE, is_moving
+from locomotion.task.gait import Gait
+from locomotion.task.terms import observation, privileged
 from robots import Robot
-from sim import Signals
+from robots.errors import InputError
+from sim import PARAMETERS
 
-STANDING_COMMAND = 0.1  # a command shorter than this (m/s, rad/s) means: stand
-
-MirrorMap = tuple[np.ndarray, np.ndarray]  # index and sign: mirrored = sign * x[index]
-
-
-def is_moving(command: Tensor) -> Tensor:
-    """[N, 1] float: 1 where the command asks for motion, 0 where it asks to stand."""
-    return (command.square().sum(dim=-1, keepdim=True) > STANDING_COMMAND**2).to(command.dtype)
+POLICY_INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what a robot measures, or is told
+LIMIT = 100.0  # no sensor of a legged robot says more (rad, rad/s); a diverging simulation might
+POLAR, AXIAL = fixed(1, -1, 1), fixed(-1, 1, -1)  # velocity-like, rotation-like
 
 
-def concatenate_mirrors(*parts: MirrorMap) -> MirrorMap:
-    """The mirror map of concatenated vectors."""
-    offsets = np.cumsum([0, *(len(index) for index, _ in parts[:-1])])
-    index = np.concatenate([index + offset for (index, _), offset in zip(parts, offsets, strict=True)])
-    return index, np.concatenate([sign for _, sign in parts])
+@dataclass(frozen=True)
+class Context:
+    """What observation terms are made for."""
+
+    robot: Robot
+    commands: Commands
+    gait: Gait | None
+    control_dt: float  # s
+
+    @property
+    def joint_mirror(self) -> MirrorMap:
+        return self.robot.mirror.joint_index, self.robot.mirror.joint_sign
+
+    @property
+    def foot_mirror(self) -> MirrorMap:
+        return self.robot.mirror.foot_index, np.ones(len(self.robot.feet))
 
 
-def fixed(*signs: float) -> MirrorMap:
-    """A vector whose entries stay in place and change sign."""
-    return np.arange(len(signs)), np.array(signs)
+class ObservationTerm(nn.Module):
+    """A part of the policy's observation. ``mirror`` gives its width; None: it has no mirror image of the same shape."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()  # of POLICY_INPUTS
+    memory: int = 0  # numbers carried from step to step
+    text: ClassVar[str] = ""  # what it is, for a person who has to rebuild it
+    memory_text: ClassVar[str] = ""
+
+    def __init__(self, mirror: MirrorMap | None, width: int | None = None) -> None:
+        super().__init__()
+        self.mirror = mirror
+        self.width = len(mirror[0]) if mirror is not None else int(width or 0)
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        """[N, width] of the inputs [N, ...] of this step and what was remembered [N, memory]."""
+        raise NotImplementedError
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        """[N, memory] for the next step, after ``action`` [N, J] was chosen."""
+        return memory
 
 
-POLAR, AXIAL, COMMAND = fixed(1, -1, 1), fixed(-1, 1, -1), fixed(1, -1, -1)  # velocity-like, rotation-like, (vx, vy, yaw rate)
+@observation
+class base_ang_vel(ObservationTerm):
+    inputs = ("base_ang_vel",)
+    text = "gyroscope, rad/s, base frame"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(AXIAL)
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return inputs["base_ang_vel"]
 
 
-class ObservationEncoder(nn.Module):
-    """Policy observation: gyro 3, gravity 3, command 3, joint positions J, velocities J, last action J, gait clock 2."""
+@observation
+class projected_gravity(ObservationTerm):
+    inputs = ("projected_gravity",)
+    text = "direction of gravity, unit vector, base frame"
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(POLAR)
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return inputs["projected_gravity"]
+
+
+@observation
+class command(ObservationTerm):
+    inputs = ("command",)
+    text = "the command's channels"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(fixed(*context.commands.mirror))
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return inputs["command"]
+
+
+@observation
+class joint_pos(ObservationTerm):
+    inputs = ("joint_pos",)
+    text = "joint positions less default_joint_pos, rad"
     default_joint_pos: Tensor
 
-    def __init__(self, robot: Robot, gait_frequency: float | None, control_dt: float) -> None:
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.joint_mirror)
+        default = torch.as_tensor(np.array(context.robot.default_joint_pos), dtype=torch.float32)
+        self.register_buffer("default_joint_pos", default, persistent=False)
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return inputs["joint_pos"] - self.default_joint_pos
+
+
+@observation
+class joint_vel(ObservationTerm):
+    inputs = ("joint_vel",)
+    text = "joint velocities, rad/s"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.joint_mirror)
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return inputs["joint_vel"]
+
+
+@observation
+class previous_action(ObservationTerm):
+    text = "the raw action of the step before"
+    memory_text = "the raw action"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.joint_mirror)
+        self.memory = self.width
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        return memory
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        return action
+
+
+@observation
+class gait_clock(ObservationTerm):
+    inputs = ("command",)
+    memory = 1
+    text = "sine and cosine of the gait's phase, zero where the command is to stand"
+    memory_text = "phase of the gait in cycles, advancing by (a + b |command[:2]|) a step, at zero where the command is to stand"
+
+    def __init__(self, context: Context) -> None:
+        if context.gait is None:
+            raise InputError("task.observations", "gait_clock", "a task with a gait", "Set task.gait, or remove the gait_clock.")
+        super().__init__(context.gait.clock_mirror, 2)
+        self.cycles, self.cycles_per_speed = context.gait.cycles
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        angle = (2 * math.pi) * memory
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(inputs["command"])
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        command = inputs["command"]
+        step: float | Tensor = self.cycles
+        if self.cycles_per_speed:
+            step = self.cycles + self.cycles_per_speed * command[..., :2].square().sum(dim=-1, keepdim=True).sqrt()
+        phase = (memory + step) * is_moving(command)
+        return phase - torch.floor(phase)
+
+
+class Encoder(nn.Module):
+    """The policy's observation: its terms side by side, and their memory."""
+
+    def __init__(self, terms: dict[str, ObservationTerm]) -> None:
         super().__init__()
-        self.num_joints = robot.num_joints
-        self.has_clock = gait_frequency is not None
-        self.phase_step = (gait_frequency or 0.0) * control_dt  # cycles a control step
-        self.memory_size = self.num_joints + self.has_clock
-        self.register_buffer("default_joint_pos", torch.tensor(robot.default_joint_pos, dtype=torch.float32), persistent=False)
-        joint = (robot.mirror.joint_index, robot.mirror.joint_sign)
-        # The mirror image of a trot is the trot half a cycle later: sine and cosine of the phase change sign.
-        clock = (fixed(-1, -1),) if self.has_clock else ()
-        self.mirror: MirrorMap = concatenate_mirrors(AXIAL, POLAR, COMMAND, joint, joint, joint, *clock)
-        self.size = len(self.mirror[0])
+        self.terms = nn.ModuleDict(terms)
+        self.size = sum(term.width for term in terms.values())
+        self.memory_size = sum(term.memory for term in terms.values())
+        self._memory_sizes = [term.memory for term in terms.values()]
+        named = {name for term in terms.values() for name in term.inputs}
+        for name in sorted(named - set(POLICY_INPUTS)):
+            raise InputError("task.observations.actor", name, f"inputs that a robot measures: {POLICY_INPUTS}", "Give it to the critic.")
+        # the action's decoder needs the joints' state, whatever the policy sees
+        self.inputs = tuple(name for name in POLICY_INPUTS if name in named | {"joint_pos", "joint_vel"})
 
-    def forward(
-        self, base_ang_vel: Tensor, projected_gravity: Tensor, joint_pos: Tensor, joint_vel: Tensor, command: Tensor, memory: Tensor
-    ) -> Tensor:
-        """The observation, [N, size]."""
-        parts = [base_ang_vel, projected_gravity, command, joint_pos - self.default_joint_pos, joint_vel]
-        parts.append(memory[:, : self.num_joints])
-        if self.has_clock:
-            angle = (2 * math.pi) * memory[:, self.num_joints :]
-            moving = is_moving(command)
-            parts += [torch.sin(angle) * moving, torch.cos(angle) * moving]
-        return torch.cat(parts, dim=-1)
+    @property
+    def mirror(self) -> MirrorMap | None:
+        """Of the whole observation; None where a term has no mirror image."""
+        mirrors = [term.mirror for term in self.terms.values()]  # type: ignore[union-attr]
+        return None if any(mirror is None for mirror in mirrors) else concatenate_mirrors(*mirrors)  # type: ignore[arg-type]
 
-    def next_memory(self, action: Tensor, command: Tensor, memory: Tensor) -> Tensor:
-        """The memory for the next step, [N, M]: this action, and the clock advanced or, when standing, at zero."""
-        if not self.has_clock:
-            return action
-        phase = (memory[:, self.num_joints :] + self.phase_step) * is_moving(command)
-        return torch.cat([action, phase - torch.floor(phase)], dim=-1)
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        """The observation, [N, size], within +-LIMIT."""
+        parts = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1), strict=True)
+        # forward() rather than a call: the hooks of a module's call cost as much as the arithmetic here
+        return torch.cat([term.forward(inputs, part) for term, part in parts], dim=-1).clip(-LIMIT, LIMIT)  # type: ignore[operator]
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        """The memory for the next step, [N, M]."""
+        pairs = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1), strict=True)
+        parts = [term.remember(inputs, action, part) for term, part in pairs if term.memory]  # type: ignore[operator]
+        return torch.cat(parts, dim=-1) if parts else memory
+
+    def split_memory(self, memory: Tensor) -> dict[str, Tensor]:
+        """``memory`` [..., M] by the name of its term."""
+        return dict(zip(self.terms, memory.split(self._memory_sizes, dim=-1), strict=True))
+
+    def describe(self) -> tuple[list[dict], list[dict]]:
+        """Observation terms and memory layout in words: name, width and text of each, in order."""
+        terms = self.terms.items()
+        observed = [{"name": name, "width": term.width, "text": term.text} for name, term in terms]
+        remembered = [{"name": name, "width": term.memory, "text": term.memory_text} for name, term in terms if term.memory]
+        return observed, remembered
 
 
-class CriticObservation:
-    """What only a simulator knows, added to a noise-free policy observation; used in training alone."""
+class PrivilegedTerm:
+    """A part of the critic's observation that only a simulator knows; never exported."""
 
-    def __init__(self, robot: Robot, encoder: ObservationEncoder) -> None:
-        foot = (robot.mirror.foot_index, np.ones(len(robot.feet)))
-        scalar = fixed(1)
-        privileged = (POLAR, scalar, foot, foot, scalar, scalar, POLAR, scalar, fixed(1, -1))
-        self.mirror: MirrorMap = concatenate_mirrors(encoder.mirror, *privileged)
-        self.size = len(self.mirror[0])
-        self._encoder = encoder
+    def __init__(self, mirror: MirrorMap) -> None:
+        self.mirror = mirror
+        self.width = len(mirror[0])
 
-    def __call__(self, signals: Signals, command: Tensor, memory: Tensor, physics: Tensor) -> Tensor:
-        """The observation, [N, size]; ``physics`` [N, 8] as drawn by :class:`~locomotion.task.randomization.Randomization`."""
-        s = signals
-        encode = self._encoder.forward  # no hooks here: the module call's own cost would show
-        policy = encode(s.base_ang_vel, s.projected_gravity, s.joint_pos, s.joint_vel, command, memory)
-        contact = (s.foot_contact_force[..., 2] > 1.0).float()
-        return torch.cat([policy, s.base_lin_vel, s.base_pos[:, 2:], contact, s.foot_pos[..., 2], physics], dim=-1)
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        """[n, width] of signals by name and of the physics told to the critic [n, K]."""
+        raise NotImplementedError
+
+
+@privileged
+class base_lin_vel(PrivilegedTerm):
+    def __init__(self, context: Context) -> None:
+        super().__init__(POLAR)
+
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        return signals["base_lin_vel"]
+
+
+@privileged
+class base_height(PrivilegedTerm):
+    def __init__(self, context: Context) -> None:
+        super().__init__(fixed(1))
+
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        return signals["base_pos"][..., 2:]
+
+
+@privileged
+class foot_contact(PrivilegedTerm):
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.foot_mirror)
+
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        return (signals["foot_contact_force"][..., 2] > CONTACT_FORCE).float()
+
+
+@privileged
+class foot_height(PrivilegedTerm):
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.foot_mirror)
+
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        return signals["foot_pos"][..., 2]
+
+
+@privileged
+class physics(PrivilegedTerm):
+    """The randomized parameters that the table of :data:`sim.PARAMETERS` tells."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(concatenate_mirrors(*(_parameter_mirror(name) for name in TOLD)))
+
+    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
+        return told
+
+
+TOLD = tuple(name for name, parameter in PARAMETERS.items() if parameter.told is not None)
+
+
+def _parameter_mirror(name: str) -> MirrorMap:
+    return {"even": fixed(1), "polar": POLAR, "slope": fixed(1, -1)}[PARAMETERS[name].mirror]

@@ -1,67 +1,103 @@
-"""Domain randomization: physics drawn at every reset, sensor noise at every step, pushes now and then."""
+"""Domain randomization: physics and sensor biases drawn for every episode, sensor noise for every step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from locomotion.task.ranges import Range
-from robots import Robot
-from sim import Simulator
+from locomotion.schema import NotNegative, Range, Settings
+from locomotion.task.observations import TOLD
+from robots.errors import InputError, nearest
+from sim import PARAMETERS
+
+MEASURED = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")  # by sensors, in the order of the policy's inputs
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Half-widths of uniform sensor noise; ``joint_pos_bias`` is held for an episode, the others are drawn each step."""
+class SensorSpread(Settings):
+    """Half-widths of a uniform error, by sensor."""
 
-    base_ang_vel: float  # rad/s
-    projected_gravity: float
-    joint_pos: float  # rad
-    joint_vel: float  # rad/s
-    joint_pos_bias: float  # rad
+    base_ang_vel: NotNegative = 0.0  # rad/s
+    projected_gravity: NotNegative = 0.0
+    joint_pos: NotNegative = 0.0  # rad
+    joint_vel: NotNegative = 0.0  # rad/s
 
 
-@dataclass(frozen=True)
-class Randomization:
-    """Ranges of the physical parameters (see :data:`sim.PARAMETERS`), of sensor noise and of pushes."""
+class RandomizationSettings(Settings):
+    """Ranges by physical parameter (see :data:`sim.PARAMETERS`), sensor errors, and what happens to the robot now and then."""
 
-    friction: Range
-    base_mass_offset: Range  # kg
-    base_com_offset: Range  # m, each axis
-    kp_scale: Range
-    kd_scale: Range
-    motor_strength: Range
-    action_delay: Range  # s
-    ground_slope: Range  # rad, each axis
-    push_velocity: Range  # m/s, each horizontal axis
-    push_interval: Range  # s
-    noise: Noise
+    parameters: dict[str, Range] = Field(default_factory=dict)
+    noise: SensorSpread = SensorSpread()  # drawn anew every step
+    bias: SensorSpread = SensorSpread()  # held for an episode
+    events: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    def sample_physics(self, count: int, robot: Robot, generator: torch.Generator) -> dict[str, Tensor]:
-        """Values for ``count`` environments, as :meth:`sim.Simulator.randomize` takes them."""
-        j = robot.num_joints
+    @model_validator(mode="after")
+    def _within_physics(self) -> RandomizationSettings:
+        for name, limits in self.parameters.items():
+            field = f"randomization.parameters.{name}"
+            if name not in PARAMETERS:
+                raise InputError(field, list(limits), "the name of a physical parameter", nearest(name, PARAMETERS))
+            low, high = PARAMETERS[name].bounds
+            if limits[0] < low or limits[1] > high:
+                raise InputError(
+                    field, list(limits), f"a range within [{low}, {high}] {PARAMETERS[name].unit}", PARAMETERS[name].text + "."
+                )
+        return self
 
-        def draw(name: str, *shape: int) -> Tensor:
-            limits: Range = getattr(self, name)
-            return limits.sample((count, *shape), generator)
 
-        return {
-            "friction": draw("friction"),
-            "base_mass_offset": draw("base_mass_offset"),
-            "base_com_offset": draw("base_com_offset", 3),
-            "kp_scale": draw("kp_scale", j),
-            "kd_scale": draw("kd_scale", j),
-            "motor_strength": draw("motor_strength", j),
-            "action_delay": draw("action_delay"),
-            "ground_slope": draw("ground_slope", 2),
+NOMINAL = RandomizationSettings()  # the nominal robot on level ground, perfect sensors, no pushes
+
+
+def sensor_scale(spread: SensorSpread, num_joints: int, device: torch.device) -> Tensor:
+    """Half-width of each measured number, in the order of MEASURED, [6 + 2 J]."""
+    sizes = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": num_joints, "joint_vel": num_joints}
+    return torch.cat([torch.full((sizes[name],), float(getattr(spread, name)), device=device) for name in MEASURED])
+
+
+class PhysicsSampler:
+    """Values of the randomized parameters from uniform numbers, and what the critic is told of them."""
+
+    def __init__(self, ranges: dict[str, Range], num_joints: int, device: torch.device) -> None:
+        self._shapes = {
+            name: tuple(num_joints if part == "J" else int(part) for part in PARAMETERS[name].shape)
+            for name in PARAMETERS
+            if name in ranges
         }
+        self._sizes = [PARAMETERS[name].size(num_joints) for name in self._shapes]
+        self.draws = sum(self._sizes)
+        bounds = [ranges[name] for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
+        self._low, self._high = torch.tensor(bounds, dtype=torch.float32, device=device).view(-1, 2).T
+        # the columns of what the critic is told: nominal, or one of the drawn numbers
+        nominal, source, factor, at = [], [], [], dict(zip(self._shapes, _starts(self._sizes), strict=True))
+        for name in TOLD:
+            parameter = PARAMETERS[name]
+            for i in range(parameter.size(num_joints)):
+                nominal.append(parameter.nominal * float(parameter.told or 0.0))
+                source.append(at[name] + i if name in at else -1)
+                factor.append(float(parameter.told or 0.0))
+        self.nominal_told = torch.tensor(nominal, device=device)
+        drawn = [i for i, column in enumerate(source) if column >= 0]
+        self._told, self._source = torch.tensor(drawn, device=device), torch.tensor([source[i] for i in drawn], device=device)
+        self._factor = torch.tensor([factor[i] for i in drawn], device=device)
 
-    def apply(self, simulator: Simulator, ids: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the environments ``ids`` new physics; return what the critic is told of it, [n, 8]."""
-        values = self.sample_physics(len(ids), simulator.robot, generator)
-        simulator.randomize(ids, values)
-        scalars = torch.stack([values["friction"], values["base_mass_offset"]], dim=-1)
-        delay = 100.0 * values["action_delay"][:, None]
-        return torch.cat([scalars, 20.0 * values["base_com_offset"], delay, 10.0 * values["ground_slope"]], dim=-1)
+    def sample(self, u: Tensor) -> Tensor:
+        """Flat values [n, draws] from uniform numbers of the same shape."""
+        return torch.lerp(self._low, self._high, u)
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """``flat`` [n, draws] by parameter, as :meth:`sim.Simulator.set_parameters` takes them."""
+        parts = flat.split(self._sizes, dim=-1) if self._sizes else ()
+        return {name: part.reshape(len(flat), *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def told(self, flat: Tensor) -> Tensor:
+        """What the critic is told, [n, K]."""
+        result = self.nominal_told.expand(len(flat), -1).clone()
+        if len(self._told):
+            result[:, self._told] = flat[:, self._source] * self._factor
+        return result
+
+
+def _starts(sizes: list[int]) -> list[int]:
+    return [sum(sizes[:i]) for i in range(len(sizes))]

@@ -1,158 +1,143 @@
-"""Reward terms: plain functions of one control step, each [N], combined by the weights in ``configs/task/*.yaml``.
+"""Reward terms: plain functions of a :class:`Frame`, [..., N], run once over a whole rollout.
 
-Terms that end in ``_error``-like penalties are positive quantities with negative weights. To add a term, write a function
-that takes a :class:`Step` and add it to :data:`TERMS`; its name is then a key of the task's ``reward.weights``.
+A task's YAML gives each its ``weight`` and settings. Penalties are positive quantities with negative weights. The weighted sum
+of terms ``per: second`` (the default) is floored and multiplied by the control period; a term ``per: event`` is added as it is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sim import Signals
-
-CONTACT_FORCE = 1.0  # N, above which a foot counts as on the ground
-TILT_LIMIT = math.radians(30.0)
-
-
-@dataclass(frozen=True)
-class GaitConfig:
-    """A trot: which feet swing together, how long and how high."""
-
-    phase_offset: tuple[float, ...]  # [F] cycles
-    stance: float  # share of the cycle that a foot stands
-    swing_height: float  # m, lowest clearance of the sole at mid swing
-    tolerance: float  # m, how far below the reference a swinging foot may be
-    excess: float  # m above the reference that is free, and again as tolerance beyond
-    gate: float  # share of the tracking reward that depends on the gait
+from locomotion.schema import Finite, NotNegative, Positive, Settings, check
+from locomotion.task.frame import TILT_LIMIT, Frame
+from locomotion.task.terms import reward
 
 
-@dataclass(frozen=True)
-class Step:
-    """One control step of N robots, with what several terms need computed once."""
-
-    signals: Signals
-    command: Tensor  # [N, 3]
-    action: Tensor  # [N, J]
-    previous_action: Tensor  # [N, J]
-    requested_torque: Tensor  # [N, J] N m, what the unclipped target would ask of the motors
-    effort_limit: Tensor  # [J] N m
-    default_joint_pos: Tensor  # [J] rad
-    abduction: Tensor  # [J] 1 for joints whose mirror image turns the other way
-    moving: Tensor  # [N] 1 where the command asks for motion
-    lin_vel_error: Tensor  # [N] squared horizontal velocity error, (m/s)^2
-    yaw_error: Tensor  # [N] squared yaw rate error, (rad/s)^2
-    contact: Tensor  # [N, F] 1 where a foot carries load
-    gait: Tensor  # [N] how well the feet follow the gait, 0 to 1
-    gate: Tensor  # [N] factor of the tracking terms
+@reward
+def track_lin_vel(frame: Frame, *, width: Positive = 0.5) -> Tensor:
+    """exp(-|v_xy - command|^2 / width^2), gated by the gait."""
+    return torch.exp(frame.lin_vel_error * (-1.0 / width**2)) * frame.gate
 
 
-def gait_score(foot_height: Tensor, contact: Tensor, phase: Tensor, moving: Tensor, config: GaitConfig) -> Tensor:
-    """How well the feet follow the clock, [N] in 0..1: clearance in swing, contact in stance; all feet down when standing.
-
-    ``foot_height`` [N, F] is the height of the sole (m), ``phase`` [N, 1] the clock in cycles.
-    """
-    offset = torch.tensor(config.phase_offset)
-    foot_phase = torch.remainder(phase + offset, 1.0)  # [N, F]: stance, then swing
-    swing = (foot_phase - config.stance) / (1.0 - config.stance)
-    swinging = (swing > 0.0).float() * moving[:, None]
-    reference = config.swing_height * torch.sin(math.pi * swing)
-    below = (foot_height - reference).clamp(max=0.0) / config.tolerance
-    above = (foot_height - reference - config.excess).clamp(min=0.0) / config.excess
-    follows = torch.exp(-below.square() - above.square())
-    return torch.lerp(contact, follows, swinging).mean(dim=-1)
+@reward
+def track_yaw(frame: Frame, *, width: Positive = 0.5) -> Tensor:
+    """exp(-(yaw rate - command)^2 / width^2), gated by the gait."""
+    return torch.exp(frame.yaw_error * (-1.0 / width**2)) * frame.gate
 
 
-def track_lin_vel(step: Step) -> Tensor:
-    """exp(-|v_xy - command|^2 / 0.25), gated by the gait."""
-    return torch.exp(-4.0 * step.lin_vel_error) * step.gate
+@reward
+def gait(frame: Frame) -> Tensor:
+    """How well the feet follow the gait clock, 0 to 1."""
+    return frame.gait_score
 
 
-def track_lin_vel_wide(step: Step) -> Tensor:
-    """exp(-|v_xy - command|^2), gated: a slope to climb where the narrow kernel is flat."""
-    return torch.exp(-step.lin_vel_error) * step.gate
-
-
-def track_yaw(step: Step) -> Tensor:
-    """exp(-(yaw rate - command)^2 / 0.25), gated by the gait."""
-    return torch.exp(-4.0 * step.yaw_error) * step.gate
-
-
-def gait(step: Step) -> Tensor:
-    """How well the feet follow the gait clock."""
-    return step.gait
-
-
-def vertical_velocity(step: Step) -> Tensor:
+@reward
+def vertical_velocity(frame: Frame) -> Tensor:
     """Squared vertical velocity of the base, (m/s)^2."""
-    return step.signals.base_lin_vel[:, 2].square()
+    return frame.signals.base_lin_vel[..., 2].square()
 
 
-def roll_pitch_rate(step: Step) -> Tensor:
+@reward
+def roll_pitch_rate(frame: Frame) -> Tensor:
     """Squared roll and pitch rates, (rad/s)^2."""
-    return step.signals.base_ang_vel[:, :2].square().sum(dim=-1)
+    return frame.signals.base_ang_vel[..., :2].square().sum(dim=-1)
 
 
-def tilt(step: Step) -> Tensor:
+@reward
+def tilt(frame: Frame) -> Tensor:
     """Squared sine of the base's inclination."""
-    return step.signals.projected_gravity[:, :2].square().sum(dim=-1)
+    return frame.signals.projected_gravity[..., :2].square().sum(dim=-1)
 
 
-def tilt_over_limit(step: Step) -> Tensor:
-    """Inclination beyond 30 degrees, rad."""
-    angle = torch.acos((-step.signals.projected_gravity[:, 2]).clamp(-1.0, 1.0))
-    return (angle - TILT_LIMIT).clamp(min=0.0)
+@reward
+def tilt_over_limit(frame: Frame, *, limit: NotNegative = TILT_LIMIT) -> Tensor:
+    """Inclination beyond ``limit`` (rad), rad."""
+    return (frame.tilt - limit).clamp(min=0.0)
 
 
-def torque(step: Step) -> Tensor:
+@reward
+def torque(frame: Frame) -> Tensor:
     """Sum of squared motor torques, (N m)^2."""
-    return step.signals.joint_torque.square().sum(dim=-1)
+    return frame.signals.joint_torque.square().sum(dim=-1)
 
 
-def torque_over_limit(step: Step) -> Tensor:
+@reward
+def torque_over_limit(frame: Frame) -> Tensor:
     """Torque asked for beyond the motors' limits, as a multiple of the limit, summed over joints."""
-    return (step.requested_torque.abs() / step.effort_limit - 1.0).clamp(min=0.0).sum(dim=-1)
+    return (frame.requested_torque.abs() / frame.robot.effort_limit - 1.0).clamp(min=0.0).sum(dim=-1)
 
 
-def action_rate(step: Step) -> Tensor:
+@reward
+def action_rate(frame: Frame) -> Tensor:
     """Squared change of the action from step to step."""
-    return (step.action - step.previous_action).square().sum(dim=-1)
+    return (frame.action - frame.previous_action).square().sum(dim=-1)
 
 
-def abduction(step: Step) -> Tensor:
-    """Squared deviation of the abduction joints from the default pose, rad^2."""
-    return ((step.signals.joint_pos - step.default_joint_pos) * step.abduction).square().sum(dim=-1)
+@reward
+def abduction(frame: Frame) -> Tensor:
+    """Squared deviation of the joints that move legs sideways from the default pose, rad^2."""
+    return ((frame.signals.joint_pos - frame.robot.default_joint_pos) * frame.robot.sideways).square().sum(dim=-1)
 
 
-def standing_pose(step: Step) -> Tensor:
+@reward
+def standing_pose(frame: Frame) -> Tensor:
     """Squared deviation from the default pose while the command is to stand, rad^2."""
-    return (step.signals.joint_pos - step.default_joint_pos).square().sum(dim=-1) * (1.0 - step.moving)
+    return (frame.signals.joint_pos - frame.robot.default_joint_pos).square().sum(dim=-1) * (1.0 - frame.moving)
 
 
-def standing_joint_vel(step: Step) -> Tensor:
+@reward
+def standing_joint_vel(frame: Frame) -> Tensor:
     """Squared joint velocities while the command is to stand, (rad/s)^2."""
-    return step.signals.joint_vel.square().sum(dim=-1) * (1.0 - step.moving)
+    return frame.signals.joint_vel.square().sum(dim=-1) * (1.0 - frame.moving)
 
 
-def foot_slip(step: Step) -> Tensor:
+@reward
+def foot_slip(frame: Frame) -> Tensor:
     """Squared horizontal velocity of the feet that carry load, (m/s)^2."""
-    return (step.signals.foot_vel[..., :2].square().sum(dim=-1) * step.contact).sum(dim=-1)
+    return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.contact).sum(dim=-1)
 
 
-def body_contact(step: Step) -> Tensor:
+@reward
+def body_contact(frame: Frame) -> Tensor:
     """1 where anything but a foot touches the ground."""
-    return (step.signals.body_contacts > 0).float()
+    return (frame.body_contacts > 0).float()
 
 
-Term = Callable[[Step], Tensor]
-TERMS: dict[str, Term] = {
-    term.__name__: term
-    for term in (
-        track_lin_vel, track_lin_vel_wide, track_yaw, gait, vertical_velocity, roll_pitch_rate, tilt, tilt_over_limit, torque,
-        torque_over_limit, action_rate, abduction, standing_pose, standing_joint_vel, foot_slip, body_contact,
-    )
-}  # fmt: skip
+@reward
+def fell(frame: Frame) -> Tensor:
+    """1 in the step that ended in a fall; meant for ``per: event``."""
+    return frame.terminated.float()
+
+
+class Weight(Settings):
+    weight: Finite
+    per: Literal["second", "event"] = "second"
+
+
+class Rewards:
+    """A task's reward: its terms, bound and weighted."""
+
+    def __init__(self, settings: Mapping[str, Any], floor: float | None, control_dt: float, device: torch.device) -> None:
+        self.names, self.floor, self.control_dt = tuple(settings), floor, control_dt
+        own = tuple(Weight.model_fields)
+        self._terms = [reward.bind("task.rewards", name, value, without=own) for name, value in settings.items()]
+        weights = [
+            check(Weight, {key: value[key] for key in own if key in value}, f"task.rewards.{name}") for name, value in settings.items()
+        ]
+        self._event = torch.tensor([w.per == "event" for w in weights], device=device)
+        self.weights = torch.tensor([w.weight for w in weights], device=device)  # [K]; a curriculum may change them in place
+
+    def __call__(self, frame: Frame, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The reward [..., N] and the weighted terms [K, ..., N]. A step that is not ``valid`` [..., N] earns events only."""
+        terms = torch.stack([term(frame) for term in self._terms])
+        terms = terms * self.weights.view(-1, *(1,) * (terms.dim() - 1))
+        event = self._event.view(-1, *(1,) * (terms.dim() - 1))
+        rate = torch.where(event, 0.0, terms).sum(dim=0)
+        if self.floor is not None:
+            rate = rate.clamp(min=self.floor)
+        rate = torch.where(valid, rate, 0.0) * self.control_dt
+        return rate + torch.where(event, terms, 0.0).sum(dim=0), terms

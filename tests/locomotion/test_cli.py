@@ -8,7 +8,7 @@ import time
 import pytest
 
 from locomotion.cli import COMMANDS, main
-from locomotion.commands import export_checkpoint
+from locomotion.export import export_checkpoint
 from tests.conftest import TINY
 
 
@@ -35,25 +35,52 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["train", "sim=mujco"], "Did you mean mujoco?"),
         (["train", "algorithm=pp0"], "Did you mean ppo"),
         (["train", "num_envs=4"], "Did you mean algorithm.num_envs?"),
-        (["train", "task.reward.weights.foot_slp=1"], "task.reward.weights.foot_slip"),
-        (["train", "+task.reward.weights.foot_slp=1"], "Did you mean foot_slip"),
-        (["train", "seed=one"], "a value like 1"),
+        (["train", "task.rewards.foot_slp.weight=1"], "Did you mean foot_slip"),
+        (["train", "+task.rewards.foot_slp.weight=1"], "Did you mean foot_slip"),
+        (["train", "~task.rewards.foot_slip"], "key=null removes a term"),
+        (["train", "+algorithm.foo=1"], "the name of a setting"),
+        (["train", "algorithm.name=sac"], "the name of an algorithm"),
+        (["train", "seed=one"], "a valid integer"),
+        (["train", "seed=-1"], "greater than or equal to 0"),
+        (["train", "seed=99999999999999999999"], "less than"),
+        (["train", "seed=[1"], "key=value"),
+        (["train", "task.control_dt=10"], "less than or equal to 0.1"),
+        (["train", "task.control_dt=0"], "greater than or equal to 0.001"),
+        (["train", "task.episode_seconds=0"], "greater than 0"),
+        (["train", "sim.threads=-1"], "greater than or equal to 0"),
+        (["train", "sim.physics_dt=null"], "valid number"),
+        (["train", "algorithm.learning_rate=-1"], "greater than 0"),
+        (["train", "algorithm.gamma=nan"], "algorithm.gamma"),
+        (["train", "randomization.parameters.action_delay=[10,10]"], "within [0.0, 0.04]"),
+        (["train", "randomization.parameters.base_mass_offset=[-1000,0]"], "within"),
+        (["train", "randomization.noise.joint_vel=-1"], "greater than or equal to 0"),
+        (["train", "run=3"], "a valid string"),
+        (["train", "run=[1,2]"], "a valid string"),
+        (["train", "plugins=[nothing.py]"], "the path of a Python file"),
+        (["train", "plugins=[no_such_package]"], "a package that can be imported"),
+        (["train", "init=nothing"], "a run folder"),
+        (["train", "run=a\x00b"], "run"),
         (["train", "seed"], "key=value"),
-        (["train", "task.command.forward=[1,-1]"], "min <= max"),
-        (["train", "randomization.friction=[2,1]"], "min <= max"),
-        (["train", "algorithm.num_envs=0"], "at least 1"),
-        (["train", "algorithm.num_envs=-4"], "at least 1"),
-        (["train", "iterations=0"], "at least 1"),
+        (["train", "task.commands.velocity.forward=[1,-1]"], "min <= max"),
+        (["train", "randomization.parameters.friction=[2,1]"], "min <= max"),
+        (["train", "algorithm.num_envs=0"], "an integer from 1"),
+        (["train", "algorithm.num_envs=-4"], "an integer from 1"),
+        (["train", "iterations=0"], "greater than or equal to 1"),
         (["train", "sim.physics_dt=0.003"], "divisor"),
         (["train", "run=/proc/nowhere/run"], "folder that can be written to"),
-        (["train", "resume=runs/nothing_here"], "path of a checkpoint"),
-        (["export", "checkpoint=none.pt"], "path of a checkpoint"),
+        (["train", "resume=runs/nothing_here"], "a run folder"),
+        (["export", "checkpoint=none.pt"], "a run folder"),
         (["export"], "checkpoint=..."),
         (["evaluate", "policy=none.onnx"], "path of a policy.onnx"),
-        (["deploy", "policy=none.onnx", "interface=real"], "Real robots are not supported yet"),
+        (["deploy", "policy=none.onnx", "interface=real"], "'sim'"),
         (["deploy", "policy=none.onnx"], "path of a policy.onnx"),
         (["play", "policy=none.onnx"], "path of a policy.onnx"),
-        (["report", "run=none"], "folder that 'locomotion train' wrote"),
+        (["report", "run=none"], "run"),
+        (["evaluate", "policy=none.onnx", "episodes=0"], "greater than or equal to 1"),
+        (["play", "policy=none.onnx", "duration=0"], "greater than 0"),
+        (["play", "policy=none.onnx", "command=[a,b]"], "valid number"),
+        (["compare", "runs=[a]"], "at least 2"),
+        (["compare", "runs=[a,b]"], "run"),
         (["robots", "lst"], "robots list"),
         (["train", "sim=pybullet"], "an engine that can train"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
@@ -92,7 +119,7 @@ def test_train_export_evaluate_deploy_report(run, tmp_path, capsys):
     assert main(["export", f"checkpoint={run}/last.pt", f"output={bundle}"]) == 0
     assert main(["evaluate", f"policy={bundle}", "episodes=2", f"output={run}/scorecard.json"]) == 0
     card = json.loads((run / "scorecard.json").read_text())
-    assert set(card) == {"train_seconds", "train_steps", "scores"}
+    assert {"scores", "gait"} <= set(card)
     assert set(card["scores"]["mujoco"]) == {"nominal", "randomized"}
     keys = {"tracking_score", "yaw_score", "lin_vel_error", "ang_vel_error", "fall_rate", "cost_of_transport"}
     keys |= {"torque_saturation", "action_rate", "foot_slip", "episodes"}
@@ -116,7 +143,7 @@ def test_resume_goes_on_with_more_iterations(run, capsys):
 
 def test_resume_with_the_default_number_of_iterations_counts_as_asked(run, monkeypatch):
     asked = []
-    monkeypatch.setattr("locomotion.train._iterate", lambda run: asked.append(run.config["iterations"]) or 1 / 0)
+    monkeypatch.setattr("locomotion.runs.train._iterate", lambda run: asked.append(run.config["iterations"]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["train", f"resume={run}", "iterations=450"])
     assert asked == [450]
@@ -130,6 +157,26 @@ def test_resume_with_another_setting_is_refused(run, capsys):
 def test_a_snapshot_can_be_exported_but_not_resumed(run, tmp_path, capsys):
     assert main(["train", f"resume={run}", "iterations=20"]) == 0
     snapshot = run / "checkpoints" / "000020.pt"
-    export_checkpoint(snapshot, tmp_path / "policy.onnx", None)
+    export_checkpoint(snapshot, tmp_path / "policy.onnx")
     assert main(["train", f"resume={snapshot}"]) == 2
     assert "complete checkpoint" in capsys.readouterr().err
+
+
+def test_a_reader_who_leaves_early_is_no_error(run):
+    """``locomotion train --help | head -1``"""
+    command = f"{sys.executable} -m locomotion.cli train --help | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("gl", ["egl", "nonsense", "osmesa", ""])
+def test_without_a_library_to_render_with_all_but_videos_work(gl, tmp_path):
+    code = (
+        "import ctypes.util; ctypes.util.find_library = lambda name: None\n"
+        "from locomotion.cli import main; import sys; status = main(['train', 'run=none', 'seed=-1']); import mujoco; sys.exit(status)"
+    )
+    environment = {**__import__("os").environ, "MUJOCO_GL": gl}
+    environment.pop("DISPLAY", None)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""The bundle computes what the trained module computes."""
+"""The bundle computes what the trained module computes, and says what it is."""
 
 import json
 
@@ -7,22 +7,29 @@ import onnx
 import pytest
 import torch
 
-from deploy import contract
-from locomotion.export import INPUTS, example_inputs, export
+import robots
+from deploy.policy import RobotPolicy, load
+from locomotion import files
+from locomotion.export import example_inputs, export_checkpoint, write_bundle
 from robots import InputError
-from tests.conftest import CONTRACT_FIELDS, tiny_policy
+from tests.conftest import bundle_fields, tiny_policy
+
+RANGE = [[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
-def test_torch_and_onnxruntime_agree_over_long_sequences(bundle, go2, batch):
-    policy, loaded = tiny_policy(), contract.load(bundle, go2)
-    signals = example_inputs(policy, go2, batch, 200, seed=3)
+@pytest.mark.parametrize("overrides", [(), ("task.gait.frequency=[1.5,2.5]",), ("task.observations.actor.previous_action=null",)])
+def test_torch_and_onnxruntime_agree_over_long_sequences(go2, tmp_path, batch, overrides):
+    policy = tiny_policy(*overrides)
+    write_bundle(policy, go2, bundle_fields(*overrides), tmp_path / "policy.onnx")
+    loaded = load(tmp_path / "policy.onnx", go2)
+    signals = example_inputs(policy, go2, RANGE, batch, 200, seed=3)
     signals["command"][100:] = 0.0  # standing, so that the clock is reset on the way
-    memory = torch.zeros(batch, policy.encoder.memory_size)
+    memory = torch.zeros(batch, policy.memory_size)
     loaded.reset(batch)
     for t in range(200):
         with torch.inference_mode():
-            target, action, memory = policy(*(torch.from_numpy(signals[name][t]) for name in INPUTS[:-1]), memory)
+            target, action, memory = policy(*(torch.from_numpy(signals[name][t]) for name in policy.inputs), memory)
         onnx_target, onnx_action = loaded.step({name: value[t] for name, value in signals.items()})
         np.testing.assert_allclose(onnx_target, target, atol=1e-5)
         np.testing.assert_allclose(onnx_action, action, atol=1e-5)
@@ -32,19 +39,34 @@ def test_torch_and_onnxruntime_agree_over_long_sequences(bundle, go2, batch):
 def test_names_shapes_and_fields_are_the_published_ones(bundle, go2):
     model = onnx.load(bundle)
     onnx.checker.check_model(model)
-    assert [item.name for item in model.graph.input] == list(INPUTS)
+    assert [item.name for item in model.graph.input] == ["base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command", "memory"]
     assert [item.name for item in model.graph.output] == ["joint_pos_target", "action", "memory_out"]
     data = json.loads({entry.key: entry.value for entry in model.metadata_props}["policy_contract"])
     for name in (
         "version", "robot", "joint_names", "default_joint_pos", "kp", "kd", "action_scale", "joint_pos_limit", "joint_vel_limit",
-        "effort_limit", "control_dt", "command_range", "imu_frame", "randomization", "provenance", "scorecard", "golden_vectors",
+        "effort_limit", "control_dt", "command_names", "command_range", "command_rest", "imu_frame", "observation", "memory",
+        "envelope", "training", "provenance", "scorecard", "golden_vectors", "graph_sha256",
     ):  # fmt: skip
         assert name in data, name
+    assert data["version"] == 2
+    assert data["command_names"] == ["forward", "left", "yaw"]
+    assert data["command_range"] == RANGE
+    assert data["envelope"] == {"max_tilt": 1.05}
     assert data["joint_pos_limit"] == go2.joint_pos_limit.tolist()  # full precision
+    assert [term["name"] for term in data["observation"]][-2:] == ["previous_action", "gait_clock"]
+    assert [(term["name"], term["width"]) for term in data["memory"]] == [("previous_action", 12), ("gait_clock", 1)]
+
+
+def test_inputs_are_what_the_terms_name_and_the_decoder_needs(go2, tmp_path):
+    overrides = ("task.observations.actor.base_ang_vel=null", "task.observations.actor.joint_vel=null")
+    policy = tiny_policy(*overrides)
+    assert policy.inputs == ("projected_gravity", "joint_pos", "joint_vel", "command")
+    write_bundle(policy, go2, bundle_fields(*overrides), tmp_path / "policy.onnx")
+    assert set(load(tmp_path / "policy.onnx", go2).inputs) == set(policy.inputs)
 
 
 def test_same_policy_same_bytes(bundle, go2, tmp_path):
-    export(tiny_policy(), go2, CONTRACT_FIELDS, tmp_path / "again.onnx")
+    write_bundle(tiny_policy(), go2, bundle_fields(), tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == bundle.read_bytes()
 
 
@@ -59,5 +81,29 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_written(go2, tmp
     with torch.no_grad():
         next(policy.actor.network.parameters())[0, 0] = float("nan")
     with pytest.raises(InputError, match="finite"):
-        export(policy, go2, CONTRACT_FIELDS, tmp_path / "policy.onnx")
+        write_bundle(policy, go2, bundle_fields(), tmp_path / "policy.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_cannot_be_verified_or_written_leaves_the_old_one(go2, tmp_path, monkeypatch):
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(b"the good one")
+    monkeypatch.setattr("locomotion.export.load", lambda *_: (_ for _ in ()).throw(InputError("graph", "x", "a graph that runs", "")))
+    with pytest.raises(InputError, match="a graph that runs"):
+        write_bundle(tiny_policy(), go2, bundle_fields(), path)
+    monkeypatch.undo()
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_bundle(tiny_policy(), go2, bundle_fields(), path)
+    assert path.read_bytes() == b"the good one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_checkpoint_is_said(tmp_path):
+    with pytest.raises(InputError, match="path of a checkpoint"):
+        export_checkpoint(tmp_path / "none.pt", tmp_path / "policy.onnx")
+
+
+def test_the_bundle_binds_to_the_robot_by_name(bundle):
+    policy = RobotPolicy(load(bundle), robots.load("unitree_go2"))
+    assert policy.contract.control_dt == 0.02

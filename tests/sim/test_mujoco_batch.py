@@ -8,7 +8,9 @@ import torch
 
 import sim
 from robots import InputError
-from tests.conftest import standing
+from tests.conftest import only, standing
+
+ALL = only(4)
 
 WEIGHT = 15.206 * 9.81  # N
 
@@ -28,19 +30,20 @@ def settle(simulator, go2, steps=150):
 
 
 def test_standing_feet_carry_the_weight_and_nothing_else_touches(simulator, go2):
-    simulator.reset(torch.arange(4), standing(go2, 4))
+    simulator.reset(ALL, standing(go2, 4))
     settle(simulator, go2)
     s = simulator.signals
     np.testing.assert_allclose(s.foot_contact_force.sum(1)[:, 2], WEIGHT, rtol=0.02)
     assert (s.foot_contact_force[..., 2] > 10).all()
-    assert (s.body_contacts == 0).all()
+    assert (s.ground_contacts == s.foot_contacts.sum(1)).all()
     np.testing.assert_allclose(s.foot_pos[..., 2], 0.022, atol=0.003)
     np.testing.assert_allclose(s.base_lin_vel, 0, atol=0.02)
 
 
 def test_lying_on_the_belly_is_a_body_contact(simulator, go2):
-    simulator.reset(torch.arange(4), standing(go2, 4, height=0.05))
-    assert (simulator.signals.body_contacts > 0).all()
+    simulator.reset(ALL, standing(go2, 4, height=0.05))
+    s = simulator.signals
+    assert (s.ground_contacts > s.foot_contacts.sum(1)).all()
 
 
 @pytest.mark.parametrize("yaw", [0.0, math.pi / 2, -2.0])
@@ -48,13 +51,13 @@ def test_base_frame_signals_do_not_depend_on_the_heading(simulator, go2, yaw):
     """Moving forward while pitched reads the same whichever way the robot faces."""
     state = standing(go2, 4, yaw, height=1.0)
     forward = torch.tensor([math.cos(yaw), math.sin(yaw), 0.0])
-    state.base_lin_vel[:] = 0.7 * forward
+    state.base_lin_vel_world[:] = 0.7 * forward
     pitch = 0.3
     half = torch.tensor([math.cos(pitch / 2), 0.0, math.sin(pitch / 2), 0.0])
     w, _, _, z = state.base_quat[0].tolist()
     state.base_quat[:] = torch.tensor([w * half[0], -z * half[2], w * half[2], z * half[0]])  # yaw, then pitch
     state.base_ang_vel[:] = torch.tensor([0.1, 0.2, 0.3])
-    simulator.reset(torch.arange(4), state)
+    simulator.reset(ALL, state)
     s = simulator.signals
     np.testing.assert_allclose(s.projected_gravity[0], [math.sin(pitch), 0, -math.cos(pitch)], atol=1e-6)
     np.testing.assert_allclose(s.base_lin_vel[0], [0.7 * math.cos(pitch), 0, 0.7 * math.sin(pitch)], atol=1e-6)
@@ -62,42 +65,41 @@ def test_base_frame_signals_do_not_depend_on_the_heading(simulator, go2, yaw):
 
 
 def test_reset_touches_only_the_given_environments(simulator, go2):
-    simulator.reset(torch.arange(4), standing(go2, 4))
+    simulator.reset(ALL, standing(go2, 4))
     settle(simulator, go2, 20)
     before = simulator.signals.joint_pos.clone(), simulator.signals.base_pos.clone()
-    simulator.reset(torch.tensor([1, 3]), standing(go2, 2, height=0.9))
+    simulator.reset(only(4, 1, 3), standing(go2, 4, height=0.9))
     np.testing.assert_array_equal(simulator.signals.joint_pos[[0, 2]], before[0][[0, 2]])
     np.testing.assert_array_equal(simulator.signals.base_pos[[0, 2]], before[1][[0, 2]])
     np.testing.assert_allclose(simulator.signals.base_pos[[1, 3], 2], 0.9)
 
 
 def test_randomization_starts_from_the_nominal_model_each_time(simulator, go2):
-    ids, n = torch.arange(4), 4
+    n = 4
     for _ in range(3):
-        simulator.randomize(ids, {"base_mass_offset": torch.full((n,), 2.0), "base_com_offset": torch.full((n, 3), 0.02)})
-        simulator.randomize(ids, {"kp_scale": torch.full((n, 12), 1.1), "motor_strength": torch.full((n, 12), 0.9)})
+        simulator.set_parameters(ALL, {"base_mass_offset": torch.full((n,), 2.0), "base_com_offset": torch.full((n, 3), 0.02)})
+        simulator.set_parameters(ALL, {"kp_scale": torch.full((n, 12), 1.1), "motor_strength": torch.full((n, 12), 0.9)})
     model, _ = simulator.mj_model_data(2)
     base = model.body("base").id
     assert model.body_mass[base] == pytest.approx(6.921 + 2.0)
     assert model.body_ipos[base] == pytest.approx(simulator.model.body_ipos[base] + 0.02)
     assert model.actuator_gainprm[:, 0] == pytest.approx(go2.kp * 1.1 * 0.9)
     assert model.actuator_forcerange[:, 1] == pytest.approx(go2.effort_limit * 0.9)
-    simulator.reset(ids, standing(go2, 4))
+    simulator.reset(ALL, standing(go2, 4))
     settle(simulator, go2)
     np.testing.assert_allclose(simulator.signals.foot_contact_force.sum(1)[:, 2], WEIGHT + 2 * 9.81, rtol=0.02)
 
 
 def test_mass_reaches_the_constants_that_derive_from_it(simulator):
-    simulator.randomize(torch.arange(4), {"base_mass_offset": torch.full((4,), 3.0)})
+    simulator.set_parameters(ALL, {"base_mass_offset": torch.full((4,), 3.0)})
     model, _ = simulator.mj_model_data(0)
     assert model.body_subtreemass[0] == pytest.approx(15.206 + 3.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.010, 0.020])
 def test_a_new_target_takes_the_delay_to_reach_the_motors(simulator, go2, delay):
-    ids = torch.arange(4)
-    simulator.randomize(ids, {"action_delay": torch.full((4,), delay)})
-    simulator.reset(ids, standing(go2, 4, height=1.0))
+    simulator.set_parameters(ALL, {"action_delay": torch.full((4,), delay)})
+    simulator.reset(ALL, standing(go2, 4, height=1.0))
     held = simulator.signals.joint_torque.clone()
     moved = target(go2) + 0.3
     quiet = 0
@@ -112,29 +114,29 @@ def test_a_new_target_takes_the_delay_to_reach_the_motors(simulator, go2, delay)
 
 def test_sloped_ground_is_felt_as_tilted_gravity(simulator, go2):
     slope = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.0, 0.0], [0.1, 0.1]])
-    simulator.randomize(torch.arange(4), {"ground_slope": slope})
-    simulator.reset(torch.arange(4), standing(go2, 4))
+    simulator.set_parameters(ALL, {"ground_slope": slope})
+    simulator.reset(ALL, standing(go2, 4))
     gravity = simulator.signals.projected_gravity
     np.testing.assert_allclose(gravity.norm(dim=-1), 1.0, atol=1e-6)
     np.testing.assert_allclose(gravity[:, :2] / -gravity[:, 2:], -np.tan(slope), atol=1e-6)
 
 
 def test_push_adds_to_the_velocity(simulator, go2):
-    simulator.reset(torch.arange(4), standing(go2, 4, yaw=math.pi / 2, height=1.0))
-    simulator.push(torch.tensor([2]), torch.tensor([[0.5, 0.0]]))
+    simulator.reset(ALL, standing(go2, 4, yaw=math.pi / 2, height=1.0))
+    simulator.push(only(4, 2), torch.tensor([0.5, 0.0]).repeat(4, 1))
     np.testing.assert_allclose(simulator.signals.base_lin_vel[2], [0.0, -0.5, 0.0], atol=1e-6)
     np.testing.assert_allclose(simulator.signals.base_lin_vel[0], 0.0, atol=1e-6)
 
 
 def test_a_diverged_environment_is_reported_and_the_others_go_on(simulator, go2):
-    simulator.reset(torch.arange(4), standing(go2, 4))
-    bad = standing(go2, 1)
-    bad.base_lin_vel[:] = float("nan")
-    simulator.reset(torch.tensor([1]), bad)
+    simulator.reset(ALL, standing(go2, 4))
+    bad = standing(go2, 4)
+    bad.base_lin_vel_world[:] = float("nan")
+    simulator.reset(only(4, 1), bad)
     simulator.step(target(go2), 4)
     assert simulator.faults.tolist() == [False, True, False, False]
     assert torch.isfinite(simulator.signals.joint_pos[[0, 2, 3]]).all()
-    simulator.reset(torch.tensor([1]), standing(go2, 1))
+    simulator.reset(only(4, 1), standing(go2, 4))
     simulator.step(target(go2), 4)
     assert not simulator.faults.any()
     np.testing.assert_array_equal(simulator.signals.foot_contact_force.isfinite(), True)
@@ -143,8 +145,8 @@ def test_a_diverged_environment_is_reported_and_the_others_go_on(simulator, go2)
 def test_continuation_is_exact_and_threads_do_not_matter(go2):
     a, b = sim.make("mujoco", go2, 4, 0.01, threads=1), sim.make("mujoco", go2, 4, 0.01, threads=2)
     generator = torch.Generator().manual_seed(0)
-    a.randomize(torch.arange(4), {"base_mass_offset": torch.rand(4, generator=generator), "action_delay": torch.full((4,), 0.015)})
-    a.reset(torch.arange(4), standing(go2, 4))
+    a.set_parameters(ALL, {"base_mass_offset": torch.rand(4, generator=generator), "action_delay": torch.full((4,), 0.015)})
+    a.reset(ALL, standing(go2, 4))
     actions = target(go2) + 0.3 * torch.randn(30, 4, 12, generator=generator)
     for action in actions[:15]:
         a.step(action, 2)
@@ -152,8 +154,7 @@ def test_continuation_is_exact_and_threads_do_not_matter(go2):
     for action in actions[15:]:
         a.step(action, 2)
         b.step(action, 2)
-        for name, value in vars(a.signals).items():
-            assert torch.equal(value, getattr(b.signals, name)), name
+        assert torch.equal(a.signals.packed, b.signals.packed)
 
 
 @pytest.mark.parametrize("count", [0, -3])
@@ -165,3 +166,95 @@ def test_number_of_environments_is_checked(go2, count):
 def test_unknown_engine_names_the_nearest(go2):
     with pytest.raises(InputError, match="Did you mean mujoco"):
         sim.make("mujocco", go2, 1, 0.01)
+
+
+def test_values_set_by_name_stay_set_until_set_again(simulator, go2):
+    """A later call that names another parameter does not undo an earlier one."""
+    simulator.set_parameters(ALL, {"kp_scale": torch.full((4, 12), 1.2)})
+    simulator.set_parameters(ALL, {"motor_strength": torch.full((4, 12), 0.9)})
+    simulator.set_parameters(only(4, 0, 1), {"kp_scale": torch.full((4, 12), 0.8)})
+    gains = [simulator.mj_model_data(env)[0].actuator_gainprm[0, 0] for env in range(4)]
+    assert gains == pytest.approx([go2.kp[0] * 0.8 * 0.9] * 2 + [go2.kp[0] * 1.2 * 0.9] * 2)
+    simulator.set_parameters(ALL, {"base_com_offset": torch.full((4, 3), 0.02)})
+    simulator.set_parameters(ALL, {"base_mass_offset": torch.full((4,), 1.0)})
+    model, _ = simulator.mj_model_data(3)
+    assert model.body_ipos[model.body("base").id] == pytest.approx(simulator.model.body_ipos[model.body("base").id] + 0.02)
+
+
+def test_a_delay_longer_than_the_history_is_refused(simulator):
+    with pytest.raises(InputError, match=r"up to 0\.04"):
+        simulator.set_parameters(ALL, {"action_delay": torch.full((4,), 0.05)})
+
+
+@pytest.mark.parametrize("friction", [0.15, 0.4])
+def test_a_sliding_robot_stops_after_the_distance_that_friction_gives(go2, friction):
+    """v^2 / (2 mu g), whatever friction and priority the robot's own shapes have."""
+    simulator = sim.make("mujoco", go2, 1, 0.002, threads=1)
+    simulator.set_parameters(only(1), {"friction": torch.tensor([friction])})
+    pose, height = go2.lie_joint_pos, 0.12
+    state = standing(go2, 1, height=height)
+    state.joint_pos[:] = torch.tensor(pose)
+    simulator.reset(only(1), state)
+    hold = torch.tensor(pose, dtype=torch.float32)[None]
+    for _ in range(100):
+        simulator.step(hold, 5)
+    start = simulator.signals.base_pos[0, 0].item()
+    simulator.push(only(1), torch.tensor([[1.0, 0.0]]))
+    for _ in range(150):
+        simulator.step(hold, 5)
+    assert simulator.signals.base_pos[0, 0].item() - start == pytest.approx(1.0 / (2 * friction * 9.81), rel=0.15)
+
+
+def test_terrain_raises_the_ground(go2):
+    heights = torch.full((21, 21), 0.3)
+    terrain = sim.Terrain(heights, spacing=0.2)
+    simulator = sim.make("mujoco", go2, 2, 0.005, threads=1, terrain=terrain)
+    simulator.reset(only(2), standing(go2, 2, height=go2.standing_height + 0.3))
+    settle(simulator, go2)
+    assert simulator.signals.base_pos[:, 2].tolist() == pytest.approx([go2.standing_height + 0.3] * 2, abs=0.03)
+    np.testing.assert_allclose(simulator.signals.foot_contact_force.sum(1)[:, 2], WEIGHT, rtol=0.03)
+
+
+def test_terrain_height_is_bilinear_and_goes_on_beyond_the_border():
+    terrain = sim.Terrain(torch.tensor([[0.0, 1.0], [2.0, 5.0]]), spacing=1.0)  # corners at +-0.5
+    xy = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.0, 0.0], [9.0, 9.0], [0.25, -0.5]])
+    assert terrain.height(xy).tolist() == pytest.approx([0.0, 2.0, 1.0, 2.0, 5.0, 1.5])
+    assert sim.Terrain().height(xy).tolist() == [0.0] * 6
+    with pytest.raises(InputError, match="finite heights"):
+        sim.Terrain(torch.tensor([[float("nan"), 0.0], [0.0, 0.0]]))
+
+
+def test_joints_in_an_order_of_their_own_are_read_by_name(go2, tmp_path):
+    """A robot whose canonical order is not the model's."""
+    from dataclasses import replace
+
+    order = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
+    shuffled = replace(
+        go2,
+        joint_names=tuple(go2.joint_names[i] for i in order),
+        **{
+            name: getattr(go2, name)[order]
+            for name in (
+                "default_joint_pos",
+                "lie_joint_pos",
+                "kp",
+                "kd",
+                "action_scale",
+                "joint_pos_limit",
+                "joint_vel_limit",
+                "effort_limit",
+            )
+        },
+    )
+    a, b = sim.make("mujoco", go2, 2, 0.005, threads=1), sim.make("mujoco", shuffled, 2, 0.005, threads=1)
+    start = standing(go2, 2)
+    start.joint_pos += 0.1 * torch.randn(2, 12, generator=torch.Generator().manual_seed(0))
+    for simulator, columns in ((a, list(range(12))), (b, order)):
+        state = sim.InitialState(start.packed.clone(), 12)
+        state.joint_pos[:] = start.joint_pos[:, columns]
+        simulator.reset(only(2), state)
+        for _ in range(5):
+            simulator.step(start.joint_pos[:, columns] + 0.1, 4)
+        simulator.push(only(2, 1), torch.ones(2, 2))
+    for name in ("joint_pos", "joint_vel", "joint_torque"):
+        torch.testing.assert_close(getattr(b.signals, name), getattr(a.signals, name)[:, order], atol=1e-5, rtol=1e-4)

@@ -10,7 +10,7 @@ import torch
 import sim
 from robots import InputError
 from robots.actuator import motor_torque
-from tests.conftest import standing
+from tests.conftest import only, standing
 
 pytest.importorskip("pybullet")
 
@@ -26,13 +26,13 @@ def pair(go2):
 def test_mass_and_standing_height_agree(pair, go2):
     target = torch.tensor(go2.default_joint_pos, dtype=torch.float32)[None]
     for engine in pair:
-        engine.reset(torch.tensor([0]), standing(go2, 1))
+        engine.reset(only(1), standing(go2, 1))
         for _ in range(100):
             engine.step(target, 10)
     mujoco, bullet = (engine.signals for engine in pair)
     assert float(bullet.foot_contact_force[0, :, 2].sum()) == pytest.approx(15.206 * 9.81, rel=0.02)
     assert float(bullet.base_pos[0, 2]) == pytest.approx(float(mujoco.base_pos[0, 2]), abs=0.025)
-    assert bullet.body_contacts.item() == 0
+    assert bullet.ground_contacts.item() == bullet.foot_contacts.sum().item() > 0
 
 
 def test_kinematics_agree_in_any_pose(pair, go2):
@@ -40,18 +40,18 @@ def test_kinematics_agree_in_any_pose(pair, go2):
     state = standing(go2, 1, yaw=0.7, height=1.0)
     state.joint_pos += torch.from_numpy(rng.normal(0, 0.3, (1, 12))).float()
     for engine in pair:
-        engine.reset(torch.tensor([0]), state)
+        engine.reset(only(1), state)
     np.testing.assert_allclose(pair[0].signals.foot_pos, pair[1].signals.foot_pos, atol=1e-5)
 
 
 def test_free_flight_agrees(pair, go2):
     """Without contact both engines integrate the same masses, inertias and motors."""
     state = standing(go2, 1, yaw=math.pi / 2, height=2.0)
-    state.base_lin_vel[:] = torch.tensor([0.3, 0.8, 0.0])
+    state.base_lin_vel_world[:] = torch.tensor([0.3, 0.8, 0.0])
     state.base_ang_vel[:] = torch.tensor([0.2, -0.4, 0.6])
     target = state.joint_pos + 0.2
     for engine in pair:
-        engine.reset(torch.tensor([0]), state)
+        engine.reset(only(1), state)
         for _ in range(10):
             engine.step(target, 10)
     mujoco, bullet = (engine.signals for engine in pair)
@@ -64,7 +64,7 @@ def test_free_flight_agrees(pair, go2):
 def test_motors_follow_the_actuator_law(pair, go2):
     bullet = pair[1]
     state = standing(go2, 1, height=2.0)
-    bullet.reset(torch.tensor([0]), state)
+    bullet.reset(only(1), state)
     target = state.joint_pos + 1.5
     q, dq = bullet.signals.joint_pos.numpy().copy(), bullet.signals.joint_vel.numpy().copy()
     bullet.step(target, 1)
@@ -74,7 +74,29 @@ def test_motors_follow_the_actuator_law(pair, go2):
 
 def test_what_it_cannot_randomize_is_said(pair):
     with pytest.raises(InputError, match="action_delay"):
-        pair[1].randomize(torch.tensor([0]), {"action_delay": torch.tensor([0.01])})
+        pair[1].set_parameters(only(1), {"action_delay": torch.tensor([0.01])})
+
+
+def test_a_reset_forgets_the_torque_and_contacts_of_the_old_episode(pair, go2):
+    for engine in pair:
+        engine.reset(only(1), standing(go2, 1))
+        for _ in range(20):
+            engine.step(standing(go2, 1).joint_pos + 0.3, 10)
+        assert engine.signals.joint_torque.abs().max() > 1.0
+        engine.reset(only(1), standing(go2, 1, height=1.0))
+        s = engine.signals
+        assert s.joint_torque.abs().max() < 1e-6
+        assert s.foot_contact_force.abs().max() == s.ground_contacts.max() == 0
+
+
+def test_values_set_by_name_stay_set(pair, go2):
+    bullet = pair[1]
+    bullet.set_parameters(only(1), {"kp_scale": torch.full((1, 12), 1.2)})
+    bullet.set_parameters(only(1), {"friction": torch.tensor([0.5])})
+    bullet.set_parameters(only(1), {"motor_strength": torch.full((1, 12), 0.9)})
+    bullet.reset(only(1), standing(go2, 1, height=2.0))
+    bullet.step(standing(go2, 1).joint_pos + 0.1, 1)
+    np.testing.assert_allclose(bullet.signals.joint_torque[0], go2.kp * 1.2 * 0.9 * 0.1, rtol=1e-3)
 
 
 def test_not_installed_says_how_to_install(go2, monkeypatch):

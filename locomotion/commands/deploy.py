@@ -1,0 +1,22 @@
+"""locomotion deploy"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from locomotion.deployment import run_deployment
+from locomotion.schema import check
+from locomotion.settings import DeploySettings
+
+
+def run(config: dict[str, Any], given: dict[str, Any]) -> int:
+    """Run a bundle behind the safety layer."""
+    settings = check(DeploySettings, config)
+    output = Path(settings.output) if settings.output else None
+    summary = run_deployment(Path(settings.policy), settings.duration, settings.commands, settings.deploy, output)
+    print(json.dumps({key: value for key, value in summary.items() if key != "events"}, indent=2))
+    for event in summary["events"]:
+        print(f"{event['time']:8.3f} s  {event['kind']:12} {event['detail']}")
+    return 0 if summary["passed"] else 1

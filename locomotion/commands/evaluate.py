@@ -1,0 +1,34 @@
+"""locomotion evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from locomotion import plugins
+from locomotion.evaluation import scorecard
+from locomotion.files import make_folder, write_json
+from locomotion.schema import check
+from locomotion.settings import EvaluateSettings
+from locomotion.view import LiveView, print_scores
+
+
+def run(config: dict[str, Any], given: dict[str, Any]) -> int:
+    """Bundle to scorecard."""
+    settings = check(EvaluateSettings, config)
+    plugins.load(settings.plugins)
+    policy = Path(settings.policy)
+    if settings.output:
+        make_folder(Path(settings.output).parent, "output")  # before the work, so that it is not lost
+    with LiveView(f"locomotion evaluate  {policy}") as view:
+        card = scorecard.score_file(
+            policy,
+            {settings.sim.engine: settings.episodes},
+            settings.randomization,
+            settings.seed,
+            lambda name, share: view.phase(name, share),
+        )
+    print_scores(card["scores"])
+    if settings.output:
+        write_json(Path(settings.output), card, "output")
+    return 0

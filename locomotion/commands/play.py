@@ -1,0 +1,30 @@
+"""locomotion play"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from locomotion.evaluation import video
+from locomotion.evaluation.rollout import load_policy
+from locomotion.files import make_folder
+from locomotion.schema import check
+from locomotion.settings import PlaySettings
+from locomotion.view import LiveView
+
+
+def run(config: dict[str, Any], given: dict[str, Any]) -> int:
+    """Show a bundle following one command."""
+    settings = check(PlaySettings, config)
+    path = Path(settings.policy)
+    policy = load_policy(path)
+    if settings.output is None:
+        video.window(policy, settings.command, settings.duration)
+        return 0
+    output = Path(settings.output)
+    make_folder(output.parent, "output")
+    with LiveView(f"locomotion play  {path}") as view:
+        frames = video.rollout(policy, settings.command, settings.duration)
+        message = video.write(output, policy.robot, frames, policy.contract.control_dt, lambda share: view.phase("render", share))
+    print(message or f"{output}")
+    return 1 if message else 0

@@ -1,0 +1,130 @@
+"""All that a learner knows of what it learns on: named observation groups, actions with bounds, rewards of a trajectory.
+
+``N`` is the number of environments, ``A`` of actions; every tensor is float32 on ``device`` unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robots.errors import InputError
+
+MirrorMap = tuple[np.ndarray, np.ndarray]  # index and sign: mirrored = sign * x[index]
+Observations = dict[str, Tensor]  # group -> [N, width]
+
+
+class NotFiniteError(InputError):
+    """Figures, actions or parameters that are no numbers any more: nothing after them can be trusted."""
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """Bounds [A] of what an action can change: beyond them it is clipped."""
+
+    low: Tensor
+    high: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.low)
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How observation groups and actions look in a mirror of the environment."""
+
+    groups: Mapping[str, MirrorMap]
+    action: MirrorMap
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The sizes of what goes in and out of a learner."""
+
+    groups: Mapping[str, int]  # width of each observation group; "actor" is what a policy may see, "critic" what training may
+    action: ActionSpace
+    symmetry: Symmetry | None  # None: the environment has no mirror image
+
+
+class Transition(NamedTuple):
+    """One step. Where an episode ended, ``observations`` begin the next one."""
+
+    observations: Observations
+    terminated: Tensor  # [N] bool: it ended by what happened; nothing follows
+    truncated: Tensor  # [N] bool: it was cut off; its last state has a value. Never true where terminated is
+
+
+class Ended(NamedTuple):
+    """The episodes that ended since the last call, and the observations in which they ended."""
+
+    steps: Tensor  # [K] int64, which of the steps since the last call
+    rows: Tensor  # [K] int64, which environments
+    observations: Observations  # group -> [K, width]
+
+
+class Environment(Protocol):
+    """N environments that step together and start their next episode by themselves."""
+
+    num_envs: int
+    device: torch.device
+    step_seconds: float
+    spaces: Spaces
+
+    @property
+    def observations(self) -> Observations:
+        """Of the present state."""
+        ...
+
+    def seed(self, seed: int) -> None:
+        """Begin the environment's random numbers anew."""
+        ...
+
+    def reset(self) -> Observations:
+        """Start an episode everywhere."""
+        ...
+
+    def step(self, action: Tensor) -> Transition:
+        """Advance all by one step under ``action`` [N, A]. The caller's tensor is neither kept nor changed."""
+        ...
+
+    def rewards(self) -> Tensor:
+        """[T, N] rewards of the T steps since the last call. Raises NotFiniteError where an action was no number."""
+        ...
+
+    def ended(self) -> Ended:
+        """The episodes that ended in the steps that the next :meth:`rewards` will return; to be called before it."""
+        ...
+
+    def statistics(self) -> dict[str, float]:
+        """Figures since the last call, for people and logs; ``score`` among them (the larger the better)."""
+        ...
+
+    def policy(self, actor: nn.Module) -> nn.Module:
+        """What is deployed: raw signals in, actions out, around a trained ``actor`` (observation -> mean action)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a bit-exact continuation needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def concatenate_mirrors(*parts: MirrorMap) -> MirrorMap:
+    """The mirror map of concatenated vectors."""
+    offsets = np.cumsum([0, *(len(index) for index, _ in parts[:-1])])
+    index = np.concatenate([index + offset for (index, _), offset in zip(parts, offsets, strict=True)])
+    return index, np.concatenate([sign for _, sign in parts])
+
+
+def fixed(*signs: float) -> MirrorMap:
+    """A vector whose entries stay in place and change sign."""
+    return np.arange(len(signs)), np.array(signs, dtype=np.float64)

@@ -1,0 +1,70 @@
+"""Checkpoints: complete, atomic, checked against damage, and readable without running code of theirs.
+
+A file is one line, ``locomotion checkpoint <format> <sha256 of the rest>``, and what torch saves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from locomotion.files import write_atomically
+from robots.errors import InputError
+
+FORMAT = 2
+_MAGIC = b"locomotion checkpoint "
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """The contents of a checkpoint file."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    body = stream.getbuffer()
+    return b"%s%d %s\n" % (_MAGIC, FORMAT, hashlib.sha256(body).hexdigest().encode()) + body
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put ``data`` of :func:`to_bytes` in place of ``path``. Raises OSError where the disk is full; the older file then stays."""
+    write_atomically(path, lambda stream: stream.write(data))
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    write(path, to_bytes(state))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint. Raises InputError where it is missing, damaged or of another format."""
+    if not path.is_file():
+        raise InputError("checkpoint", str(path), "the path of a checkpoint (last.pt or best.pt of a run)", _what_is_there(path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError("checkpoint", str(path), "a file that can be read", str(error.strerror)) from error
+    head, _, body = data.partition(b"\n")
+    words = head.removeprefix(_MAGIC).split()
+    if not head.startswith(_MAGIC) or len(words) != 2:
+        raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", "It was written by another program, or is damaged.")
+    if words[0] != b"%d" % FORMAT:
+        raise InputError("checkpoint", str(path), f"format {FORMAT}", "It was written by another version of the toolkit.")
+    if hashlib.sha256(body).hexdigest().encode() != words[1]:
+        raise InputError("checkpoint", str(path), "an undamaged checkpoint", "Use another one, such as the run's best.pt.")
+    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+
+
+def find(path: str | os.PathLike[str], field: str) -> Path:
+    """The checkpoint that a run folder or a path means: ``last.pt`` of a folder. Raises InputError where there is none."""
+    found = Path(path)
+    found = found / "last.pt" if found.is_dir() else found
+    if not found.is_file():
+        raise InputError(field, str(path), "a run folder, or the path of a checkpoint", _what_is_there(found))
+    return found
+
+
+def _what_is_there(path: Path) -> str:
+    near = sorted(file.name for file in path.parent.glob("*.pt")) if path.parent.is_dir() else []
+    return f"There are {', '.join(near)} beside it." if near else f"There is no checkpoint in {path.parent}."

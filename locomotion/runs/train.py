@@ -1,0 +1,146 @@
+"""Training: iterate an algorithm, and after every iteration leave a run folder from which it can go on bit for bit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from locomotion.algorithms import Algorithm
+from locomotion.environment import Environment, NotFiniteError
+from locomotion.runs import checkpoint, folder as files
+from robots.errors import InputError
+
+BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
+SMOOTHING = 0.9  # of the training score, per iteration
+LOG_EVERY = 5  # iterations between TensorBoard points
+
+Scorer = Callable[[Algorithm], dict[str, float]]
+"""Figures of the present policy by a protocol of its own; ``selection`` among them (the larger the better) chooses best.pt."""
+
+
+class View(Protocol):
+    """Shows progress to a person."""
+
+    def iteration(self, iteration: int, iterations: int, figures: dict[str, float]) -> None: ...
+
+
+class Run:
+    """One training run: an environment, a learner, and how far they are."""
+
+    def __init__(self, config: dict[str, Any], env: Environment, learner: Algorithm, provenance: dict[str, Any]) -> None:
+        self.config, self.env, self.learner, self.provenance = config, env, learner, provenance
+        self.iteration, self.seconds = 0, 0.0
+        self.score, self.best_score = 0.0, -math.inf
+
+    @property
+    def steps(self) -> int:
+        """Steps of all environments so far."""
+        return self.iteration * self.learner.iteration_steps
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a complete checkpoint."""
+        if "environment" not in state:
+            raise InputError("resume", "a snapshot of the policy alone", "a complete checkpoint (last.pt or best.pt)", "Or use init=...")
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.score, self.best_score = state["score"], state["best_score"]
+        self.provenance = state["provenance"]
+        self.learner.load_state_dict(state["learner"])
+        self.env.load_state_dict(state["environment"])
+
+    def checkpoint(self) -> dict[str, Any]:
+        """A complete checkpoint."""
+        state = {**self.snapshot(), "best_score": self.best_score}
+        return {**state, "learner": self.learner.state_dict(), "environment": self.env.state_dict()}
+
+    def snapshot(self) -> dict[str, Any]:
+        """What an export needs, and no more."""
+        names = ("config", "provenance", "iteration", "steps", "seconds", "score")
+        state = {name: getattr(self, name) for name in names}
+        return {**state, "learner": {"actor": self.learner.actor.state_dict()}}
+
+
+def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> None:
+    """Train into ``folder``, which the caller has locked, until ``run.config["iterations"]``.
+
+    Raises:
+        InputError: a disk that is full, or learning that has diverged; the message names the last good checkpoint.
+    """
+    config, started, before = run.config, time.perf_counter(), run.seconds
+    try:
+        files.truncate_metrics(folder, run.iteration)
+        files.write_config(folder, config)
+        with SummaryWriter(str(folder), purge_step=run.steps) as events, (folder / "metrics.jsonl").open("a") as metrics:
+            while run.iteration < config["iterations"]:
+                figures = _iterate(run)
+                selection = _score(run, figures, scorer)
+                run.seconds = before + time.perf_counter() - started
+                figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds, "smoothed_score": run.score}
+                _check_finite(run, figures)
+                # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
+                files.append_line(metrics, figures)
+                _save(run, folder, selection)
+                if run.iteration % LOG_EVERY == 0 or run.iteration == config["iterations"]:
+                    for name, value in figures.items():
+                        events.add_scalar(name, value, run.steps)
+                view.iteration(run.iteration, config["iterations"], figures)
+    except OSError as error:
+        raise InputError("run", str(folder), "a disk with room", f"{error.strerror or error}: {_last_good(folder)}") from error
+    except NotFiniteError as error:
+        raise NotFiniteError(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
+    finally:
+        run.env.close()
+
+
+def _last_good(folder: Path) -> str:
+    path = folder / "last.pt"
+    return f"The last good checkpoint is {path}." if path.exists() else "There is no good checkpoint."
+
+
+def _iterate(run: Run) -> dict[str, float]:
+    began = time.perf_counter()
+    figures = run.learner.iterate()
+    run.iteration += 1
+    figures |= run.env.statistics()
+    weight = SMOOTHING if run.iteration > 1 else 0.0
+    run.score = weight * run.score + (1.0 - weight) * figures["score"]
+    return figures | {"steps_per_second": run.learner.iteration_steps / (time.perf_counter() - began)}
+
+
+def _score(run: Run, figures: dict[str, float], scorer: Scorer | None) -> float | None:
+    """What chooses best.pt, where this iteration has it: the scorer's figure, or without a scorer the smoothed training score."""
+    every, last = run.config["score_every"], run.iteration == run.config["iterations"]
+    if scorer is not None and every:
+        if run.iteration % every and not last:
+            return -math.inf if run.iteration == 1 else None
+        scores = scorer(run.learner)
+        figures |= {f"scorecard/{name}": value for name, value in scores.items()}
+        return scores["selection"]
+    return run.score if run.iteration == 1 or run.iteration % BEST_EVERY == 0 or last else None
+
+
+def _check_finite(run: Run, figures: dict[str, float]) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise NotFiniteError(name, value, "a finite figure", "Learning has diverged: lower its rate, or mend the reward.")
+    for name, value in run.learner.actor.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise NotFiniteError(f"actor.{name}", "not finite", "finite weights", "Learning has diverged: lower its rate.")
+
+
+def _save(run: Run, folder: Path, selection: float | None) -> None:
+    better = selection is not None and (selection > run.best_score or not (folder / "best.pt").exists())
+    if better:
+        run.best_score = selection
+    data = checkpoint.to_bytes(run.checkpoint())
+    # last.pt comes last: a kill before it repeats this iteration, and with it whatever is missing
+    if run.iteration % run.config["snapshot_every"] == 0 or run.iteration == run.config["iterations"]:
+        checkpoint.save(folder / "checkpoints" / f"{run.iteration:06d}.pt", run.snapshot())
+    if better:
+        checkpoint.write(folder / "best.pt", data)
+    checkpoint.write(folder / "last.pt", data)

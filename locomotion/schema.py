@@ -1,0 +1,107 @@
+"""Types and bounds of settings: one small vocabulary for every configuration, with pydantic's errors said our way."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from robots.errors import InputError, nearest
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] <= value[1]:
+        raise ValueError("[min, max] with min <= max")
+    return value
+
+
+Range = Annotated[tuple[Finite, Finite], AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+
+
+class Settings(BaseModel):
+    """A group of settings: immutable, every key known, numbers and flags not taken from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+_EMPTY = inspect.Parameter.empty
+
+
+def check(model: type[S], data: Any, field: str = "") -> S:
+    """``data`` as ``model``. Raises one InputError that names the setting under ``field``, its value and what is allowed."""
+    try:
+        return model.model_validate(_tuples(data))
+    except ValidationError as error:
+        raise _input_error(model, error, field) from error
+
+
+def parameters_of(function: Callable, name: str) -> type[BaseModel]:
+    """The settings that a term takes: its keyword-only parameters, with their types, bounds and defaults."""
+    own = {key: value for key, value in inspect.signature(function).parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY}
+    # annotations as written, looked up where the term was written; those of its other arguments may not exist at run time
+    written = SimpleNamespace(__annotations__={key: value.annotation for key, value in own.items() if value.annotation is not _EMPTY})
+    hints = get_type_hints(written, globalns=vars(sys.modules[function.__module__]), include_extras=True)
+    fields: dict[str, Any] = {key: (hints.get(key, Any), ... if value.default is _EMPTY else value.default) for key, value in own.items()}
+    return create_model(name, __base__=Settings, **fields)
+
+
+def _tuples(data: Any) -> Any:
+    """Lists as tuples: YAML and JSON know lists only, strict settings tuples only."""
+    if isinstance(data, Mapping):
+        return {key: _tuples(value) for key, value in data.items()}
+    return tuple(_tuples(value) for value in data) if isinstance(data, list | tuple) else data
+
+
+def _input_error(model: type[BaseModel], error: ValidationError, field: str) -> InputError:
+    first = error.errors(include_url=False)[0]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, InputError):
+        return own
+    path = ".".join(str(part) for part in (field, *first["loc"]) if str(part) != "")
+    kind, message, value = first["type"], first["msg"], first.get("input")
+    if kind == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = _known_keys(model, first["loc"][:-1])
+        return InputError(path, value, "no such setting", nearest(key, known) if known else "Remove it.")
+    if kind == "missing":
+        return InputError(path, None, "a value", f"Add {path}=...")
+    allowed = (
+        message.removeprefix("Value error, ").removeprefix("Input should be ").replace("a valid dictionary", "settings as {key: value}")
+    )
+    return InputError(path, value, allowed, f"Change {path}, or leave it out for its default.")
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def plain(settings: BaseModel) -> dict[str, Any]:
+    """Settings as dicts, lists, numbers and strings, for YAML and checkpoints."""
+    return settings.model_dump(mode="json")
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``change`` laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result

@@ -1,0 +1,98 @@
+"""The settings of every command, with their types and bounds: what ``configs/<command>.yaml`` and overrides are held to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from locomotion.schema import Count, Finite, Positive, Settings, Text
+from locomotion.task.randomization import RandomizationSettings
+from locomotion.task.task import TaskSettings
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Path = Annotated[str, Field(min_length=1)]
+
+
+class SimSettings(Settings):
+    engine: Literal["mujoco", "pybullet"]
+    physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
+    threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
+
+
+class TrainSettings(Settings):
+    robot: Text
+    task: TaskSettings
+    sim: SimSettings
+    algorithm: dict[str, Any]  # "name" and the settings of that algorithm
+    randomization: RandomizationSettings
+    plugins: tuple[Path, ...]
+    seed: Seed
+    iterations: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    snapshot_every: Count
+    score_every: Annotated[int, Field(ge=0)]
+    run: Path | None
+    resume: Path | None
+    init: Path | None
+
+
+class ExportSettings(Settings):
+    checkpoint: Path
+    output: Path
+    scorecard: Path | None
+
+
+class EvaluateSettings(Settings):
+    policy: Path
+    sim: SimSettings
+    randomization: RandomizationSettings
+    plugins: tuple[Path, ...]
+    episodes: Annotated[int, Field(ge=1, le=100_000)]
+    seed: Seed
+    output: Path | None
+
+
+class PlaySettings(Settings):
+    policy: Path
+    command: tuple[Finite, ...]
+    duration: Annotated[float, Field(gt=0, le=3600)]
+    output: Path | None
+
+
+class DeploySettings(Settings):
+    policy: Path
+    interface: Literal["sim"]
+    duration: Annotated[float, Field(gt=0, le=86400)]
+    output: Path | None
+    commands: tuple[tuple[Finite, tuple[Finite, ...]], ...]
+    deploy: dict[str, Any]  # checked where it is used: the robot's own computer has no other reader
+
+
+class ReportSettings(Settings):
+    run: Path
+
+
+class CompareSettings(Settings):
+    runs: Annotated[tuple[Path, ...], Field(min_length=2)]
+    output: Path | None
+
+
+class DemoSettings(TrainSettings):
+    deploy: dict[str, Any]
+    episodes: Annotated[int, Field(ge=1, le=100_000)]
+    pybullet_episodes: Annotated[int, Field(ge=0, le=100_000)]
+    duration: Positive
+    commands: tuple[tuple[Finite, tuple[Finite, ...]], ...]
+
+
+COMMANDS: dict[str, type[Settings]] = {
+    "train": TrainSettings,
+    "export": ExportSettings,
+    "evaluate": EvaluateSettings,
+    "play": PlaySettings,
+    "deploy": DeploySettings,
+    "report": ReportSettings,
+    "compare": CompareSettings,
+    "demo": DemoSettings,
+}

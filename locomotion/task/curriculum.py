@@ -1,0 +1,42 @@
+"""What changes as learning goes on. A curriculum is told the smoothed score after every rollout; all on the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from locomotion.schema import Range, Share
+from locomotion.task.terms import curriculum
+from robots.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from locomotion.task.task import Task
+
+
+@curriculum
+class ramp_weights:
+    """The weights of some reward terms grow from a share of themselves to the whole as the score rises; they never shrink again."""
+
+    def __init__(self, task: Task, *, terms: tuple[str, ...], start: Share = 0.0, score: Range = (0.3, 0.7)) -> None:
+        names = task.rewards_function.names
+        for name in terms:
+            if name not in names:
+                raise InputError("task.curricula.ramp_weights.terms", name, "the name of a reward term", nearest(name, names))
+        self._start, (self._low, high) = start, score
+        self._span = max(high - self._low, 1e-6)
+        self._chosen = torch.tensor([name in terms for name in names], device=task.device)
+        self._full = task.rewards_function.weights.clone()
+        self._weights = task.rewards_function.weights
+        self.level = torch.zeros((), device=task.device)  # 0..1
+        self.apply()
+
+    def update(self, score: Tensor) -> None:
+        """After a rollout: ``score`` [] smoothed over rollouts."""
+        self.level.copy_(torch.maximum(self.level, ((score - self._low) / self._span).clamp(0.0, 1.0)))
+        self.apply()
+
+    def apply(self) -> None:
+        share = self._start + (1.0 - self._start) * self.level
+        self._weights.copy_(torch.where(self._chosen, self._full * share, self._full))

@@ -1,0 +1,139 @@
+"""What rewards, metrics and terminations look at: signals of one step or of a whole rollout, and what derives from them.
+
+Every tensor has leading dimensions [..., N]: [N] for the present step, [T, N] for a rollout. Derived features are computed when
+first asked for, and once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locomotion.task.gait import Gait, gait_score
+from robots import Robot
+from sim import Signals, Simulator, Terrain
+
+CONTACT_FORCE = 1.0  # N, above which a foot counts as on the ground
+STANDING_COMMAND = 0.1  # a velocity command shorter than this (m/s, rad/s) means: stand
+
+
+class RobotTensors:
+    """The figures of a robot that terms need, as float32 tensors on the simulator's device."""
+
+    def __init__(self, robot: Robot, simulator: Simulator) -> None:
+        def tensor(value: np.ndarray) -> Tensor:
+            return torch.as_tensor(np.array(value), dtype=torch.float32, device=simulator.device)
+
+        self.name, self.standing_height, self.total_mass = robot.name, robot.standing_height, simulator.total_mass
+        self.default_joint_pos, self.action_scale = tensor(robot.default_joint_pos), tensor(robot.action_scale)
+        self.kp, self.kd = tensor(robot.kp), tensor(robot.kd)
+        self.effort_limit, self.joint_vel_limit = tensor(robot.effort_limit), tensor(robot.joint_vel_limit)
+        self.joint_pos_low, self.joint_pos_high = tensor(robot.joint_pos_limit[:, 0]), tensor(robot.joint_pos_limit[:, 1])
+        self.foot_radius = simulator.foot_radius
+        self.groups = {name: tensor(np.isin(np.arange(robot.num_joints), ids)) for name, ids in robot.joint_groups.items()}
+        # joints whose mirror image turns the other way: hips that abduct
+        self.sideways = tensor(robot.mirror.joint_sign < 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One step of N robots, or T of them."""
+
+    robot: RobotTensors
+    signals: Signals  # after the step
+    before: Signals  # before it
+    action: Tensor  # [..., N, J]
+    previous_action: Tensor  # [..., N, J], zeros at the start of an episode
+    command: Tensor  # [..., N, C]
+    command_names: tuple[str, ...]
+    memory: Mapping[str, Tensor]  # what each observation term carries to the next step, [..., N, width]
+    terminated: Tensor  # [..., N] bool
+    gait: Gait | None
+    terrain: Terrain
+    control_dt: float  # s
+
+    def channel(self, name: str) -> Tensor:
+        """One channel of the command, [..., N]."""
+        return self.command[..., self.command_names.index(name)]
+
+    @cached_property
+    def moving(self) -> Tensor:
+        """1 where the command asks for motion, 0 where it asks to stand, [..., N]."""
+        return is_moving(self.command).squeeze(-1)
+
+    @cached_property
+    def contact(self) -> Tensor:
+        """1 where a foot carries load, [..., N, F]."""
+        return (self.signals.foot_contact_force[..., 2] > CONTACT_FORCE).float()
+
+    @cached_property
+    def body_contacts(self) -> Tensor:
+        """Contacts of the ground with anything but a foot, [..., N]."""
+        return self.signals.ground_contacts - self.signals.foot_contacts.sum(dim=-1)
+
+    @cached_property
+    def sole_height(self) -> Tensor:
+        """Height of the soles above the ground, m, [..., N, F]."""
+        pos = self.signals.foot_pos
+        height = pos[..., 2] - self.robot.foot_radius
+        return height if self.terrain.flat else height - self.terrain.height(pos[..., :2])
+
+    @cached_property
+    def base_height(self) -> Tensor:
+        """Height of the base above the ground, m, [..., N]."""
+        pos = self.signals.base_pos
+        return pos[..., 2] if self.terrain.flat else pos[..., 2] - self.terrain.height(pos[..., :2])
+
+    @cached_property
+    def lin_vel_error(self) -> Tensor:
+        """Squared horizontal velocity error, (m/s)^2, [..., N]."""
+        return (self.signals.base_lin_vel[..., :2] - self.command[..., :2]).square().sum(dim=-1)
+
+    @cached_property
+    def yaw_error(self) -> Tensor:
+        """Squared yaw rate error, (rad/s)^2, [..., N]."""
+        return (self.signals.base_ang_vel[..., 2] - self.command[..., 2]).square()
+
+    @cached_property
+    def tilt(self) -> Tensor:
+        """Angle of the base from upright, rad, [..., N]."""
+        return torch.acos((-self.signals.projected_gravity[..., 2]).clamp(-1.0, 1.0))
+
+    @cached_property
+    def joint_acc(self) -> Tensor:
+        """Mean joint acceleration over the step, rad/s^2, [..., N, J]."""
+        return (self.signals.joint_vel - self.before.joint_vel) / self.control_dt
+
+    @cached_property
+    def requested_torque(self) -> Tensor:
+        """What the unclipped target would have asked of the motors as the step began, N m, [..., N, J]."""
+        r, before = self.robot, self.before
+        target = r.default_joint_pos + r.action_scale * self.action
+        return r.kp * (target - before.joint_pos) - r.kd * before.joint_vel
+
+    @cached_property
+    def gait_score(self) -> Tensor:
+        """How well the feet follow the gait clock, 0 to 1, [..., N]; 1 where there is no gait."""
+        if self.gait is None:
+            return torch.ones_like(self.moving)
+        return gait_score(self.sole_height, self.contact, self.memory["gait_clock"], self.moving, self.gait)
+
+    @cached_property
+    def gate(self) -> Tensor:
+        """The factor by which the gait scales tracking rewards, [..., N]."""
+        share = self.gait.settings.gate if self.gait else 0.0
+        return (1.0 - share) + share * self.gait_score
+
+
+def is_moving(command: Tensor) -> Tensor:
+    """[..., 1] float: 1 where the velocity command (the first three channels) asks for motion, 0 where it asks to stand."""
+    return (command[..., :3].square().sum(dim=-1, keepdim=True) > STANDING_COMMAND**2).to(command.dtype)
+
+
+TILT_LIMIT = math.radians(30.0)

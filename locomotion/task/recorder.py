@@ -1,0 +1,25 @@
+"""A rollout kept in place, [T, N, ...]: what rewards and the ends of episodes are worked out from, once, afterwards."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Recorder:
+    """Buffers of ``capacity`` steps, filled from the first."""
+
+    def __init__(self, capacity: int, num_envs: int, signals: int, state: int, memory: int, actions: int, device: torch.device) -> None:
+        def buffer(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(capacity, num_envs, *shape, dtype=dtype, device=device)
+
+        self.capacity, self.length = capacity, 0
+        self.before, self.after = buffer(signals), buffer(signals)  # packed signals around each step
+        self.state = buffer(state)  # what the task carried into each step
+        self.memory = buffer(memory)  # of the policy, after each step
+        self.action = buffer(actions)
+        self.flags = torch.zeros(capacity, 3, num_envs, dtype=torch.bool, device=device)  # terminated, truncated, fault
+
+    @property
+    def full(self) -> bool:
+        return self.length == self.capacity

@@ -1,0 +1,94 @@
+"""Whether a robot's description and its MuJoCo model belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import mujoco
+import numpy as np
+
+from robots.errors import InputError, nearest
+from robots.robot import Robot
+
+LIMIT_TOLERANCE = 1e-4  # rad, for limits rounded differently in the two files
+MIRROR_TOLERANCE = 0.005  # m; published link lengths differ by less between left and right
+
+
+def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
+    """Compare ``robot`` with the model in ``spec``, which holds the robot alone, without motors or ground.
+
+    Raises:
+        InputError: a name is not in the model, or the two do not fit.
+    """
+    _check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
+    _check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
+    _check_names("feet", robot.feet, (geom.name for geom in spec.geoms), "geom")
+    _check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
+    if spec.actuators:
+        names = [actuator.name for actuator in spec.actuators]
+        raise InputError("model", names, "no actuators: the toolkit adds the motors", f"Remove <actuator> from {robot.model.name}.")
+    if spec.worldbody.geoms:
+        names, allowed = [geom.name for geom in spec.worldbody.geoms], "the robot alone: the toolkit adds the ground"
+        raise InputError("model", names, allowed, f"Remove the world's geoms from {robot.model.name}.")
+    try:
+        model = spec.compile()
+    except ValueError as error:
+        remedy = f"MuJoCo says: {' '.join(str(error).split())}."
+        raise InputError("model", str(robot.model), "an MJCF that MuJoCo compiles", remedy) from error
+    _check_joints(robot, model)
+    for foot in robot.feet:
+        if not model.geom(foot).conaffinity[0] & 1:
+            raise InputError("feet", foot, "shapes that touch the ground", f'Give {foot} conaffinity="1" in {robot.model.name}.')
+    _check_mirror(robot, model)
+
+
+def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mujoco.MjData:
+    """The robot with its base upright in the origin and its joints at ``joint_pos`` [J] (rad)."""
+    data = mujoco.MjData(model)
+    data.qpos[:7] = 0, 0, 0, 1, 0, 0, 0
+    data.qpos[[model.joint(name).qposadr[0] for name in robot.joint_names]] = joint_pos
+    mujoco.mj_kinematics(model, data)
+    return data
+
+
+def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:
+    names = {name for name in known if name}
+    for name in wanted:
+        if name not in names:
+            remedy = nearest(name, names) if names else f"It has no named {kind}."
+            raise InputError(field, name, f"the name of a {kind} in the model", remedy)
+
+
+def _check_joints(robot: Robot, model: mujoco.MjModel) -> None:
+    free = [i for i in range(model.njnt) if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
+    if [model.body(model.jnt_bodyid[i]).name for i in free] != [robot.base_body]:
+        found = [model.body(model.jnt_bodyid[i]).name for i in free]
+        allowed = "the one body with a free joint"
+        raise InputError("base_body", robot.base_body, allowed, f"Add <freejoint/> to it, and to no other; found on {found or 'none'}.")
+    if free != [0]:
+        allowed = "the free joint before all others"
+        raise InputError("base_body", robot.base_body, allowed, "Move the base to the top of <worldbody>.")
+    for i in range(1, model.njnt):
+        name = model.joint(i).name
+        if name not in robot.joint_names:
+            raise InputError("joint_names", name, "every joint of the model", f"List '{name}', or remove it from the model.")
+        if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_HINGE:
+            raise InputError("joint_names", name, "hinge joints", f"'{name}' slides or is a ball: replace it by hinges.")
+    for joint, (low, high) in zip(robot.joint_names, robot.joint_pos_limit, strict=True):
+        (lower, upper), limited = model.joint(joint).range, model.jnt_limited[model.joint(joint).id]
+        if limited and (low < lower - LIMIT_TOLERANCE or high > upper + LIMIT_TOLERANCE):
+            allowed = f"limits of {joint} within its range in the model, {lower:g} to {upper:g} rad"
+            raise InputError("joint_pos_limit", [float(low), float(high)], allowed, "Narrow them, or widen the model's.")
+
+
+def _check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
+    """Mirrored joint angles put each foot at the mirrored place of its partner."""
+    mirror = robot.mirror
+    turned = robot.default_joint_pos + 0.1 + 0.2 * np.sin(1.0 + 2.0 * np.arange(robot.num_joints))  # no two joints alike
+    here, there = (joint_pose(model, robot, q) for q in (turned, mirror.joint_sign * turned[mirror.joint_index]))
+    expected = np.array([here.geom(foot).xpos for foot in robot.feet])[mirror.foot_index] * (1.0, -1.0, 1.0)
+    error = np.linalg.norm(np.array([there.geom(foot).xpos for foot in robot.feet]) - expected, axis=1)
+    worst = int(error.argmax())
+    if error[worst] > MIRROR_TOLERANCE:
+        allowed = f"feet that mirror each other; {robot.feet[worst]} misses its place by {error[worst]:.3f} m"
+        raise InputError("mirror", robot.name, allowed, "Negate the joints that turn about a forward or an upright axis, and no others.")

@@ -1,0 +1,52 @@
+"""The MuJoCo model that every engine starts from: the robot on its ground, with the sensors that the signals need."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from robots import Robot
+from robots.model import add_ground, build_spec
+from sim.parameters import MAX_ACTION_DELAY
+from sim.terrain import Terrain
+
+GRAVITY = 9.81  # m/s^2
+GROUND = "ground"  # the geom's name
+
+
+def build_model(robot: Robot, physics_dt: float, terrain: Terrain | None = None) -> mujoco.MjModel:
+    """The robot on ``terrain`` (None: flat), its sensors laid out in the order of :func:`sim.signals.signal_shapes`."""
+    spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)))
+    add_ground(spec, robot)
+    if terrain is not None and not terrain.flat:
+        _raise_ground(spec, terrain)
+    spec.option.timestep = physics_dt
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    contact, geom = mujoco.mjtSensor.mjSENS_CONTACT, mujoco.mjtObj.mjOBJ_GEOM
+    found, force, net = 1 << mujoco.mjtConDataField.mjCONDATA_FOUND.value, 1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, 3
+    for foot in robot.feet:  # net force of the ground (first) on the foot (second), world frame
+        spec.add_sensor(
+            name=f"{foot}_force", type=contact, objtype=geom, objname=GROUND, reftype=geom, refname=foot, intprm=[force, net, 1]
+        )
+    for kind, name in ((mujoco.mjtSensor.mjSENS_FRAMEPOS, "pos"), (mujoco.mjtSensor.mjSENS_FRAMELINVEL, "vel")):
+        for foot in robot.feet:
+            spec.add_sensor(name=f"{foot}_{name}", type=kind, objtype=geom, objname=foot)
+    for foot in robot.feet:
+        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=geom, objname=foot, intprm=[found, 0, 1])
+    spec.add_sensor(name="ground_found", type=contact, objtype=geom, objname=GROUND, intprm=[found, 0, 1])
+    return spec.compile()
+
+
+def _raise_ground(spec: mujoco.MjSpec, terrain: Terrain) -> None:
+    """Turn the ground plane into a height field over the terrain's grid."""
+    assert terrain.heights is not None
+    heights = terrain.heights.double().numpy().T  # MuJoCo's rows run along y
+    low, high = float(heights.min()), float(heights.max())
+    rows, columns = heights.shape
+    half_x, half_y = 0.5 * terrain.spacing * (columns - 1), 0.5 * terrain.spacing * (rows - 1)
+    span = max(high - low, 1e-3)
+    spec.add_hfield(
+        name="terrain", nrow=rows, ncol=columns, size=[half_x, half_y, span, 0.5], userdata=np.ravel((heights - low) / span).tolist()
+    )
+    ground = spec.geom(GROUND)
+    ground.type, ground.hfieldname, ground.pos = mujoco.mjtGeom.mjGEOM_HFIELD, "terrain", [0, 0, low]

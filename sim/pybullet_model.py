@@ -1,0 +1,103 @@
+"""The robot for PyBullet: a URDF written from the compiled MuJoCo model's bodies, hinges and primitive shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree as xml
+
+import mujoco
+import numpy as np
+
+from robots import InputError, Robot
+
+SHELL = "_shell"  # the root link carries no mass, so that its frame is the robot's base frame
+
+
+def to_urdf(model: mujoco.MjModel, robot: Robot) -> str:
+    """URDF of a compiled MuJoCo model: its bodies, hinges and colliding boxes, spheres and capsules; each foot a link."""
+    root = xml.Element("robot", name=robot.name)
+    base = model.body(robot.base_body).id
+    shell = xml.SubElement(root, "link", name=model.body(base).name + SHELL)
+    _inertial(shell, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
+    for body in range(base, model.nbody):
+        name = model.body(body).name
+        link = xml.SubElement(root, "link", name=name)
+        _inertial(link, float(model.body_mass[body]), model.body_ipos[body], _inertia_in_body_frame(model, body))
+        joint_id = model.body_jntadr[body] if body != base else -1
+        parent = model.body(model.body_parentid[body]).name if body != base else name + SHELL
+        _joint(root, model, body, joint_id, parent)
+        for geom in range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]):
+            if model.geom_conaffinity[geom] == 0 and model.geom_contype[geom] == 0:
+                continue
+            if model.geom(geom).name in robot.feet:
+                _foot(root, model, geom, name)
+            else:
+                _collision(link, model, geom, model.geom_pos[geom], model.geom_quat[geom])
+    xml.indent(root)  # Bullet reads lines of limited length
+    return xml.tostring(root, encoding="unicode")
+
+
+def _joint(root: xml.Element, model: mujoco.MjModel, body: int, joint_id: int, parent: str) -> None:
+    kind = "revolute" if joint_id >= 0 else "fixed"
+    name = model.joint(joint_id).name if joint_id >= 0 else f"{model.body(body).name}_mount"
+    joint = xml.SubElement(root, "joint", name=name, type=kind)
+    xml.SubElement(joint, "parent", link=parent)
+    xml.SubElement(joint, "child", link=model.body(body).name)
+    if joint_id >= 0:
+        _origin(joint, model.body_pos[body], model.body_quat[body])
+        xml.SubElement(joint, "axis", xyz=_text(model.jnt_axis[joint_id]))
+        low, high = model.jnt_range[joint_id]
+        xml.SubElement(joint, "limit", lower=str(low), upper=str(high), effort="1000", velocity="100")
+
+
+def _foot(root: xml.Element, model: mujoco.MjModel, geom: int, parent: str) -> None:
+    name = model.geom(geom).name
+    link = xml.SubElement(root, "link", name=name)
+    _inertial(link, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
+    _collision(link, model, geom, np.zeros(3), np.array([1.0, 0, 0, 0]))
+    joint = xml.SubElement(root, "joint", name=f"{name}_mount", type="fixed")
+    xml.SubElement(joint, "parent", link=parent)
+    xml.SubElement(joint, "child", link=name)
+    _origin(joint, model.geom_pos[geom], model.geom_quat[geom])
+
+
+def _collision(link: xml.Element, model: mujoco.MjModel, geom: int, pos: np.ndarray, quat: np.ndarray) -> None:
+    collision = xml.SubElement(link, "collision")
+    _origin(collision, pos, quat)
+    shape, size = xml.SubElement(collision, "geometry"), model.geom_size[geom]
+    match mujoco.mjtGeom(model.geom_type[geom]):
+        case mujoco.mjtGeom.mjGEOM_SPHERE:
+            xml.SubElement(shape, "sphere", radius=str(size[0]))
+        case mujoco.mjtGeom.mjGEOM_CAPSULE:
+            xml.SubElement(shape, "capsule", radius=str(size[0]), length=str(2 * size[1]))
+        case mujoco.mjtGeom.mjGEOM_BOX:
+            xml.SubElement(shape, "box", size=_text(2 * size))
+        case other:
+            raise InputError(model.geom(geom).name, other.name, "a box, sphere or capsule", "Use primitive shapes for collisions.")
+
+
+def _inertia_in_body_frame(model: mujoco.MjModel, body: int) -> np.ndarray:
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, model.body_iquat[body])
+    rotation = rotation.reshape(3, 3)
+    return rotation @ np.diag(model.body_inertia[body]) @ rotation.T
+
+
+def _inertial(link: xml.Element, mass: float, com: np.ndarray, inertia: np.ndarray) -> None:
+    inertial = xml.SubElement(link, "inertial")
+    xml.SubElement(inertial, "origin", xyz=_text(com))
+    xml.SubElement(inertial, "mass", value=str(mass))
+    entries = {f"i{a}{b}": str(inertia["xyz".index(a), "xyz".index(b)]) for a, b in ("xx", "xy", "xz", "yy", "yz", "zz")}
+    xml.SubElement(inertial, "inertia", entries)
+
+
+def _origin(element: xml.Element, pos: np.ndarray, quat: np.ndarray) -> None:
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, np.asarray(quat, dtype=np.float64))
+    r = rotation.reshape(3, 3)
+    roll, pitch, yaw = np.arctan2(r[2, 1], r[2, 2]), np.arcsin(np.clip(-r[2, 0], -1, 1)), np.arctan2(r[1, 0], r[0, 0])
+    xml.SubElement(element, "origin", xyz=_text(pos), rpy=_text((roll, pitch, yaw)))
+
+
+def _text(values: Any) -> str:
+    return " ".join(repr(float(value)) for value in values)

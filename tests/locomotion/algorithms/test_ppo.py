@@ -1,0 +1,136 @@
+"""PPO on the task: consistency between acting and learning, and that it learns."""
+
+import pytest
+import torch
+
+from locomotion import build
+from locomotion.models.distributions import gaussian_log_prob
+from robots import InputError
+from tests.conftest import tiny
+
+
+def make(*overrides):
+    settings = tiny(*overrides)
+    return build.algorithm(settings, build.task(settings))
+
+
+def test_the_policy_that_is_optimised_is_the_policy_that_acted():
+    """Before any gradient the probability ratio is 1 everywhere, in later iterations too."""
+    learner = make()
+    for _ in range(3):
+        with torch.inference_mode():
+            learner.collect()
+            batch = learner.prepare()
+            log_prob = gaussian_log_prob(batch["action"], learner.actor.network(batch["actor"]), learner.actor.log_std)
+        ratio = torch.exp(log_prob - batch["log_prob"].squeeze(-1))
+        assert (ratio - 1).abs().max() < 1e-5
+        learner.update(batch)
+        learner.learn_normalizers()
+
+
+def test_normalisers_do_not_move_between_acting_and_updating():
+    learner = make()
+    before = learner.actor.normalizer.mean.clone()
+    with torch.inference_mode():
+        learner.collect()
+        learner.prepare()
+    assert torch.equal(learner.actor.normalizer.mean, before)
+    learner.iterate()
+    assert not torch.equal(learner.actor.normalizer.mean, before)
+
+
+def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_state():
+    learner = make("task.episode_seconds=0.1", "randomization=none")
+    seen, inner = [], learner.env.ended
+    learner.env.ended = lambda: seen.append(inner()) or seen[-1]
+    with torch.inference_mode():
+        learner.collect()
+        batch = learner.prepare()
+    advantage = batch["advantage"]
+    assert advantage.mean().abs() < 1e-5
+    assert advantage.std().item() == pytest.approx(1.0, abs=1e-4)
+    terminated, truncated = learner._flags
+    assert truncated.any()
+    assert not (terminated & truncated).any()
+    # with lambda 0 the target of a truncated step is reward + gamma V(last state), of a terminated one the reward alone
+    again = make("task.episode_seconds=0.1", "randomization=none", "algorithm.lam=0.0")
+    seen.clear()
+    ended, rewards, inner, inner_rewards = [], [], again.env.ended, again.env.rewards
+    again.env.ended = lambda: ended.append(inner()) or ended[-1]
+    again.env.rewards = lambda: rewards.append(inner_rewards()) or rewards[-1]
+    with torch.inference_mode():
+        again.collect()
+        target = again.prepare()["target"].view(8, 6)
+        for step, row, value in zip(ended[0].steps, ended[0].rows, again.critic(ended[0].observations["critic"]), strict=True):
+            follows = 0.0 if again._flags[0, step, row] else value
+            torch.testing.assert_close(target[step, row], rewards[0][step, row] + again.settings.gamma * follows)
+
+
+def test_every_sample_is_used_once_an_epoch():
+    learner = make("algorithm.minibatches=5", "algorithm.epochs=1")
+    with torch.inference_mode():
+        learner.collect()
+        batch = learner.prepare()
+    sizes, learn = [], learner._learn_policy
+    learner._learn_policy = lambda batch, minibatches: sizes.extend(map(len, minibatches)) or learn(batch, minibatches)
+    learner.update(batch)
+    assert sum(sizes) == 6 * 8
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_policy_moves_towards_rewarded_actions():
+    """With a reward that depends on the action alone, the mean action moves to its optimum, left and right alike."""
+    learner = make("algorithm.num_envs=32", "algorithm.steps=16")
+    goal = 0.4 * torch.as_tensor(learner.env.robot.mirror.joint_sign).float()  # a mirrored pose: reachable by a symmetric policy
+    inner, distances = learner.env.rewards, []
+
+    def rewards():
+        inner()
+        return -(learner._rollout["action"] - goal).square().sum(dim=-1)
+
+    learner.env.rewards = rewards
+    for _ in range(30):
+        learner.iterate()
+        distances.append((learner._rollout["mean"] - goal).square().mean().item())
+    assert distances[-1] < 0.75 * distances[0]
+
+
+def test_the_trust_region_shrinks_over_the_last_part_of_a_run():
+    learner = make("algorithm.target_kl=0.08", "algorithm.final_kl=0.02", "algorithm.annealed=0.5", "iterations=100")
+    for iteration, expected in ((0, 0.08), (50, 0.08), (75, 0.04), (100, 0.02), (150, 0.02)):
+        learner.iteration = iteration
+        assert learner.target_kl == pytest.approx(expected)
+
+
+def test_weights_of_another_run_are_a_start_and_schedules_are_its_own():
+    a, b = make(), make("seed=2")
+    for _ in range(3):
+        a.iterate()
+    b.initialize(a.state_dict())
+    for x, y in zip(a.actor.state_dict().values(), b.actor.state_dict().values(), strict=True):
+        assert torch.equal(x, y)
+    assert b.iteration == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algorithm.num_envs=0", "num_envs"),
+        ("algorithm.num_envs=-5", "num_envs"),
+        ("algorithm.steps=0", "steps"),
+        ("algorithm.minibatches=1000", "minibatches"),
+        ("algorithm.actor_hidden=[15,16]", "even"),
+        ("algorithm.gamma=1.5", "gamma"),
+        ("algorithm.gamma=nan", "gamma"),
+        ("algorithm.clip=-0.1", "clip"),
+        ("algorithm.learning_rate=-1.0", "learning_rate"),
+        ("algorithm.initial_std=0.0", "initial_std"),
+        ("algorithm.learning_rate_range=[1.0,0.1]", "min <= max"),
+        ("algorithm.epochs=true", "epochs"),
+        ("algorithm.name=sac", "the name of an algorithm"),
+        ("algorithm.num_envs=2.5", "num_envs"),
+    ],
+)
+def test_bad_settings_are_refused(override, message):
+    with pytest.raises(InputError, match=message):
+        make(override)

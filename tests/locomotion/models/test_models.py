@@ -1,0 +1,96 @@
+"""Distributions, normaliser and networks against exact values and symmetries."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from locomotion.models.actor_critic import Actor, Critic
+from locomotion.models.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
+from locomotion.models.mlp import SymmetricMLP
+from locomotion.models.normalizer import Normalizer, merge_moments
+
+MIRROR = (np.array([1, 0, 2, 3]), np.array([1.0, 1.0, -1.0, 1.0]))
+ACTION = (np.array([1, 0]), np.array([-1.0, -1.0]))
+
+
+def mirrored(x, mirror):
+    return torch.as_tensor(mirror[1], dtype=x.dtype) * x[..., mirror[0]]
+
+
+def test_gaussian_exact_values():
+    log_std = torch.full((7,), math.log(0.3), dtype=torch.float64)
+    assert gaussian_entropy(log_std).item() == pytest.approx(1.5047601021511567)
+    at_one_sigma = gaussian_log_prob(torch.full((7,), 0.3, dtype=torch.float64), torch.zeros(7, dtype=torch.float64), log_std)
+    assert at_one_sigma.item() == pytest.approx(-1.5047601, abs=1e-6)
+    one = torch.ones(1, dtype=torch.float64)
+    kl = gaussian_kl(0 * one, math.log(0.5) * one, 0.2 * one, math.log(0.6) * one)
+    assert kl.item() == pytest.approx(0.0850993345717)
+    assert gaussian_kl(torch.zeros(12), torch.zeros(12), torch.full((12,), 0.1), torch.zeros(12)).item() == pytest.approx(0.06)
+
+
+def test_normaliser_merges_moments_and_does_not_average_variances():
+    empty = torch.zeros((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    first = merge_moments(*empty, torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64))
+    count, mean, var = merge_moments(*first, torch.tensor([[10.0], [20.0]], dtype=torch.float64))
+    assert (count.item(), mean.item(), var.item()) == pytest.approx((5, 7.2, 50.96))
+
+
+def test_symmetric_normaliser_has_the_moments_of_states_and_their_mirror_images():
+    normalizer = Normalizer(4, MIRROR)
+    batches = [torch.randn(n, 4, dtype=torch.float64) * 2 + 1 for n in (50, 7, 200)]
+    for batch in batches:
+        normalizer.update(batch)
+    data = torch.cat(batches)
+    union = torch.cat([data, mirrored(data, MIRROR)])
+    torch.testing.assert_close(normalizer.mean, union.mean(0))
+    torch.testing.assert_close(normalizer.var, union.var(0, correction=0))
+
+
+def test_symmetric_actor_and_critic_commute_with_the_mirror():
+    generator = torch.Generator().manual_seed(0)
+    actor = Actor((4, 2), (16, 16), (MIRROR, ACTION), 0.5, generator)
+    critic = Critic(4, (16, 16), MIRROR, generator)
+    x = torch.randn(64, 4)
+    for module in (actor, critic):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator))
+        module.normalizer.update(torch.randn(100, 4) + 0.5)
+    torch.testing.assert_close(actor(mirrored(x, MIRROR)), mirrored(actor(x), ACTION))
+    torch.testing.assert_close(critic(mirrored(x, MIRROR)), critic(x))
+    assert actor(x).std() > 0.1
+    assert actor.log_std[0] == actor.log_std[1]
+    torch.testing.assert_close(actor.frozen()(x), actor(x))
+    copy = Actor((4, 2), (16, 16), (MIRROR, ACTION), 0.5, generator)
+    copy.load_state_dict(actor.state_dict())
+    assert torch.equal(copy(x), actor(x))  # the normaliser's float32 figures follow its moments
+
+
+def test_normaliser_scales_and_clips():
+    normalizer = Normalizer(1, None)
+    normalizer.update(torch.tensor([[1.0], [2.0], [3.0], [10.0], [20.0]]))
+    scale = 1 / math.sqrt(50.96 + 1e-4)
+    x = torch.tensor([[7.2], [17.2], [1000.0], [-1000.0]])
+    assert normalizer(x).flatten().tolist() == pytest.approx([0.0, 10 * scale, 10.0, -10.0], abs=1e-5)
+
+
+def test_plain_actor_does_not():
+    actor = Actor((4, 2), (16, 16), None, 0.5, torch.Generator().manual_seed(0))
+    x = torch.randn(64, 4)
+    assert not torch.allclose(actor(mirrored(x, MIRROR)), mirrored(actor(x), ACTION))
+
+
+def test_symmetric_network_can_tell_a_state_from_its_mirror_image():
+    """It is equivariant, not blind: a target that changes sign under the mirror can be fitted."""
+    network = SymmetricMLP([4, 32, 1], 1.0, torch.Generator().manual_seed(1), MIRROR, (np.array([0]), np.array([-1.0])))
+    x = torch.randn(256, 4, generator=torch.Generator().manual_seed(2))
+    y = (x[:, :1] - x[:, 1:2]) + x[:, 2:3]
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(300):
+        loss = (network(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.02 * y.square().mean().item()
