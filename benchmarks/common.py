@@ -1,25 +1,28 @@
-"""What benchmarks share: a configuration, a robust timer, and a table."""
+"""What benchmarks share: a configuration, a robust timer, and the machine."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from locomotion.task.velocity import VelocityTask
 
 from locomotion import build
 from locomotion.config import compose
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
+from locomotion.task.task import Task
+from sim.mujoco_batch import cpu_count
 
 
-def make_task(num_envs: int, *overrides: str) -> tuple[dict[str, Any], VelocityTask]:
-    """The default training task, reset."""
-    config = compose("train", [f"algorithm.num_envs={num_envs}", *overrides])
-    task = build.task(config)
-    task.reset()
-    return config, task
+def settings(*overrides: str) -> TrainSettings:
+    """The default training settings."""
+    return check(TrainSettings, compose("train", list(overrides)))
+
+
+def make_task(num_envs: int, *overrides: str) -> Task:
+    """The default training task."""
+    return build.task(settings(f"algorithm.num_envs={num_envs}", *overrides))
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -29,4 +32,4 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def machine() -> str:
-    return f"{len(os.sched_getaffinity(0))} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads"
+    return f"{cpu_count()} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads"

@@ -9,24 +9,25 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import robots
-from benchmarks.common import machine, make_task
-from deploy import contract
+from benchmarks.common import machine, settings
+from deploy.contract import PROVENANCE
+from deploy.policy import RobotPolicy, load
 from locomotion import build
-from locomotion.export import example_inputs, export
-from locomotion.models.policy import Policy
+from locomotion.export import example_inputs, task_fields, write_bundle
 
 STEPS = 20000
 
 
 def main() -> None:
-    robot = robots.load("unitree_go2")
-    config, task = make_task(2)
-    policy = Policy(task.encoder, build.algorithm(config, task).actor, task.decoder)
-    fields = {"control_dt": 0.02, "command_range": [list(limits) for limits in task.config.command.limits]}
+    robot, training = robots.load("unitree_go2"), settings("algorithm.num_envs=10")
+    task = build.task(training)
+    policy = task.policy(build.algorithm(training, task).actor)
+    fields = task_fields(training.task) | {"training": {"randomization": None, "action_delay": None}}
+    fields |= {"provenance": dict.fromkeys(PROVENANCE), "scorecard": None}
     with TemporaryDirectory() as folder:
-        export(policy, robot, fields, Path(folder) / "policy.onnx")
-        loaded = contract.load(Path(folder) / "policy.onnx", robot)
-    signals = example_inputs(policy, robot, 1, 100, seed=0)
+        write_bundle(policy, robot, fields, Path(folder) / "policy.onnx")
+        loaded = RobotPolicy(load(Path(folder) / "policy.onnx"), robot)
+    signals = example_inputs(policy, robot, task.commands.limits, 1, 100, seed=0)
     rows = [{name: value[t] for name, value in signals.items()} for t in range(100)]
     times = np.zeros(STEPS)
     for i in range(STEPS):
@@ -34,9 +35,7 @@ def main() -> None:
         loaded.step(rows[i % 100])
         times[i] = time.perf_counter() - began
     p50, p999 = 1e6 * np.quantile(times, [0.5, 0.999])
-    print(
-        f"policy inference, batch 1, {machine()}: p50 {p50:.0f} us, p99.9 {p999:.0f} us, {100 * p999 * 1e-6 / 0.02:.2f} % of a 20 ms period"
-    )
+    print(f"policy inference, batch 1, {machine()}: p50 {p50:.0f} us, p99.9 {p999:.0f} us, {p999 / 200:.2f} % of a 20 ms period")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from locomotion.gymnasium_env import VelocityVectorEnv
+from locomotion.gymnasium_env import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -27,7 +27,7 @@ from locomotion import scorecard
 class Adapter(VecEnv):
     """Gymnasium's vector interface as stable-baselines3's."""
 
-    def __init__(self, env: VelocityVectorEnv) -> None:
+    def __init__(self, env: VectorEnv) -> None:
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.env = env
 
@@ -40,10 +40,8 @@ class Adapter(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         observation, reward, terminated, truncated, infos = self.env.step(self._actions)
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(truncated):
-            rows[i] = {"TimeLimit.truncated": True, "terminal_observation": infos["final_obs"][i]}
-        for i in np.flatnonzero(terminated):
-            rows[i] = {"terminal_observation": observation[i]}
+        for i in np.flatnonzero(terminated | truncated):
+            rows[i] = {"TimeLimit.truncated": bool(truncated[i]), "terminal_observation": infos["final_obs"][i]}
         return observation, reward, terminated | truncated, rows
 
     def close(self) -> None: ...
@@ -59,21 +57,20 @@ class Adapter(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
 
 
-class Scored:
-    """Its policy with the interface of a loaded bundle."""
+class Scored(torch.nn.Module):
+    """Its policy as a module of ours: raw signals in, joint targets out."""
 
     def __init__(self, model: PPO, normalize: VecNormalize, task: Any) -> None:
-        self._model, self._normalize, self._task, self.contract = model, normalize, task, task.config
+        super().__init__()
+        self._predict = lambda observation: model.predict(normalize.normalize_obs(observation.numpy()), deterministic=True)[0]
+        self.inputs, self.memory_size, self._task = task.encoder.inputs, task.encoder.memory_size, task
 
-    def reset(self, batch: int) -> None:
-        self.memory = torch.zeros(batch, self._task.encoder.memory_size)
-
-    def step(self, signals: dict) -> tuple:
-        values = {name: torch.as_tensor(value) for name, value in signals.items()}
-        observation = self._task.encoder(*values.values(), self.memory)
-        action = torch.from_numpy(self._model.predict(self._normalize.normalize_obs(observation.numpy()), deterministic=True)[0])
-        self.memory = self._task.encoder.next_memory(action, values["command"], self.memory)
-        return self._task.decoder(action, values["joint_pos"], values["joint_vel"]).numpy(), action.numpy()
+    def forward(self, *signals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        *values, memory = signals
+        inputs = dict(zip(self.inputs, values, strict=True))
+        action = torch.from_numpy(self._predict(self._task.encoder(inputs, memory)))
+        target = self._task.decoder(action, inputs["joint_pos"], inputs["joint_vel"])
+        return target, action, self._task.encoder.remember(inputs, action, memory)
 
 
 class Snapshots(BaseCallback):
@@ -94,10 +91,10 @@ class Snapshots(BaseCallback):
             return
         self._spent = now
         scored = Scored(self.model, self._normalize, self._task)
-        n = scorecard.evaluate(scored, robots.load("unitree_go2"), "mujoco", scorecard.NOMINAL, 36, 0)
+        n = scorecard.quick(scored, robots.load("unitree_go2"), self._task.step_seconds)
         self.rows.append({"seconds": now, "steps": self.num_timesteps, **n})
         print(
-            f"{now:6.0f} s {self.num_timesteps:9,d} steps  {n['tracking_score']:.3f} {n['yaw_score']:.3f} falls {n['fall_rate']:.3f}",
+            f"{now:6.0f} s {self.num_timesteps:9,d} steps  {n['tracking']:.3f} {n['yaw']:.3f} falls {n['falls']:.3f}",
             flush=True,
         )
         self._began = time.perf_counter()
@@ -109,8 +106,8 @@ def main() -> None:
     parser.add_argument("--ours", type=Path, default=Path("runs/time_to_walk/scores.json"))
     options = parser.parse_args()
     torch.set_num_threads(2)
-    _, task = make_task(64)
-    normalize = VecNormalize(Adapter(VelocityVectorEnv(task)), norm_reward=True, gamma=0.99)
+    task = make_task(64)
+    normalize = VecNormalize(Adapter(VectorEnv(task)), norm_reward=True, gamma=0.99)
     model = PPO(
         "MlpPolicy", normalize, n_steps=64, batch_size=512, n_epochs=10, learning_rate=3e-4, gamma=0.99, gae_lambda=0.95, seed=1,
         policy_kwargs={"net_arch": [128, 128], "activation_fn": torch.nn.ELU, "log_std_init": float(np.log(0.5))},
@@ -122,11 +119,11 @@ def main() -> None:
             return not snapshots.rows or snapshots.rows[-1]["seconds"] < options.seconds
 
     model.learn(10**9, callback=[snapshots, Stop()])
-    best = max(snapshots.rows, key=lambda row: row["tracking_score"])
-    print(f"best: {best['tracking_score']:.3f} tracking, {best['yaw_score']:.3f} yaw after {best['seconds']:.0f} s")
+    best = max(snapshots.rows, key=lambda row: row["tracking"])
+    print(f"best: {best['tracking']:.3f} tracking, {best['yaw']:.3f} yaw after {best['seconds']:.0f} s")
     if options.ours.exists():
-        for seed, rows in json.loads(options.ours.read_text()).items():
-            reached = [row["seconds"] for row in rows if row["nominal"]["tracking_score"] >= best["tracking_score"]]
+        for seed, rows in json.loads(options.ours.read_text())["seeds"].items():
+            reached = [row["seconds"] for row in rows[:-1] if row["tracking"] >= best["tracking"]]
             if reached:
                 print(
                     f"  ours, seed {seed}: {reached[0]:.0f} s to its best tracking score, {best['seconds'] / reached[0]:.1f} times faster"

@@ -106,20 +106,20 @@ class MujocoSimulator:
             return
         for name, value in values.items():
             self._values[name][rows] = value.numpy()[rows]
-        told = {name: value[rows].astype(np.float64) for name, value in self._values.items()}
         if "friction" in names:
-            self._expanded["geom_friction"][rows, self._ground, 0] = told["friction"]
+            self._expanded["geom_friction"][rows, self._ground, 0] = self._values["friction"][rows]
         if names & MASS:
-            self._set_mass(rows, told)
+            self._set_mass(rows)
         if names & GAINS:
-            self._set_gains(rows, told)
+            self._set_gains(rows)
         if "action_delay" in names:
-            if told["action_delay"].max() > MAX_ACTION_DELAY + 1e-9:
-                raise InputError("action_delay", float(told["action_delay"].max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
-            self._expanded["actuator_delay"][rows] = told["action_delay"][:, None]
+            delay = self._values["action_delay"][rows].astype(np.float64)
+            if delay.max() > MAX_ACTION_DELAY + 1e-6:
+                raise InputError("action_delay", float(delay.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
+            self._expanded["actuator_delay"][rows] = delay[:, None]
         if "ground_slope" in names:
             # a slope of the ground is a tilt of gravity over a level plane
-            x, y = np.tan(told["ground_slope"]).T
+            x, y = np.tan(self._values["ground_slope"][rows].astype(np.float64)).T
             direction = np.stack([-x, -y, -np.ones_like(x)], axis=-1)
             direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
             self._expanded["opt.gravity"][rows] = GRAVITY * direction
@@ -162,20 +162,20 @@ class MujocoSimulator:
         mujoco.mj_forward(model, data)
         return model, data
 
-    def _set_mass(self, rows: np.ndarray, told: dict[str, np.ndarray]) -> None:
+    def _set_mass(self, rows: np.ndarray) -> None:
         nominal = self.model.body_mass[self._base]
-        mass = nominal + told["base_mass_offset"]
+        mass = nominal + self._values["base_mass_offset"][rows]
         self._expanded["body_mass"][rows, self._base] = mass
         self._expanded["body_inertia"][rows, self._base] = self.model.body_inertia[self._base] * (mass / nominal)[:, None]
-        self._expanded["body_ipos"][rows, self._base] = self.model.body_ipos[self._base] + told["base_com_offset"]
+        self._expanded["body_ipos"][rows, self._base] = self.model.body_ipos[self._base] + self._values["base_com_offset"][rows]
         self._batch.set_const(rows)
 
-    def _set_gains(self, rows: np.ndarray, told: dict[str, np.ndarray]) -> None:
-        strength = told["motor_strength"]
-        kp, limit = self.robot.kp * told["kp_scale"] * strength, self.robot.effort_limit * strength
+    def _set_gains(self, rows: np.ndarray) -> None:
+        kp_scale, kd_scale, strength = (self._values[name][rows] for name in ("kp_scale", "kd_scale", "motor_strength"))
+        kp, limit = self.robot.kp * kp_scale * strength, self.robot.effort_limit * strength
         self._expanded["actuator_gainprm"][rows, :, 0] = kp
         self._expanded["actuator_biasprm"][rows, :, 1] = -kp
-        self._expanded["actuator_biasprm"][rows, :, 2] = -self.robot.kd * told["kd_scale"] * strength
+        self._expanded["actuator_biasprm"][rows, :, 2] = -self.robot.kd * kd_scale * strength
         self._expanded["actuator_forcerange"][rows] = np.stack([-limit, limit], axis=-1)
 
     def _bind(self) -> None:

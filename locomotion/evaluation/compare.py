@@ -105,7 +105,7 @@ def figures(record: Record, equal_steps: float) -> dict[str, float]:
     path = record.folder / "scorecard.json"
     if path.exists():
         nominal = read_scorecard(path).scores.get("mujoco", {}).get("nominal", {})
-        last = {name: nominal.get(f"{name}_score") or last[name] for name in last}
+        last |= {name: nominal[f"{name}_score"] for name in last if plots.is_number(nominal.get(f"{name}_score"))}
     return {
         "at equal steps": before[-1]["smoothed_score"] if before else math.nan,
         "in the end": scored[-1]["smoothed_score"] if scored else math.nan,

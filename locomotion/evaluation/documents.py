@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -120,11 +119,14 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise types of their own for each kind of damage
         raise InputError("deploy_log", str(path), "an undamaged .npz file", "Run 'locomotion deploy' again.") from error
     lengths = {len(column) if column.ndim else 0 for column in columns.values()}
     if len(lengths) != 1 or 0 in lengths or any(column.dtype.kind not in "fiubU" for column in columns.values()):
         raise InputError("deploy_log", str(path), "numbers and states, one row a control step", "Run 'locomotion deploy' again.")
+    time = column(columns, "time")
+    if not (time.dtype.kind == "f" and np.isfinite(time).all() and (np.diff(time) >= 0).all()):
+        raise InputError("deploy_log.time", str(path), "seconds that do not go back", "Run 'locomotion deploy' again.")
     return columns
 
 

@@ -106,6 +106,11 @@ class Frame:
         return torch.acos((-self.signals.projected_gravity[..., 2]).clamp(-1.0, 1.0))
 
     @cached_property
+    def pose_error(self) -> Tensor:
+        """Joint positions less the default pose, rad, [..., N, J]."""
+        return self.signals.joint_pos - self.robot.default_joint_pos
+
+    @cached_property
     def joint_acc(self) -> Tensor:
         """Mean joint acceleration over the step, rad/s^2, [..., N, J]."""
         return (self.signals.joint_vel - self.before.joint_vel) / self.control_dt
@@ -133,7 +138,7 @@ class Frame:
 
 def is_moving(command: Tensor) -> Tensor:
     """[..., 1] float: 1 where the velocity command (the first three channels) asks for motion, 0 where it asks to stand."""
-    return (command[..., :3].square().sum(dim=-1, keepdim=True) > STANDING_COMMAND**2).to(command.dtype)
+    return (torch.linalg.vector_norm(command[..., :3], dim=-1, keepdim=True) > STANDING_COMMAND).to(command.dtype)
 
 
 TILT_LIMIT = math.radians(30.0)

@@ -19,6 +19,10 @@ class Recorder:
         self.memory = buffer(memory)  # of the policy, after each step
         self.action = buffer(actions)
         self.flags = torch.zeros(capacity, 3, num_envs, dtype=torch.bool, device=device)  # terminated, truncated, fault
+        # the slots of each step, made once: looking one up costs as much as filling it
+        self.slots = list(
+            zip(*(x.unbind(0) for x in (self.before, self.state, self.action, self.after, self.memory, self.flags)), strict=True)
+        )
 
     @property
     def full(self) -> bool:

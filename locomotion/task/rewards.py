@@ -80,13 +80,13 @@ def action_rate(frame: Frame) -> Tensor:
 @reward
 def abduction(frame: Frame) -> Tensor:
     """Squared deviation of the joints that move legs sideways from the default pose, rad^2."""
-    return ((frame.signals.joint_pos - frame.robot.default_joint_pos) * frame.robot.sideways).square().sum(dim=-1)
+    return (frame.pose_error * frame.robot.sideways).square().sum(dim=-1)
 
 
 @reward
 def standing_pose(frame: Frame) -> Tensor:
     """Squared deviation from the default pose while the command is to stand, rad^2."""
-    return (frame.signals.joint_pos - frame.robot.default_joint_pos).square().sum(dim=-1) * (1.0 - frame.moving)
+    return frame.pose_error.square().sum(dim=-1) * (1.0 - frame.moving)
 
 
 @reward
@@ -132,12 +132,9 @@ class Rewards:
         self.weights = torch.tensor([w.weight for w in weights], device=device)  # [K]; a curriculum may change them in place
 
     def __call__(self, frame: Frame, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The reward [..., N] and the weighted terms [K, ..., N]. A step that is not ``valid`` [..., N] earns events only."""
+        """The reward [..., N] and the terms [K, ..., N], unweighted. A step that is not ``valid`` [..., N] earns events only."""
         terms = torch.stack([term(frame) for term in self._terms])
-        terms = terms * self.weights.view(-1, *(1,) * (terms.dim() - 1))
-        event = self._event.view(-1, *(1,) * (terms.dim() - 1))
-        rate = torch.where(event, 0.0, terms).sum(dim=0)
+        rate, events = (torch.einsum("k,k...->...", torch.where(which, self.weights, 0.0), terms) for which in (~self._event, self._event))
         if self.floor is not None:
             rate = rate.clamp(min=self.floor)
-        rate = torch.where(valid, rate, 0.0) * self.control_dt
-        return rate + torch.where(event, terms, 0.0).sum(dim=0), terms
+        return torch.where(valid, rate, 0.0) * self.control_dt + events, terms

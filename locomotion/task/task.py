@@ -29,6 +29,7 @@ from sim.parameters import check_supported
 
 BUILT_IN = (curriculum, events, metrics, observations, resets, rewards, terminations)  # their terms are known once imported
 AHEAD = 16  # steps for which noise and episodes are drawn in one call
+BEAT = 4  # steps between looks at whose new command or event is due
 CAPACITY = 32  # steps that are kept before their rewards are worked out
 SMOOTHING = 0.9  # of the score that curricula are told, a rollout
 
@@ -137,27 +138,31 @@ class Task:
     def step(self, action: Tensor) -> Transition:
         if self._recorder.full:
             self._evaluate()
-        record, t, simulator, inputs = self._recorder, self._recorder.length, self.simulator, self._actor_inputs
-        packed = simulator.signals.packed
-        record.before[t], record.state[t], record.action[t] = packed, self._carried, action
+        simulator, inputs, packed = self.simulator, self._actor_inputs, self.simulator.signals.packed
+        before, state, taken, after, memory, flags = self._recorder.slots[self._recorder.length]
+        before.copy_(packed)
+        state.copy_(self._carried)
+        taken.copy_(action)
         simulator.step(self.decoder(action, inputs["joint_pos"], inputs["joint_vel"]), self.substeps)
         self.now += 1
         # the clock and the last action as they will be seen next: rewards and terminations speak of the state after the step
         self._memory.copy_(self.encoder.remember(inputs, action, self._memory))
         self._previous_action.copy_(action)
-        record.after[t], record.memory[t] = packed, self._memory
+        after.copy_(packed)
+        memory.copy_(self._memory)
         terminated = self._terminated()
         due = self._timers <= self.now
         truncated = due[:, 0] & ~terminated
-        torch.stack((terminated, truncated, simulator.faults), out=record.flags[t])
-        record.length += 1
+        torch.stack((terminated, truncated, simulator.faults), out=flags)
+        self._recorder.length += 1
         if self.now % AHEAD == 1:
             self._episodes.refill()
             self._draw_noise()
         done = terminated | truncated
         if not self._nowhere(done):
             self._begin(done)
-        self._commands_and_events(due, ~done)
+        if self.now % BEAT == 0:
+            self._commands_and_events(due, ~done)
         self._observe()
         return Transition(self._observations, terminated, truncated)
 
@@ -383,12 +388,12 @@ class Task:
         frame = self.recorded_frame()
         terminated, truncated, faults = record.flags[:t].unbind(1)
         # a faulted environment's state means nothing: no reward from it
-        reward, weighted = self.rewards_function(frame, ~faults)
+        reward, unweighted = self.rewards_function(frame, ~faults)
         scores = torch.stack([term(frame) for term in self._metrics.values()])
         counts = torch.stack([terminated.sum(), truncated.sum(), faults.sum()])
         valid = ~faults
-        sums = [torch.where(valid, x, 0.0).sum(dim=(1, 2), dtype=torch.float64) for x in (weighted, scores)]
-        self._sums += torch.cat([*sums, counts.to(torch.float64)])
+        sums = [torch.where(valid, x, 0.0).sum(dim=(1, 2)).double() for x in (unweighted, scores)]
+        self._sums += torch.cat([sums[0] * self.rewards_function.weights, sums[1], counts.double()])
         self._counted += t * self.num_envs
         score = sums[1] / (t * self.num_envs)
         chosen = torch.stack([score[list(self._metrics).index(name)] for name in self.settings.score]).min().float()

@@ -32,6 +32,6 @@ def metrics_row(iteration: int, score: float = 0.5, **more: float) -> dict[str, 
     """One line of metrics.jsonl."""
     return {
         "iteration": iteration, "steps": 48 * iteration, "seconds": 2.0 * iteration, "steps_per_second": 24.0, "score": score,
-        "smoothed_score": score, "falls": 1, "timeouts": 0, "faults": 0, "reward/tracking": 0.1, "metric/tracking": score, "loss/value": 0.3,
-        "policy/std": 0.5, **more,
+        "smoothed_score": score, "falls": 1, "timeouts": 0, "faults": 0, "reward/tracking": 0.1, "metric/tracking": score,
+        "loss/value": 0.3, "policy/std": 0.5, **more,
     }  # fmt: skip

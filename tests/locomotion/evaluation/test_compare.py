@@ -8,6 +8,7 @@ import pytest
 
 from locomotion.evaluation import compare
 from robots import InputError
+from tests.conftest import tiny_config
 from tests.locomotion.evaluation.conftest import metrics_row, write_run
 
 
@@ -38,10 +39,10 @@ def test_figures_of_a_run(tmp_path):
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     folders = [make_run(tmp_path / name, [0.5], seed=seed, run=name, threads=seed) for name, seed in (("a", 1), ("b", 2))]
-    folders.append(make_run(tmp_path / "c", [0.5], seed=1, algorithm={"name": "ppo", "gamma": 0.9}))
+    folders.append(make_run(tmp_path / "c", [0.5], seed=1, algorithm=tiny_config()["algorithm"] | {"gamma": 0.9}))
     groups = compare.grouped([record(folder) for folder in folders])
     assert [[one.folder.name for one in group] for group in groups.values()] == [["a", "b"], ["c"]]
-    assert any("gamma" in name for name in groups)
+    assert list(groups)[1] == "c (algorithm.gamma=0.9)"
 
 
 def test_the_table_says_means_and_spreads_at_equal_steps(tmp_path):

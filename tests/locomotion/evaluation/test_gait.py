@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from locomotion.evaluation import gait
+from locomotion.task.resets import quat_from_euler
 
 DT = 0.002
 PERIOD, AIR = 250, 100  # samples: 2 Hz, 0.2 s of each 0.5 s in the air
@@ -44,6 +46,8 @@ def test_touchdown_takes_the_fastest_fall_of_the_last_ten_milliseconds_and_no_ri
         velocity[land, ..., :2] = (0.3, -0.4)
         velocity[land - 1, ..., :2] = 8.0
     assert gait.touchdown_fall(velocity[:700], contact[:700], DT) == pytest.approx(np.array([[0.9]]))
+    velocity[[100, 350, 600], ..., 2] = -1.1  # the first sample of contact
+    assert gait.touchdown_fall(velocity[:700], contact[:700], DT) == pytest.approx(np.array([[1.1]]))
     assert gait.touchdown_slide(velocity[:700], contact[:700], DT) == pytest.approx(np.array([[0.5]]))
 
 
@@ -102,8 +106,9 @@ def test_heading_frame_turns_with_the_heading_alone():
     yawed = np.array([np.cos(half), 0, 0, np.sin(half)])  # a quarter turn to the left
     assert gait.heading_frame(np.array([0.0, 1.0, 2.0]), yawed) == pytest.approx([1.0, 0.0, 2.0])
     assert gait.heading_frame(np.array([1.0, 0.0, 0.0]), yawed) == pytest.approx([0.0, -1.0, 0.0])
-    pitched = np.array([np.cos(0.1), 0, np.sin(0.1), 0])
-    assert gait.heading_frame(np.array([1.0, 2.0, 3.0]), pitched) == pytest.approx([1.0, 2.0, 3.0])
+    tilted = quat_from_euler(*(torch.tensor([angle], dtype=torch.float64) for angle in (0.2, -0.3, 0.7))).numpy()
+    turned = np.array([[np.cos(0.7) + 2 * np.sin(0.7), 2 * np.cos(0.7) - np.sin(0.7), 3.0]])
+    assert gait.heading_frame(np.array([[1.0, 2.0, 3.0]]), tilted) == pytest.approx(turned)
 
 
 def test_steps_of_a_standing_robot():
@@ -116,7 +121,7 @@ def test_steps_of_a_standing_robot():
 
 def test_drift_and_rms():
     path = np.zeros((50, 1, 3))
-    path[25] = 9.0
+    path[1:-1] = 9.0
     path[-1] = (0.03, -0.04, 1.0)
     assert gait.drift(path + 7.0) == pytest.approx([0.05])
     assert gait.rms(np.tile([3.0, -4.0], (5, 1, 1))) == pytest.approx([np.sqrt(12.5)])

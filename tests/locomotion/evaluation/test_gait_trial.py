@@ -1,6 +1,7 @@
 """The gait protocol: signals of one instant, hips from the model, figures that JSON carries and the reader takes."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -45,6 +46,40 @@ def test_hips_are_the_joints_that_swing_the_legs(go2):
     hips = gait_trial.hip_offsets(go2)
     assert hips[:, 0] == pytest.approx([0.1934, 0.1934, -0.1934, -0.1934], abs=1e-4)
     assert hips[:, 1] == pytest.approx([0.1419, -0.1419, 0.1419, -0.1419], abs=3e-3)  # abduction joint and the offset of the thigh
+
+
+def test_figures_take_their_signals_along_the_right_axes():
+    """One robot of two feet, turned to the left by a quarter, that walks forward at 0.5 m/s and sways by 1 cm."""
+    dt, t = 0.002, np.arange(0, 3, 0.002)
+    s = Signals(torch.zeros(len(t), 1, Signals.zeros(1, 2, 2).packed.shape[1]), 2, 2)
+    quarter = math.sqrt(0.5)
+    s.base_quat[..., 0], s.base_quat[..., 3] = quarter, quarter  # forward is +y, left is -x
+    s.base_lin_vel_world[:, 0, 1] = 0.5
+    s.base_lin_vel_world[:, 0, 0] = -torch.tensor(0.01 * 2 * math.pi * 2 * np.cos(2 * math.pi * 2 * t))
+    s.base_ang_vel[:] = torch.tensor([5.0, 6.0, 0.2])
+    s.base_pos[:] = torch.tensor([3.0, 4.0, 0.3])
+    s.joint_torque[:], s.joint_vel[:] = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
+    air = torch.tensor((t % 0.5 < 0.2)[:, None] & np.array([True, False]))
+    s.foot_contact_force[:, 0, :, 2] = torch.where(air, 0.0, 60.0)
+    s.foot_contact_force[..., :2] = 500.0
+    s.foot_pos[:] = torch.tensor([3.0, 4.25, 0.02])
+    s.foot_pos[:, 0, :, 2] += 0.06 * air
+    s.foot_vel[:] = torch.tensor([0.3, 0.4, -0.7])
+    hips = np.array([[0.2, 0.1], [-0.2, 0.1]])
+    figures = gait_trial.walking_figures(s, np.array([[0.4, 0.0, 0.1]]), np.array([0.02, 0.03]), hips, np.array([120.0]), dt)
+    one = {name: value[0] for name, value in figures.items()}
+    assert one["apex"][0] == pytest.approx(0.06, abs=1e-5)
+    assert one["touchdown"][0] == pytest.approx(0.7)
+    assert one["slide"][0] == pytest.approx(0.5)
+    assert one["foothold"][0] == pytest.approx(0.25 - 0.2, abs=1e-5)
+    assert one["peak_force"] == pytest.approx([0.5, 0.5])
+    assert one["duty"] == pytest.approx([0.6, 1.0], abs=0.01)
+    assert one["frequency"] == pytest.approx(2.0)
+    assert one["height"] == pytest.approx(0.3)
+    assert one["height_swing"] == pytest.approx(0.0, abs=1e-6)
+    assert one["sway"] == pytest.approx(0.02, abs=1e-3)
+    assert one["bias"] == pytest.approx([0.1, 0.0, 0.1], abs=1e-3)
+    assert (one["cost"], one["cost_net"]) == pytest.approx((5 / 60, 1 / 60), rel=0.02)  # 0.5 m/s and a little more with the sway
 
 
 @pytest.fixture

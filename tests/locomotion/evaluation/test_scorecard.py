@@ -12,7 +12,9 @@ from locomotion.evaluation import scorecard
 from locomotion.evaluation.rollout import load_policy
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import InputError
+from robots.model import total_mass
 from sim import Signals
+from sim.mujoco_model import build_model
 from tests.conftest import tiny, tiny_policy
 from tests.deploy import bundles
 
@@ -56,7 +58,7 @@ def test_every_figure_is_what_its_definition_says():
     s = Signals.zeros(3, 2, 2)
     s.base_lin_vel[0], s.base_lin_vel[1] = torch.tensor([0.5, 0.0, 9.0]), torch.tensor([0.3, 0.4, 0.0])
     s.base_ang_vel[:2, 2] = torch.tensor([0.5, -0.2])
-    s.joint_torque[:2], s.joint_vel[:2] = torch.tensor([[10.0, -2.0], [9.0, -18.0]]), torch.tensor([[1.0, 3.0], [-2.0, 1.0]])
+    s.joint_torque[:2], s.joint_vel[:2] = torch.tensor([[10.0, -17.0], [9.0, -18.0]]), torch.tensor([[1.0, 3.0], [-2.0, 1.0]])
     s.foot_contact_force[0, 0, 2], s.foot_contact_force[1, 1, 2] = 50.0, 0.5
     s.foot_contact_force[1, 0, 2] = 30.0
     s.foot_vel[0, 0], s.foot_vel[1, 0] = torch.tensor([0.03, 0.04, 1.0]), torch.tensor([0.0, 0.15, 0.0])
@@ -69,7 +71,7 @@ def test_every_figure_is_what_its_definition_says():
         "yaw_score": (math.exp(-1.0) + math.exp(-0.64)) / 3,
         "lin_vel_error": 0.25,
         "ang_vel_error": 0.45,
-        "cost_of_transport": (10 + 6 + 18 + 18) / (100 * 0.5 + 50 * 0.5),  # each at its own weight
+        "cost_of_transport": (10 + 51 + 18 + 18) / (100 * 0.5 + 50 * 0.5),  # each at its own weight
         "torque_saturation": (1 + 2) / 4,  # each at its own limit
         "action_rate": 3.0,
         "foot_slip": 0.1,
@@ -126,17 +128,28 @@ def test_same_seed_same_scores_and_the_condition_matters(go2, standing_bundle, s
     assert a["tracking_score"] != evaluate(policy, seed=5)["tracking_score"]
 
 
-def test_a_control_step_that_physics_does_not_divide_is_run_exactly(go2, standing_bundle, tmp_path, short):
-    for dt in (0.005, 0.0125):
-        policy = load_policy(bundles.rewrite(standing_bundle, tmp_path / f"{dt}.onnx", lambda data, dt=dt: data.update(control_dt=dt)))
-        times, make = [], scorecard.sim.make
-        scorecard.sim.make, before = (lambda *a, **k: times.append(make(*a, **k)) or times[0]), make
-        try:
-            evaluate(policy)
-        finally:
-            scorecard.sim.make = before
-        data = times[0].mj_model_data(0)[1]
-        assert data.time == pytest.approx(round(0.5 / dt) * dt, abs=1e-6)
+@pytest.mark.parametrize("dt", [0.005, 0.0125])
+def test_a_control_step_that_physics_does_not_divide_is_run_exactly(standing_bundle, tmp_path, short, monkeypatch, dt):
+    policy = load_policy(bundles.rewrite(standing_bundle, tmp_path / "other.onnx", lambda data: data.update(control_dt=dt)))
+    made, make = [], scorecard.sim.make
+    monkeypatch.setattr(scorecard.sim, "make", lambda *a, **k: made.append(make(*a, **k)) or made[0])
+    evaluate(policy)
+    assert made[0].mj_model_data(0)[1].time == pytest.approx(round(0.5 / dt) * dt, abs=1e-6)
+
+
+def test_transport_is_counted_at_each_robots_own_weight_and_limits(go2, standing_bundle, short, monkeypatch):
+    told = []
+
+    class Spy(scorecard.Tally):
+        def __init__(self, limit, weight, dt):
+            told.extend([limit, weight])
+            super().__init__(limit, weight, dt)
+
+    monkeypatch.setattr(scorecard, "Tally", Spy)
+    evaluate(load_policy(standing_bundle), RandomizationSettings(parameters={"base_mass_offset": (2.0, 2.0), "motor_strength": (0.9, 0.9)}))
+    limit, weight = told
+    assert weight.numpy() == pytest.approx((total_mass(build_model(go2, 0.002)) + 2.0) * 9.81, rel=1e-5)
+    assert limit[0].numpy() == pytest.approx(0.9 * go2.effort_limit)
 
 
 def test_quick_is_the_module_on_the_nominal_grid(go2, short):
@@ -145,21 +158,27 @@ def test_quick_is_the_module_on_the_nominal_grid(go2, short):
     policy.train()
     figures = scorecard.quick(policy, go2, 0.02)
     assert policy.training
-    assert figures["selection"] == min(figures["tracking"], figures["yaw"]) - figures["falls"]
-    bound = SimpleNamespace(
-        robot=go2, inputs=policy.inputs, contract=SimpleNamespace(control_dt=0.02, command_names=("forward", "left", "yaw"), command_rest=(0, 0, 0)),
-        reset=lambda batch: memory.append(torch.zeros(batch, policy.memory_size)), step=lambda signals: step(signals),
-    )  # fmt: skip
+    contract = SimpleNamespace(control_dt=0.02, command_names=("forward", "left", "yaw"), command_rest=(0, 0, 0))
     memory = []
 
     def step(signals):
         with torch.no_grad():
-            target, action, memory[0] = policy(*(torch.from_numpy(signals[name]) for name in policy.inputs), memory[-1])
+            target, action, memory[-1] = policy(*(torch.from_numpy(signals[name]) for name in policy.inputs), memory[-1])
         return target.numpy(), action.numpy()
 
+    def reset(batch):
+        memory.append(torch.zeros(batch, policy.memory_size))
+
+    bound = SimpleNamespace(robot=go2, inputs=policy.inputs, contract=contract, reset=reset, step=step)
     scores = evaluate(bound, episodes=36)
     assert figures["tracking"] == pytest.approx(scores["tracking_score"], abs=1e-3)
     assert figures["falls"] == scores["fall_rate"]
+
+
+def test_a_policy_is_chosen_by_its_worse_score_less_its_falls(go2, monkeypatch):
+    monkeypatch.setattr(scorecard, "_run", lambda *a: {"tracking_score": 0.9, "yaw_score": 0.8, "fall_rate": 0.25})
+    figures = scorecard.quick(tiny_policy(), go2, 0.02)
+    assert figures == {"tracking": 0.9, "yaw": 0.8, "falls": 0.25, "selection": pytest.approx(0.55)}
 
 
 def test_score_file_names_engines_and_conditions(standing_bundle, short, monkeypatch):

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-import robots
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
 from robots import InputError
@@ -85,7 +84,7 @@ def test_frames_are_positions_of_the_model_by_name(standing_bundle, go2, capsys)
     assert np.linalg.norm(frames[-1][3:7]) == pytest.approx(1.0, abs=1e-5)
     model = build_model(go2, 0.002)
     columns = [model.joint(name).qposadr[0] for name in go2.joint_names]
-    assert frames[-1][columns] == pytest.approx(go2.default_joint_pos, abs=0.1)
+    assert frames[-1][columns] == pytest.approx(go2.default_joint_pos, abs=0.2)
     assert not np.array_equal(frames[0], frames[-1])
 
 
@@ -103,7 +102,3 @@ def test_a_window_without_a_screen_is_an_error(standing_bundle, monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(InputError, match="no screen"):
         video.window(load_policy(standing_bundle), [0.5, 0.0, 0.0], 1.0)
-
-
-def test_the_robot_of_a_test_is_known():
-    assert robots.load("unitree_go2").num_joints == 12

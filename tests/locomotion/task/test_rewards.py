@@ -112,7 +112,7 @@ def test_the_sum_is_floored_scaled_by_time_and_events_are_added_as_they_are():
     assert function(good, yes)[0].item() == pytest.approx(0.5 * 0.02)
     assert function(good, no)[0].item() == 0.0
     assert function(bad, yes)[0].item() == pytest.approx(-3.0)  # -2 a second is floored at 0
-    assert function(bad, yes)[1].flatten().tolist() == pytest.approx([-2.0, 0.0, -3.0])
+    assert function(bad, yes)[1].flatten().tolist() == pytest.approx([1.0, 0.0, 1.0])
     unfloored = rewards.Rewards(settings, None, 0.02, torch.device("cpu"))
     assert unfloored(bad, yes)[0].item() == pytest.approx(-2.0 * 0.02 - 3.0)
 

@@ -299,7 +299,7 @@ def test_what_the_critic_is_told_is_what_the_engine_was_told():
 
 
 def test_pushes_come_in_their_interval_and_size():
-    task = make_task("randomization=none", "randomization.events.push={velocity: [0.5, 0.5], interval: [0.1, 0.1]}")
+    task = make_task("randomization=none", "randomization.events.push={velocity: [0.5, 0.5], interval: [0.12, 0.12]}")
     pushes, push = [], task.simulator.push
 
     def record(mask, velocity):
@@ -311,7 +311,7 @@ def test_pushes_come_in_their_interval_and_size():
     for _ in range(12):
         task.step(torch.zeros(6, 12))
     times = [now - start for now, mask, _ in pushes if mask.all()]
-    assert times == [5, 10]
+    assert times == [8]  # 6 steps, to the next beat of 4; then 6 more
     assert all((velocity == 0.5).all() for _, _, velocity in pushes)
 
 
