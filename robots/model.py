@@ -12,6 +12,7 @@ from robots.robot import Robot
 __all__ = ["GROUND", "add_ground", "build_spec", "check_model", "foot_radius", "total_mass"]
 
 GROUND = "ground"  # the geom's name
+ACROSS = 0.7  # least sideways part of the axis of a joint that swings a leg fore and aft
 FRICTION = (0.8, 0.005, 0.0001)  # sliding, torsional (m), rolling (m): rubber on a hard floor
 
 
@@ -91,6 +92,23 @@ def foot_radius(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
 def total_mass(model: mujoco.MjModel) -> float:
     """Mass of the robot, kg. The ground has none."""
     return float(model.body_mass.sum())
+
+
+def hip_positions(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
+    """[F, 3] m, base frame, default pose: where each leg swings fore and aft from.
+
+    That is the leg's first joint whose axis lies across the robot, or its first joint where none does.
+    """
+    data = joint_pose(model, robot, robot.default_joint_pos)
+    base, result = model.body(robot.base_body).id, []
+    for foot in robot.feet:
+        body, joints = int(model.geom(foot).bodyid[0]), []
+        while body not in (base, 0):
+            joints = [*range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]), *joints]
+            body = int(model.body_parentid[body])
+        across = [joint for joint in joints if abs(data.xaxis[joint][1]) > ACROSS]
+        result.append(data.xanchor[(across or joints)[0]] - data.xpos[base])
+    return np.array(result)
 
 
 def _half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:

@@ -13,7 +13,7 @@ import torch
 from mujoco.batch import Batch, SimulationError
 
 from robots import InputError, Robot
-from robots.model import foot_radius, total_mass
+from robots.model import foot_radius, hip_positions, total_mass
 from sim.mujoco_model import GRAVITY, GROUND, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
@@ -40,6 +40,7 @@ class MujocoSimulator:
         self.terrain = terrain or Terrain()
         self.model = build_model(robot, physics_dt, terrain)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
+        self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)
         self._batch = Batch(self.model, num_envs, threads or cpu_count())
         joints = [self.model.joint(name) for name in robot.joint_names]

@@ -20,7 +20,7 @@ import torch
 
 from robots import InputError, Robot
 from robots.actuator import motor_torque
-from robots.model import foot_radius, total_mass
+from robots.model import foot_radius, hip_positions, total_mass
 from sim.mujoco_model import GRAVITY, build_model
 from sim.parameters import PARAMETERS, check_supported, nominal_values
 from sim.pybullet_model import to_urdf
@@ -45,6 +45,7 @@ class PybulletSimulator:
         self.terrain = Terrain()
         self._model = build_model(robot, physics_dt)
         self.foot_radius = torch.tensor(foot_radius(self._model, robot), dtype=torch.float32)
+        self.hip_pos = torch.tensor(hip_positions(self._model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self._model)
         self.values = nominal_values(n, j)
         with tempfile.TemporaryDirectory() as folder:

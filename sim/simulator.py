@@ -31,6 +31,7 @@ class Simulator(Protocol):
     terrain: Terrain
     supports: frozenset[str]  # parameters (sim.parameters.PARAMETERS) and features ("terrain", "resume") by name
     foot_radius: Tensor  # [F] m, height of a foot's centre above its sole
+    hip_pos: Tensor  # [F, 3] m, base frame: where each leg swings from
     total_mass: float  # kg, nominal
     faults: Tensor  # [N] bool: the last step() failed for these; their state is not to be trusted until reset
 

@@ -7,6 +7,7 @@ policy that is optimised is exactly the policy that acted.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -40,9 +41,11 @@ class PPOSettings(Settings):
     max_grad_norm: Positive
     learning_rate: Positive
     learning_rate_range: PositiveRange
-    target_kl: Positive
-    final_kl: Positive  # target_kl falls to it, geometrically, over the last part of a run
-    annealed: Share  # how long that part is
+    target_kl: Positive  # how far an iteration may move the policy
+    annealed: Share  # of a run, at its end, over which learning settles:
+    final_kl: Positive  # ... target_kl falls to this, geometrically,
+    final_std: Positive | None  # ... no standard deviation may stay above this, falling from initial_std (null: any may),
+    final_entropy_coefficient: NotNegative  # ... and entropy_coefficient goes to this
     actor_hidden: Sizes
     critic_hidden: Sizes
     initial_std: Positive
@@ -85,13 +88,31 @@ class PPO:
         return make_actor(spaces, settings.actor_hidden, settings.symmetric, settings.initial_std, generator)
 
     @property
+    def settled(self) -> float:
+        """How far the last part of a run has gone, 0..1."""
+        annealed = self.settings.annealed
+        return min(max((self.iteration / self.iterations - 1.0 + annealed) / max(annealed, 1e-9), 0.0), 1.0)
+
+    @property
     def target_kl(self) -> float:
-        """How far an iteration may move the policy: constant, then falling, so that learning settles."""
-        s, start = self.settings, 1.0 - self.settings.annealed
-        share = min(max((self.iteration / self.iterations - start) / max(s.annealed, 1e-9), 0.0), 1.0)
-        return s.target_kl * (s.final_kl / s.target_kl) ** share
+        s = self.settings
+        return s.target_kl * (s.final_kl / s.target_kl) ** self.settled
+
+    @property
+    def entropy_coefficient(self) -> float:
+        s = self.settings
+        return s.entropy_coefficient + (s.final_entropy_coefficient - s.entropy_coefficient) * self.settled
+
+    def limit_std(self) -> None:
+        """Hold the standard deviations below a limit that falls as learning settles."""
+        s = self.settings
+        if s.final_std is not None and self.settled > 0.0:
+            limit = math.log(s.initial_std) + (math.log(s.final_std) - math.log(s.initial_std)) * self.settled
+            with torch.no_grad():
+                self.actor.log_std_parameter.clamp_(max=limit)
 
     def iterate(self) -> dict[str, float]:
+        self.limit_std()
         with torch.inference_mode():
             self.collect()
             batch = self.prepare()
@@ -158,7 +179,8 @@ class PPO:
 
     def _learn_policy(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> tuple[float, float, float]:
         """Mean surrogate, entropy and KL divergence over the minibatches."""
-        settings, names, target_kl = self.settings, ("actor", "action", "mean", "log_prob", "advantage"), self.target_kl
+        settings, names = self.settings, ("actor", "action", "mean", "log_prob", "advantage")
+        target_kl, entropy_coefficient = self.target_kl, self.entropy_coefficient
         packed, widths = _pack(batch, names)
         old_log_std = self.actor.log_std.detach().clone()
         sums = torch.zeros(3, device=packed.device)
@@ -171,7 +193,7 @@ class PPO:
             ratio = torch.exp(gaussian_log_prob(action, mean, log_std) - old_log_prob.squeeze(-1))
             surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), settings.clip).mean()
             entropy = gaussian_entropy(log_std)
-            loss = -surrogate - settings.entropy_coefficient * entropy
+            loss = -surrogate - entropy_coefficient * entropy
             self.actor_optimizer.descend(loss, settings.max_grad_norm, self.learning_rate)
             sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
         surrogate_mean, entropy_mean, kl_mean = (sums / len(minibatches)).tolist()

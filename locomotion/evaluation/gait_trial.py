@@ -6,11 +6,9 @@ for 60 s with sensor noise and joint bias. Stopping: from 0.8 m/s, at eight inst
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 
@@ -22,7 +20,7 @@ from locomotion.task.frame import CONTACT_FORCE
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import Robot
 from sim import Signals
-from sim.mujoco_model import GRAVITY, build_model
+from sim.mujoco_model import GRAVITY
 
 WALKS = {
     "forward 0.5": (0.5, 0.0, 0.0),
@@ -80,7 +78,9 @@ def walk(policy: RobotPolicy, progress: Progress) -> tuple[dict[str, Any], dict[
     robot, dt = policy.robot, world.simulator.physics_dt
     signals = align(packed[round(UNSCORED_SECONDS / dt) :], robot.num_joints, len(robot.feet))
     radius = world.simulator.foot_radius.double().numpy()
-    figures = walking_figures(signals, np.array(list(WALKS.values())), radius, hip_offsets(robot), GRAVITY * world.mass.numpy(), dt)
+    figures = walking_figures(
+        signals, np.array(list(WALKS.values())), radius, world.simulator.hip_pos[:, :2].numpy(), GRAVITY * world.mass.numpy(), dt
+    )
     world.simulator.close()
     upright = _upright(packed, robot)
     walking = {}
@@ -95,7 +95,7 @@ def walk(policy: RobotPolicy, progress: Progress) -> tuple[dict[str, Any], dict[
 def walking_figures(
     s: Signals, command: np.ndarray, foot_radius: np.ndarray, hips: np.ndarray, weight: np.ndarray, dt: float
 ) -> dict[str, np.ndarray]:
-    """Figures [N, ...] of aligned signals [T, N]; ``command`` [N, 3], ``foot_radius`` [F] m, ``hips`` [F, 2] m, ``weight`` [N] N."""
+    """Figures [N, ...] of aligned signals [T, N]; ``command`` [N, 3], ``foot_radius`` [F] m, ``hips`` [F, 2 or 3] m, ``weight`` [N] N."""
 
     def array(name: str) -> np.ndarray:
         return getattr(s, name).double().numpy()
@@ -163,27 +163,6 @@ def stop(policy: RobotPolicy) -> dict[str, Any]:
     seconds = gait.settling_time(s.base_lin_vel[..., :2].norm(dim=-1).numpy(), contact, world.control_dt, STOPPED)
     seconds[~_upright(rows, policy.robot)] = np.inf
     return {"settling": _plain(np.median(seconds)), "settling_worst": _plain(seconds.max())}
-
-
-def hip_offsets(robot: Robot) -> np.ndarray:
-    """Where each leg swings fore and aft from, in the base frame in the default pose, [F, 2] m.
-
-    That is the leg's first joint whose axis lies across the robot, or its first joint where none does.
-    """
-    model = build_model(robot, 0.002)
-    data = mujoco.MjData(model)
-    for name, value in zip(robot.joint_names, robot.default_joint_pos, strict=True):
-        data.qpos[model.joint(name).qposadr[0]] = value
-    mujoco.mj_kinematics(model, data)
-    base, result = model.body(robot.base_body).id, []
-    for foot in robot.feet:
-        body, joints = int(model.geom(foot).bodyid[0]), []
-        while body not in (base, 0):
-            joints = [*range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]), *joints]
-            body = int(model.body_parentid[body])
-        across = [joint for joint in joints if abs(data.xaxis[joint][1]) > math.cos(math.radians(45.0))]
-        result.append((data.xanchor[(across or joints)[0]] - data.xpos[base])[:2])
-    return np.array(result)
 
 
 def _begin(

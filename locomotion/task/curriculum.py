@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class ramp_weights:
     """The weights of some reward terms grow from a share of themselves to the whole as the score rises; they never shrink again."""
 
-    def __init__(self, task: Task, *, terms: tuple[str, ...], start: Share = 0.0, score: Range = (0.3, 0.7)) -> None:
+    def __init__(self, task: Task, *, terms: dict[str, Share], score: Range = (0.5, 0.75)) -> None:
         names = task.rewards_function.names
         for name in terms:
             if name not in names:
                 raise InputError("task.curricula.ramp_weights.terms", name, "the name of a reward term", nearest(name, names))
-        self._start, (self._low, high) = start, score
+        self._low, high = score
         self._span = max(high - self._low, 1e-6)
-        self._chosen = torch.tensor([name in terms for name in names], device=task.device)
+        self._start = torch.tensor([terms.get(name, 1.0) for name in names], device=task.device)
         self._full = task.rewards_function.weights.clone()
         self._weights = task.rewards_function.weights
         self.level = torch.zeros((), device=task.device)  # 0..1
@@ -38,5 +38,4 @@ class ramp_weights:
         self.apply()
 
     def apply(self) -> None:
-        share = self._start + (1.0 - self._start) * self.level
-        self._weights.copy_(torch.where(self._chosen, self._full * share, self._full))
+        self._weights.copy_(self._full * torch.lerp(self._start, torch.ones_like(self._start), self.level))

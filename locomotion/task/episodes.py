@@ -18,7 +18,7 @@ class Beginning(NamedTuple):
 
     initial: InitialState  # [N, ...]
     physics: Tensor  # [N, P] flat values of the randomized parameters
-    carried: Tensor  # [N, ...] what the task carries from step to step: command, memory, told, previous action, bias
+    carried: Tensor  # [N, ...] what the task carries from step to step: command, memory, told, previous action, severity, bias
     steps: Tensor  # [N, 1 + I] int64, until the episode's end, the next command and each event
 
 
@@ -37,6 +37,7 @@ class Episodes:
         commands: Commands,
         intervals: Tensor,  # [I, 2] steps until a new command and events
         max_steps: int,
+        graded: bool,
         generator: torch.Generator | None,
     ) -> None:
         self._n, self._j, self._resets, self._physics, self._commands = num_envs, num_joints, resets, physics, commands
@@ -44,8 +45,9 @@ class Episodes:
         self._device, self._intervals = device, intervals
         self._thresholds = torch.tensor(shares, device=device).cumsum(0)[:-1]
         # one block of uniform numbers an episode, in this order
-        self._draws = [*(term.draws for term in resets), 1, physics.draws, len(bias_scale), commands.draws, len(intervals)]
-        carried = len(commands.channels) + memory_size + len(physics.nominal_told) + num_joints + len(bias_scale)
+        self._draws = [*(term.draws for term in resets), 1, 1, physics.draws, len(bias_scale), commands.draws, len(intervals)]
+        self._graded = graded
+        carried = len(commands.channels) + memory_size + len(physics.nominal_told) + num_joints + 1 + len(bias_scale)
         self._widths = [width(initial_shapes(num_joints)), physics.draws, carried]
         self._memory, self._action = (torch.zeros(num_envs, size, device=device) for size in (memory_size, num_joints))
         self.rows = torch.zeros(num_envs, sum(self._widths), device=device)
@@ -55,7 +57,8 @@ class Episodes:
     def refill(self) -> None:
         """Draw all rows anew."""
         u = torch.rand(self._n, sum(self._draws), device=self._device, generator=self._generator).split(self._draws, dim=-1)
-        *for_resets, choice, physics, bias, command, times = u
+        *for_resets, choice, severity, physics, bias, command, times = u
+        severity = severity if self._graded else torch.ones_like(severity)
         starts = []
         for term, numbers in zip(self._resets, for_resets, strict=True):
             state = InitialState(torch.zeros(self._n, self._widths[0], device=self._device), self._j)
@@ -64,9 +67,9 @@ class Episodes:
         start = starts[0]
         for i, other in enumerate(starts[1:]):
             start = torch.where(choice > self._thresholds[i], other, start)
-        values = self._physics.sample(physics)
-        told, spread = self._physics.told(values), (bias - 0.5) * self._bias_scale
-        parts = [start, values, self._commands.sample(command), self._memory, told, self._action, spread]
+        values = self._physics.sample(physics, severity)
+        told, spread = self._physics.told(values), (bias - 0.5) * self._bias_scale * severity
+        parts = [start, values, self._commands.sample(command), self._memory, told, self._action, severity, spread]
         torch.cat(parts, dim=-1, out=self.rows)
         self.steps[:, 1:] = draw_steps(self._intervals, times)
         self.used.zero_()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from locomotion.schema import PositiveRange, Range
@@ -19,7 +18,7 @@ class push:
     def __init__(self, *, velocity: Range, interval: PositiveRange) -> None:
         self.velocity, self.interval = velocity, interval  # m/s, each axis; s
 
-    def apply(self, simulator: Simulator, mask: Tensor, u: Tensor) -> None:
-        """Push the robots where ``mask`` [N] is true; ``u`` [N, draws] uniform in 0..1."""
+    def apply(self, simulator: Simulator, mask: Tensor, u: Tensor, severity: Tensor | float = 1.0) -> None:
+        """Push the robots where ``mask`` [N] is true; ``u`` [N, draws] uniform in 0..1, ``severity`` [N, 1] scales the push."""
         low, high = self.velocity
-        simulator.push(mask, torch.add(u * (high - low), low))
+        simulator.push(mask, (u * (high - low) + low) * severity)

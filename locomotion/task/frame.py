@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locomotion.task.gait import Gait, gait_score
+from locomotion.task.gait import Gait, foot_places, gait_score
 from robots import Robot
 from sim import Signals, Simulator, Terrain
 
@@ -35,7 +35,7 @@ class RobotTensors:
         self.kp, self.kd = tensor(robot.kp), tensor(robot.kd)
         self.effort_limit, self.joint_vel_limit = tensor(robot.effort_limit), tensor(robot.joint_vel_limit)
         self.joint_pos_low, self.joint_pos_high = tensor(robot.joint_pos_limit[:, 0]), tensor(robot.joint_pos_limit[:, 1])
-        self.foot_radius = simulator.foot_radius
+        self.foot_radius, self.hips = simulator.foot_radius, simulator.hip_pos[:, :2]
         self.groups = {name: tensor(np.isin(np.arange(robot.num_joints), ids)) for name, ids in robot.joint_groups.items()}
         # joints whose mirror image turns the other way: hips that abduct
         self.sideways = tensor(robot.mirror.joint_sign < 0)
@@ -127,7 +127,29 @@ class Frame:
         """How well the feet follow the gait clock, 0 to 1, [..., N]; 1 where there is no gait."""
         if self.gait is None:
             return torch.ones_like(self.moving)
-        return gait_score(self.sole_height, self.contact, self.memory["gait_clock"], self.moving, self.gait)
+        misplaced = self.misplaced if self.gait.settings.reach is not None else None
+        return gait_score(self.sole_height, self.contact, self.memory["gait_clock"], self.moving, self.gait, misplaced)
+
+    @cached_property
+    def misplaced(self) -> Tensor:
+        """Squared horizontal distance of the feet from where the gait has them, m^2, [..., N, F]."""
+        assert self.gait is not None
+        w, x, y, z = self.signals.base_quat.unbind(-1)
+        yaw = torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+        cos, sin = torch.cos(yaw)[..., None], torch.sin(yaw)[..., None]
+        dx, dy = (self.signals.foot_pos[..., :2] - self.signals.base_pos[..., None, :2]).unbind(-1)
+        places = foot_places(self.memory["gait_clock"], self.command, self.robot.hips, self.gait)
+        return (cos * dx + sin * dy - places[..., 0]).square() + (cos * dy - sin * dx - places[..., 1]).square()
+
+    @cached_property
+    def touchdown(self) -> Tensor:
+        """1 where a foot met the ground in this step, [..., N, F]."""
+        return self.contact * (self.before.foot_contact_force[..., 2] <= CONTACT_FORCE)
+
+    @cached_property
+    def power(self) -> Tensor:
+        """Sum of the motors' absolute mechanical powers, W, [..., N]."""
+        return (self.signals.joint_torque * self.signals.joint_vel).abs().sum(dim=-1)
 
     @cached_property
     def gate(self) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from locomotion.environment import MirrorMap, fixed
-from locomotion.schema import Positive, Settings, Share, Text
+from locomotion.schema import NotNegative, Positive, Settings, Share, Text
 from robots import Robot
 from robots.errors import InputError, nearest
 
@@ -19,8 +21,13 @@ class GaitSettings(Settings):
     stance: Share  # of the cycle that a foot stands
     swing_height: Positive | None  # m, clearance of the sole at mid swing; null: the robot's
     frequency: tuple[Positive, Positive] | None  # Hz at a standing start and at 1 m/s; null: the robot's
-    tolerance: Positive  # m, how far below the reference a swinging foot may be
-    excess: Positive  # m above the reference that is free, and again as tolerance beyond
+    swing_power: Annotated[float, Field(ge=1, le=4)]  # of the sine that a swing rises by: 2 meets the ground without speed
+    # lengths in swing heights
+    tolerance: Positive  # how far below the reference a swinging foot may be
+    excess: NotNegative  # above the reference that is free
+    excess_tolerance: Positive  # how far above that it may be
+    soft: bool  # a standing foot that hovers near the ground counts as one that follows: no reward for slamming it down
+    reach: Positive | None  # how far from its place over ground a foot may be, in standing heights; null: anywhere
     gate: Share  # of the tracking reward that depends on the gait
 
 
@@ -30,14 +37,25 @@ class Gait:
     def __init__(self, settings: GaitSettings, robot: Robot, control_dt: float, device: torch.device) -> None:
         if settings.name not in robot.gaits:
             raise InputError("task.gait.name", settings.name, f"a gait of {robot.name}", nearest(settings.name, robot.gaits))
-        if settings.stance >= 1.0:
-            raise InputError("task.gait.stance", settings.stance, "a share below 1, so that feet swing", "0.5 is a trot's.")
-        self.settings, self.name = settings, settings.name
+        if not 0.0 < settings.stance < 1.0:
+            raise InputError(
+                "task.gait.stance", settings.stance, "a share between 0 and 1, so that feet stand and swing", "0.5 is a trot's."
+            )
+        self.settings, self.name, self.control_dt = settings, settings.name, control_dt
         self.swing_height = settings.swing_height or robot.swing_height
-        slow, fast = settings.frequency or robot.stride_frequency
-        self.cycles = slow * control_dt, (fast - slow) * control_dt  # a control step, and per m/s
+        self.reach = None if settings.reach is None else settings.reach * robot.standing_height  # m
+        self.frequencies = settings.frequency or robot.stride_frequency
         self.offsets = torch.tensor(robot.gaits[settings.name], dtype=torch.float32, device=device)
         self.clock_mirror = clock_mirror(robot.gaits[settings.name], robot.mirror.foot_index)
+
+    def frequency(self, command: Tensor) -> Tensor | float:
+        """Of the clock, Hz: it grows with the speed that is asked for, [..., 1], or is one number for all."""
+        slow, fast = self.frequencies
+        return slow if slow == fast else slow + (fast - slow) * torch.linalg.vector_norm(command[..., :2], dim=-1, keepdim=True)
+
+    def foot_phase(self, phase: Tensor) -> Tensor:
+        """Where each foot is in its cycle, [..., F] in 0..1, stance first, from the clock's ``phase`` [..., 1]."""
+        return torch.remainder(phase + self.offsets, 1.0)
 
 
 def clock_mirror(offsets: np.ndarray, foot_index: np.ndarray) -> MirrorMap | None:
@@ -53,17 +71,40 @@ def clock_mirror(offsets: np.ndarray, foot_index: np.ndarray) -> MirrorMap | Non
     return fixed(turn[0].real.round(), turn[0].real.round())
 
 
-def gait_score(sole_height: Tensor, contact: Tensor, phase: Tensor, moving: Tensor, gait: Gait) -> Tensor:
+def gait_score(sole_height: Tensor, contact: Tensor, phase: Tensor, moving: Tensor, gait: Gait, misplaced: Tensor | None = None) -> Tensor:
     """How well the feet follow the clock, [...] in 0..1: clearance in swing, contact in stance; all feet down when standing.
 
-    ``sole_height`` [..., F] in m, ``contact`` [..., F] 0 or 1, ``phase`` [..., 1] in cycles, ``moving`` [...] 0 or 1.
+    ``sole_height`` [..., F] in m, ``contact`` [..., F] 0 or 1, ``phase`` [..., 1] in cycles, ``moving`` [...] 0 or 1, ``misplaced``
+    [..., F] m^2, the squared distance of each foot from its place over ground, which counts where the gait has a reach.
     """
     settings = gait.settings
-    foot_phase = torch.remainder(phase + gait.offsets, 1.0)  # [..., F]: stance, then swing
-    swing = (foot_phase - settings.stance) / (1.0 - settings.stance)
+    swing = (gait.foot_phase(phase) - settings.stance) / (1.0 - settings.stance)
     swinging = (swing > 0.0).float() * moving[..., None]
-    reference = gait.swing_height * torch.sin(math.pi * swing)
-    below = (sole_height - reference).clamp(max=0.0) / settings.tolerance
-    above = (sole_height - reference - settings.excess).clamp(min=0.0) / settings.excess
+    sine = torch.sin(math.pi * swing).clamp(min=0.0)
+    reference = gait.swing_height * (sine if settings.swing_power == 1.0 else sine**settings.swing_power)
+    off = (sole_height - reference) / gait.swing_height
+    below, above = off.clamp(max=0.0) / settings.tolerance, (off - settings.excess).clamp(min=0.0) / settings.excess_tolerance
     follows = torch.exp(-below.square() - above.square())
-    return torch.lerp(contact, follows, swinging).mean(dim=-1)
+    standing = torch.lerp(contact, torch.maximum(contact, follows), moving[..., None]) if settings.soft else contact
+    score = torch.lerp(standing, follows, swinging)
+    if gait.reach is not None and misplaced is not None:
+        score = score * torch.exp(-misplaced * (moving[..., None] / gait.reach**2))
+    return score.mean(dim=-1)
+
+
+def foot_places(phase: Tensor, command: Tensor, hips: Tensor, gait: Gait) -> Tensor:
+    """Where the feet belong over ground, relative to the base, in the frame that turns with its heading, [..., F, 2] m.
+
+    A standing foot goes back at the velocity that is asked for and is under its hip at mid stance: hip + v T (1/2 - s), s its share of
+    the stance that takes T. A swinging foot joins the two ends by the cubic that leaves and meets the ground without sliding.
+    ``phase`` [..., 1] cycles, ``command`` [..., 3], ``hips`` [F, 2] m.
+    """
+    stance, foot_phase = gait.settings.stance, gait.foot_phase(phase)
+    stood = (foot_phase / stance).clamp(max=1.0)
+    s = ((foot_phase - stance) / (1.0 - stance)).clamp(min=0.0)
+    lead = stance * (0.5 - stood + s * s * (3.0 - 2.0 * s)) - (1.0 - stance) * s * (1.0 - s) * (1.0 - 2.0 * s)  # cycles
+    turn = command[..., None, 2:3] * torch.stack([-hips[:, 1], hips[:, 0]], dim=-1)  # the hips' speed as the base turns
+    velocity = command[..., None, :2] + turn
+    frequency = gait.frequency(command)
+    seconds = lead / frequency
+    return hips + velocity * seconds[..., None]

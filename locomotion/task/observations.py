@@ -153,13 +153,15 @@ class gait_clock(ObservationTerm):
     inputs = ("command",)
     memory = 1
     text = "sine and cosine of the gait's phase, zero where the command is to stand"
-    memory_text = "phase of the gait in cycles, advancing by (a + b |command[:2]|) a step, at zero where the command is to stand"
+    memory_text = (
+        "phase of the gait in cycles; advances by (a + b |command[:2]|) control_dt a step, a and b in Hz; 0 where the command is to stand"
+    )
 
     def __init__(self, context: Context) -> None:
         if context.gait is None:
             raise InputError("task.observations", "gait_clock", "a task with a gait", "Set task.gait, or remove the gait_clock.")
         super().__init__(context.gait.clock_mirror, 2)
-        self.cycles, self.cycles_per_speed = context.gait.cycles
+        self._gait, self._control_dt = context.gait, context.control_dt
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         angle = (2 * math.pi) * memory
@@ -167,10 +169,7 @@ class gait_clock(ObservationTerm):
 
     def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
         command = inputs["command"]
-        step: float | Tensor = self.cycles
-        if self.cycles_per_speed:
-            step = self.cycles + self.cycles_per_speed * command[..., :2].square().sum(dim=-1, keepdim=True).sqrt()
-        phase = (memory + step) * is_moving(command)
+        phase = (memory + self._gait.frequency(command) * self._control_dt) * is_moving(command)
         return phase - torch.floor(phase)
 
 

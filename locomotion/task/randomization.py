@@ -32,6 +32,7 @@ class RandomizationSettings(Settings):
     noise: SensorSpread = SensorSpread()  # drawn anew every step
     bias: SensorSpread = SensorSpread()  # held for an episode
     events: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    graded: bool = False  # every episode draws how severe it is, 0..1, and scales all of this towards the nominal robot
 
     @model_validator(mode="after")
     def _within_physics(self) -> RandomizationSettings:
@@ -69,6 +70,8 @@ class PhysicsSampler:
         self.draws = sum(self._sizes)
         bounds = [ranges[name] for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
         self._low, self._high = torch.tensor(bounds, dtype=torch.float32, device=device).view(-1, 2).T
+        center = [PARAMETERS[name].nominal for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
+        self._nominal = torch.tensor(center, device=device).clamp(self._low, self._high)
         # the columns of what the critic is told: nominal, or one of the drawn numbers
         nominal, source, factor, at = [], [], [], dict(zip(self._shapes, _starts(self._sizes), strict=True))
         for name in TOLD:
@@ -82,9 +85,10 @@ class PhysicsSampler:
         self._told, self._source = torch.tensor(drawn, device=device), torch.tensor([source[i] for i in drawn], device=device)
         self._factor = torch.tensor([factor[i] for i in drawn], device=device)
 
-    def sample(self, u: Tensor) -> Tensor:
-        """Flat values [n, draws] from uniform numbers of the same shape."""
-        return torch.lerp(self._low, self._high, u)
+    def sample(self, u: Tensor, severity: Tensor | None = None) -> Tensor:
+        """Flat values [n, draws] from uniform numbers of the same shape, drawn towards nominal where ``severity`` [n, 1] is below 1."""
+        values = torch.lerp(self._low, self._high, u)
+        return values if severity is None else torch.lerp(self._nominal, values, severity)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """``flat`` [n, draws] by parameter, as :meth:`sim.Simulator.set_parameters` takes them."""

@@ -16,17 +16,21 @@ from locomotion.schema import Finite, NotNegative, Positive, Settings, check
 from locomotion.task.frame import TILT_LIMIT, Frame
 from locomotion.task.terms import reward
 
+GRAVITY = 9.81  # m/s^2
+
 
 @reward
-def track_lin_vel(frame: Frame, *, width: Positive = 0.5) -> Tensor:
+def track_lin_vel(frame: Frame, *, width: Positive = 0.5, gated: bool = True) -> Tensor:
     """exp(-|v_xy - command|^2 / width^2), gated by the gait."""
-    return torch.exp(frame.lin_vel_error * (-1.0 / width**2)) * frame.gate
+    score = torch.exp(frame.lin_vel_error * (-1.0 / width**2))
+    return score * frame.gate if gated else score
 
 
 @reward
-def track_yaw(frame: Frame, *, width: Positive = 0.5) -> Tensor:
+def track_yaw(frame: Frame, *, width: Positive = 0.5, gated: bool = True) -> Tensor:
     """exp(-(yaw rate - command)^2 / width^2), gated by the gait."""
-    return torch.exp(frame.yaw_error * (-1.0 / width**2)) * frame.gate
+    score = torch.exp(frame.yaw_error * (-1.0 / width**2))
+    return score * frame.gate if gated else score
 
 
 @reward
@@ -66,6 +70,12 @@ def torque(frame: Frame) -> Tensor:
 
 
 @reward
+def effort(frame: Frame) -> Tensor:
+    """Sum of squared motor torques, each as a share of its limit."""
+    return (frame.signals.joint_torque / frame.robot.effort_limit).square().sum(dim=-1)
+
+
+@reward
 def torque_over_limit(frame: Frame) -> Tensor:
     """Torque asked for beyond the motors' limits, as a multiple of the limit, summed over joints."""
     return (frame.requested_torque.abs() / frame.robot.effort_limit - 1.0).clamp(min=0.0).sum(dim=-1)
@@ -99,6 +109,41 @@ def standing_joint_vel(frame: Frame) -> Tensor:
 def foot_slip(frame: Frame) -> Tensor:
     """Squared horizontal velocity of the feet that carry load, (m/s)^2."""
     return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.contact).sum(dim=-1)
+
+
+@reward
+def touchdown(frame: Frame) -> Tensor:
+    """Squared vertical speed with which feet meet the ground, summed over feet, (m/s)^2.
+
+    The engine's foot velocities are those of the last physics step's start, or of the control step before: the larger counts,
+    since the landing may lie between the two.
+    """
+    fastest = torch.maximum(frame.signals.foot_vel[..., 2].square(), frame.before.foot_vel[..., 2].square())
+    return (fastest * frame.touchdown).sum(dim=-1)
+
+
+@reward
+def touchdown_slide(frame: Frame) -> Tensor:
+    """Squared horizontal speed of feet as they meet the ground, summed over feet, (m/s)^2."""
+    return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.touchdown).sum(dim=-1)
+
+
+@reward
+def power(frame: Frame) -> Tensor:
+    """The motors' absolute mechanical power over the robot's weight, m/s: cost of transport times speed."""
+    return frame.power / (GRAVITY * frame.robot.total_mass)
+
+
+@reward
+def base_height(frame: Frame) -> Tensor:
+    """Squared deviation of the base's height from the standing height, as a share of it."""
+    return (frame.base_height / frame.robot.standing_height - 1.0).square()
+
+
+@reward
+def foothold(frame: Frame) -> Tensor:
+    """Squared distance of standing feet from where the gait has them, summed over feet, as a share of the standing height squared."""
+    return (frame.misplaced * frame.contact).sum(dim=-1) * frame.moving / frame.robot.standing_height**2
 
 
 @reward

@@ -264,12 +264,12 @@ class Task:
         measured, c, m = 6 + 2 * j, len(self.commands.channels), self.encoder.memory_size
         physics = PhysicsSampler(randomization.parameters, j, device)
         self._physics = physics
-        # what an environment carries from step to step: command, memory, what the critic is told, previous action | bias
-        widths = [c, m, len(physics.nominal_told), j, measured]
+        # what an environment carries from step to step: command, memory, what the critic is told, previous action | severity, bias
+        widths = [c, m, len(physics.nominal_told), j, 1, measured]
         self._all = torch.zeros(n, sum(widths), device=device)
-        self._carried_widths = widths[:-1]
-        self._command, self._memory, self._told, self._previous_action, self._bias = self._all.split(widths, dim=-1)
-        self._carried = self._all[:, : sum(widths[:-1])]
+        self._carried_widths = widths[:4]
+        self._command, self._memory, self._told, self._previous_action, self._severity, self._bias = self._all.split(widths, dim=-1)
+        self._carried = self._all[:, : sum(self._carried_widths)]
         # what the policy's observation is made of, twice: as sensors say it, and as it is
         self._inputs = torch.zeros(2, n, measured + c + m, device=device)
         self._input_widths = [3, 3, j, j, c, m]
@@ -292,7 +292,8 @@ class Task:
             raise InputError("task.resets", {}, "at least one reset term", "For example standing: {}.")
         self._episodes = Episodes(
             n, j, m, [term(self.robot, self.simulator) for term in bound.values()], [share / sum(shares) for share in shares], physics,
-            sensor_scale(randomization.bias, j, device), self.commands, self._intervals, self.max_steps, self.generator,
+            sensor_scale(randomization.bias, j, device), self.commands, self._intervals, self.max_steps,
+            randomization.graded, self.generator,
         )  # fmt: skip
         self._timers = torch.zeros_like(self._episodes.steps)  # [N, 1 + I] steps at which the episode ends, a command or event is due
         self._recorder = Recorder(CAPACITY, n, self.simulator.signals.packed.shape[1], self._carried.shape[1], m, j, device)
@@ -347,7 +348,7 @@ class Task:
         u = torch.rand(n, sum(counts), device=self.device, generator=self.generator).split(counts, dim=-1)
         torch.where(due[:, 1:2], self.commands.sample(u[0]), self._command, out=self._command)
         for i, one in enumerate(self._events):
-            one.apply(self.simulator, due[:, 2 + i], u[1 + i])
+            one.apply(self.simulator, due[:, 2 + i], u[1 + i], self._severity)
         again = self.now + draw_steps(self._intervals, u[-1])
         torch.where(due[:, 1:], again, self._timers[:, 1:], out=self._timers[:, 1:])
 
@@ -357,7 +358,7 @@ class Task:
         clean = torch.cat([signals.base_ang_vel, signals.projected_gravity, signals.joint_pos, signals.joint_vel], dim=-1)
         inputs[1, :, :s] = clean
         torch.add(clean, self._bias, out=clean)
-        torch.add(clean, self._noise[(self.now - 1) % AHEAD], out=inputs[0, :, :s])
+        torch.addcmul(clean, self._noise[(self.now - 1) % AHEAD], self._severity, out=inputs[0, :, :s])
         inputs[:, :, s:] = self._all[:, : inputs.shape[2] - s]
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs

@@ -80,7 +80,7 @@ def test_every_sample_is_used_once_an_epoch():
 
 def test_the_policy_moves_towards_rewarded_actions():
     """With a reward that depends on the action alone, the mean action moves to its optimum, left and right alike."""
-    learner = make("algorithm.num_envs=32", "algorithm.steps=16")
+    learner = make("algorithm.num_envs=32", "algorithm.steps=16", "iterations=1000")
     goal = 0.4 * torch.as_tensor(learner.env.robot.mirror.joint_sign).float()  # a mirrored pose: reachable by a symmetric policy
     inner, distances = learner.env.rewards, []
 
@@ -100,6 +100,16 @@ def test_the_trust_region_shrinks_over_the_last_part_of_a_run():
     for iteration, expected in ((0, 0.08), (50, 0.08), (75, 0.04), (100, 0.02), (150, 0.02)):
         learner.iteration = iteration
         assert learner.target_kl == pytest.approx(expected)
+
+
+def test_exploration_and_its_bonus_end_as_learning_settles():
+    settings = ("algorithm.initial_std=0.5", "algorithm.final_std=0.02", "algorithm.annealed=0.5", "iterations=100")
+    learner = make(*settings, "algorithm.entropy_coefficient=0.004", "algorithm.final_entropy_coefficient=0.0")
+    for iteration, std, bonus in ((0, 0.5, 0.004), (50, 0.5, 0.004), (75, 0.1, 0.002), (100, 0.02, 0.0)):
+        learner.iteration = iteration
+        learner.limit_std()
+        assert learner.actor.log_std.exp().max().item() == pytest.approx(std, rel=1e-5)
+        assert learner.entropy_coefficient == pytest.approx(bonus)
 
 
 def test_weights_of_another_run_are_a_start_and_schedules_are_its_own():

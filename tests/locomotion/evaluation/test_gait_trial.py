@@ -43,7 +43,7 @@ def _rest_offsets(robot):
 
 
 def test_hips_are_the_joints_that_swing_the_legs(go2):
-    hips = gait_trial.hip_offsets(go2)
+    hips = sim.make("mujoco", go2, 1, 0.002, threads=1).hip_pos[:, :2].numpy()
     assert hips[:, 0] == pytest.approx([0.1934, 0.1934, -0.1934, -0.1934], abs=1e-4)
     assert hips[:, 1] == pytest.approx([0.1419, -0.1419, 0.1419, -0.1419], abs=3e-3)  # abduction joint and the offset of the thigh
 
@@ -129,3 +129,21 @@ def test_a_robot_that_falls_has_no_figures(go2, standing_bundle, short, tmp_path
     assert all(walk["fell"] and walk["duty"] is None for walk in walking.values())
     assert traces == {}
     assert gait_trial.stop(policy) == {"settling": None, "settling_worst": None}
+
+
+def test_each_robot_is_timed_from_its_own_stop(standing_bundle, monkeypatch):
+    """Robots that all go on for 0.1 s after they were told to stop."""
+    policy, since = load_policy(standing_bundle), torch.zeros(gait_trial.STANDING_ROBOTS)
+
+    def record(actor, world, command, seconds, every, progress):
+        rows = []
+        for _ in range(round(seconds / world.control_dt)):
+            s = Signals.zeros(len(command), 12, 4)
+            s.base_pos[:, 2], s.foot_contact_force[..., 2] = 0.3, 40.0
+            s.base_lin_vel[:, 1] = 0.4 * ((command[:, 0] > 0) | (since < 5)).float()
+            since.add_((command[:, 0] == 0).float())
+            rows.append(s.packed)
+        return torch.stack(rows)
+
+    monkeypatch.setattr(gait_trial, "record", record)
+    assert gait_trial.stop(policy) == {"settling": pytest.approx(0.1), "settling_worst": pytest.approx(0.1)}

@@ -24,7 +24,7 @@ class MetaSimulator:
         self.robot, self.num_envs, self.physics_dt, self.total_mass = load("unitree_go2"), n, 0.01, 15.0
         self.signals = Signals.zeros(n, 12, 4, device=META)
         self.faults = torch.zeros(n, dtype=torch.bool, device=META)
-        self.foot_radius = torch.zeros(4, device=META)
+        self.foot_radius, self.hip_pos = torch.zeros(4, device=META), torch.zeros(4, 3, device=META)
         self.calls = []
 
     def reset(self, mask, state):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from locomotion.task.gait import clock_mirror
+from locomotion.task.gait import clock_mirror, foot_places
 from robots import InputError
 from tests.conftest import make_task, tiny_policy
 from tests.locomotion.task.frames import make_frame, shared_task
@@ -80,7 +80,7 @@ def test_unknown_gait_names_the_nearest():
         make_task("task.gait.name=trott")
 
 
-@pytest.mark.parametrize("override", ["task.gait.tolerance=0.0", "task.gait.stance=1.0", "task.gait.excess=-1", "task.gait.gate=1.5"])
+@pytest.mark.parametrize("override", ["task.gait.tolerance=0.0", "task.gait.stance=1.0", "task.gait.excess=-1.0", "task.gait.gate=1.5"])
 def test_settings_that_would_divide_by_zero_are_refused(override):
     with pytest.raises(InputError, match=override.partition("=")[0]):
         make_task(override)
@@ -111,3 +111,47 @@ def test_the_clock_advances_with_the_command_and_rests_when_standing():
 def test_a_clock_whose_rate_follows_the_command_is_exported():
     policy = tiny_policy("task.gait.frequency=[2.0,3.0]")
     assert policy.memory_size == 13
+
+
+def test_a_standing_foot_goes_back_as_fast_as_the_robot_is_asked_to_go():
+    """Half a stance before mid stance it is v T / 2 ahead of its hip; in swing it joins the ends without a jump or a slide."""
+    task = shared_task()
+    gait, hips = task.gait, task.robot_tensors.hips
+    frequency = gait.frequencies[0]
+    command = torch.tensor([[0.6, -0.2, 0.4]])
+    velocity = torch.tensor([0.6, -0.2]) + 0.4 * torch.stack([-hips[:, 1], hips[:, 0]], dim=-1)
+
+    def place(phase):
+        return foot_places(torch.tensor([[phase]], dtype=torch.float64).float(), command, hips, gait)[0]
+
+    early, middle, late = place(0.0), place(0.25), place(0.4999)
+    torch.testing.assert_close(middle[0], hips[0])
+    torch.testing.assert_close(early[0] - late[0], velocity[0] * 0.5 / frequency, atol=1e-4, rtol=1e-3)
+    for at in (0.0, 0.5):  # of foot 0: stance meets swing; its velocity over ground is zero on both sides
+        for side in (-1e-3, 1e-3):
+            speed = (place((at + side) % 1.0)[0] - place((at + 2 * side) % 1.0)[0]) / (-side / frequency)
+            torch.testing.assert_close(speed, -velocity[0], atol=0.03, rtol=0.05)
+    assert (place(0.75)[0] - hips[0]).norm() < 0.01  # passing under the hip at mid swing
+
+
+def test_reach_counts_where_the_feet_are_over_ground():
+    task = make_task("randomization=none", "task.gait.reach=0.05")
+    hips = task.robot_tensors.hips
+    force = torch.zeros(4, 3)
+    force[[0, 3], 2] = 40.0
+    pos = torch.cat([hips, torch.full((4, 1), 0.022)], dim=-1)
+    pos[[1, 2], 2] += task.gait.swing_height
+    good = make_frame(task, phase=0.25, command=[0.5, 0.0, 0.0], foot_contact_force=force, foot_pos=pos).gait_score.item()
+    pos[:, 1] += 0.05
+    off = make_frame(task, phase=0.25, command=[0.5, 0.0, 0.0], foot_contact_force=force, foot_pos=pos).gait_score.item()
+    assert good == pytest.approx(1.0, abs=1e-3)
+    assert off == pytest.approx(math.exp(-1.0), abs=1e-3)
+
+
+def test_a_squared_sine_meets_the_ground_without_speed_and_too_high_costs():
+    task = make_task("randomization=none", "task.gait.swing_power=2.0", "task.gait.excess=0.01", "task.gait.excess_tolerance=0.03")
+    h = task.gait.swing_height
+    low = h * math.sin(math.pi * 0.2) ** 2  # a tenth of a cycle into the swing
+    assert score(0.1, [0.0, low, low, 0.0], [1, 0, 0, 1], task=task) == pytest.approx(1.0)
+    high = h + 0.01 + 0.03
+    assert score(0.25, [0.0, high, high, 0.0], [1, 0, 0, 1], task=task) == pytest.approx(0.5 + 0.5 * math.exp(-1.0), abs=1e-6)

@@ -287,6 +287,21 @@ def test_noise_and_bias_have_the_spread_that_they_are_told():
     assert not torch.allclose(other, noise)
 
 
+def test_graded_episodes_lie_between_nominal_and_the_whole_range():
+    task = make_task("algorithm.num_envs=400", "randomization.graded=true", "randomization.parameters={friction: [0.3, 0.5]}")
+    severity, values = task._severity[:, 0], task.simulator.values
+    assert 0 <= severity.min() < 0.02
+    assert 0.98 < severity.max() <= 1
+    kp = (values["kp_scale"] - 1.0).abs().amax(dim=1)
+    assert (kp <= 0.15 * severity + 1e-6).all()
+    assert (kp > 0.1 * severity).float().mean() > 0.9
+    assert ((values["friction"] - 0.5).abs() <= 0.2 * severity + 1e-6).all()  # 0.8, the nominal one, is outside: its nearest bound
+    noise = (task.observations["actor"][:, :3] - task.simulator.signals.base_ang_vel).abs().amax(dim=1)
+    assert (noise <= 0.2 * severity + 1e-6).all()
+    assert (task._bias.abs().amax(dim=1) <= 0.015 * severity + 1e-6).all()
+    assert (make_task()._severity == 1).all()
+
+
 def test_what_the_critic_is_told_is_what_the_engine_was_told():
     task = make_task()
     values, told = task.simulator.values, task._told
@@ -328,7 +343,7 @@ def test_metrics_are_means_a_step_and_begin_anew():
 
 
 def test_weights_ramp_with_the_score_and_never_back():
-    task = make_task("randomization=none", "task.curricula.ramp_weights={terms: [torque, foot_slip], start: 0.2, score: [0.3, 0.7]}")
+    task = make_task("randomization=none", "task.curricula.ramp_weights={terms: {torque: 0.2, foot_slip: 0.0}, score: [0.3, 0.7]}")
     names, weights = task.rewards_function.names, task.rewards_function.weights
     torque, gait = names.index("torque"), names.index("gait")
     full = task.settings.rewards["torque"]["weight"]
