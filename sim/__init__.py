@@ -14,8 +14,12 @@ __all__ = ["ENGINES", "PARAMETERS", "InitialState", "Parameter", "Signals", "Sim
 ENGINES = ("mujoco", "pybullet")
 
 
-def make(engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None) -> Simulator:
+def make(
+    engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None, firm: bool = False
+) -> Simulator:
     """A simulator of ``num_envs`` copies of ``robot`` on ``terrain`` (None: flat ground).
+
+    ``firm`` asks MuJoCo for friction under which loaded feet do not creep; see :func:`sim.mujoco_model.build_model`.
 
     Raises:
         InputError: unknown engine, an engine that is not installed or lacks what is asked, or a bad number or time step.
@@ -31,7 +35,7 @@ def make(engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: i
     if engine == "mujoco":
         from sim.mujoco_batch import MujocoSimulator
 
-        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain)
+        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm)
     if terrain is not None and not terrain.flat:
         raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
     from sim.pybullet import PybulletSimulator

@@ -35,10 +35,12 @@ class MujocoSimulator:
     device = torch.device("cpu")
     supports = frozenset({*PARAMETERS, "terrain", "resume"})
 
-    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None) -> None:
+    def __init__(
+        self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None, firm: bool = False
+    ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
-        self.model = build_model(robot, physics_dt, terrain)
+        self.model = build_model(robot, physics_dt, terrain, firm)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)

@@ -169,7 +169,7 @@ def _begin(
     policy: RobotPolicy, rows: list[tuple[float, float, float]], condition: RandomizationSettings
 ) -> tuple[Actor, World, torch.Tensor]:
     contract = policy.contract
-    simulator = sim.make("mujoco", policy.robot, len(rows), divide(contract.control_dt)[1])
+    simulator = sim.make("mujoco", policy.robot, len(rows), divide(contract.control_dt)[1], firm=True)
     world, actor = World(simulator, condition, contract.control_dt, SEED), BundleActor(policy)
     actor.reset(len(rows))
     return actor, world, channels(rows, contract.command_names, contract.command_rest)

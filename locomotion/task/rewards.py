@@ -106,6 +106,18 @@ def standing_joint_vel(frame: Frame) -> Tensor:
 
 
 @reward
+def standing_speed(frame: Frame) -> Tensor:
+    """Horizontal speed of the base while the command is to stand, m/s."""
+    return torch.linalg.vector_norm(frame.signals.base_lin_vel[..., :2], dim=-1) * (1.0 - frame.moving)
+
+
+@reward
+def standing_action_rate(frame: Frame) -> Tensor:
+    """Squared change of the action from step to step while the command is to stand."""
+    return (frame.action - frame.previous_action).square().sum(dim=-1) * (1.0 - frame.moving)
+
+
+@reward
 def foot_slip(frame: Frame) -> Tensor:
     """Squared horizontal velocity of the feet that carry load, (m/s)^2."""
     return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.contact).sum(dim=-1)

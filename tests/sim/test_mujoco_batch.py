@@ -258,3 +258,19 @@ def test_joints_in_an_order_of_their_own_are_read_by_name(go2, tmp_path):
         simulator.push(only(2, 1), torch.ones(2, 2))
     for name in ("joint_pos", "joint_vel", "joint_torque"):
         torch.testing.assert_close(getattr(b.signals, name), getattr(a.signals, name)[:, order], atol=1e-5, rtol=1e-4)
+
+
+def test_firm_friction_does_not_let_loaded_feet_creep(go2):
+    """Standing under PD for half a minute, the stance of the soft default widens by centimetres; the firm one holds."""
+    spread = {}
+    for firm in (False, True):
+        simulator = sim.make("mujoco", go2, 1, 0.005, threads=1, firm=firm)
+        simulator.reset(only(1), standing(go2, 1))
+        for _ in range(50):
+            simulator.step(target(go2, 1), 4)
+        before = simulator.signals.foot_pos[0, 0, 0] - simulator.signals.foot_pos[0, 2, 0]
+        for _ in range(500):
+            simulator.step(target(go2, 1), 4)
+        spread[firm] = (simulator.signals.foot_pos[0, 0, 0] - simulator.signals.foot_pos[0, 2, 0] - before).item()
+    assert abs(spread[True]) < 0.003
+    assert spread[False] > 3 * abs(spread[True])

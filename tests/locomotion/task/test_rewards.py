@@ -57,6 +57,10 @@ CASES = [
     ("body_contact", {}, {"ground_contacts": 5.0, "foot_contacts": torch.ones(4)}, 1.0),
     ("body_contact", {}, {"ground_contacts": 4.0, "foot_contacts": torch.ones(4)}, 0.0),
     ("standing_joint_vel", {}, {"joint_vel": unit(2, -3.0)}, 9.0),
+    ("standing_speed", {}, {"base_lin_vel": [0.3, -0.4, 7.0]}, 0.5),
+    ("standing_speed", {}, {"base_lin_vel": [0.3, -0.4, 7.0], "command": [0.0, 0.0, 0.3]}, 0.0),
+    ("standing_action_rate", {}, {"action": unit(0, 0.3), "previous_action": unit(3, 0.4)}, 0.25),
+    ("standing_action_rate", {}, {"action": unit(0, 0.3), "command": [0.0, 0.3, 0.0]}, 0.0),
     ("standing_joint_vel", {}, {"joint_vel": unit(2, -3.0), "command": [0.2, 0.0, 0.0]}, 0.0),
     # feet 1 and 3 have just come down; the faster of the two moments counts for the fall, the last one for the slide
     ("touchdown", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF, **FALLING}, 0.5**2 + 0.8**2),
