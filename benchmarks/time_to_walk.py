@@ -95,7 +95,7 @@ def main() -> None:
         }
         million = None if walks is None else round(walks * raw / 1e6, 2)
         print(
-            f"seed {seed}: 0.80/0.80/0.01 after {walks} s ({million} M raw), 0.90/0.90/0 after {good} s; end {last['seconds']:.0f} s {scores}"
+            f"seed {seed}: 0.80/0.80/0.01 after {walks} s ({million} M raw), 0.90/0.90/0 after {good} s, end {last['seconds']:.0f} s {scores}"
         )
 
 

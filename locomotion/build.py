@@ -42,7 +42,9 @@ def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
     data = dict(settings.algorithm)
     name = data.pop("name", None)
     if name not in ALGORITHMS:
-        raise InputError("algorithm.name", name, "the name of an algorithm", nearest(str(name), ALGORITHMS))
+        raise InputError(
+            "algorithm.name", name, "the name of an algorithm", f"{nearest(str(name), ALGORITHMS)} One of your own needs plugins=[FILE.py]."
+        )
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 

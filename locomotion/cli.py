@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate": (
         "score a policy.onnx in an engine",
         (
-            "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=score.json",
+            "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=scorecard.json",
             "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
         ),
     ),
@@ -57,6 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk under the standard output, a working directory that is gone
+        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 2
 
 
 def _run(words: list[str]) -> int:
@@ -67,7 +70,7 @@ def _run(words: list[str]) -> int:
     if command not in COMMANDS:
         raise InputError("command", command, f"one of {', '.join(COMMANDS)}", nearest(command, COMMANDS))
     if any(word in ("-h", "--help") for word in overrides):
-        print(_help(command))
+        print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
     if command == "robots":
         from locomotion.commands import robots
@@ -78,7 +81,7 @@ def _run(words: list[str]) -> int:
 
     prepare_gl()
     config = compose(command, overrides)
-    given = {key.lstrip("+"): config.get(key.lstrip("+")) for key, _, _ in (word.partition("=") for word in overrides)}
+    given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}
     return importlib.import_module(f"locomotion.commands.{command}").run(config, given)
 
 
@@ -94,8 +97,8 @@ def _usage() -> str:
     return "\n".join(lines)
 
 
-def _help(command: str) -> str:
-    from locomotion.config import FOLDER, GROUPS, options
+def _help(command: str, given: dict[str, str]) -> str:
+    from locomotion.config import FOLDER, GROUPS, options, search_path
 
     summary, examples = COMMANDS[command]
     lines = [f"usage: locomotion {command} [key=value ...]", "", summary[0].upper() + summary[1:] + ".", "", "Examples:"]
@@ -115,9 +118,17 @@ def _help(command: str) -> str:
         f"Settings (configs/{command}.yaml{', and those of configs/train.yaml' if command == 'demo' else ''}):",
         *(f"  {line}" for line in _settings(text)),
     ]
-    if used:
-        lines += ["", f"A group's settings are named group.key, e.g. {_example_key(used)}."]
+    for group in used:
+        option = given.get(group) or _default(group, text)
+        path = next((folder / group / f"{option}.yaml" for folder in search_path() if (folder / group / f"{option}.yaml").is_file()), None)
+        if path is not None:
+            lines += ["", f"{group}={option}, each setting as {group}.NAME (another: --help {group}=...):"]
+            lines += [f"  {line}" for line in _settings(path.read_text())]
     return "\n".join(lines)
+
+
+def _default(group: str, text: str) -> str:
+    return next((line.rpartition(":")[2].split("#")[0].strip() for line in text.splitlines() if line.strip().startswith(f"- {group}:")), "")
 
 
 def _settings(text: str) -> list[str]:
@@ -128,15 +139,6 @@ def _settings(text: str) -> list[str]:
         if not skipping:
             lines.append(line)
     return lines
-
-
-def _example_key(groups: list[str]) -> str:
-    keys = {
-        "algorithm": "algorithm.num_envs=512",
-        "randomization": "randomization.parameters.friction=[0.5,1.0]",
-        "deploy": "deploy.limits.max_tilt=0.7",
-    }
-    return next(keys[group] for group in groups if group in keys)
 
 
 if __name__ == "__main__":

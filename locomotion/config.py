@@ -45,12 +45,13 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     from hydra import initialize_config_module
     from omegaconf import OmegaConf
 
-    given = [_normalized(override) for override in overrides]
+    given = [_normalized(command, override) for override in overrides]
     groups = [f"{key}={value}" for key, value in given if key in GROUPS]
     for key, value in given:
         if key in GROUPS and value not in options(key):
             raise InputError(key, value, f"the name of a file in configs/{key}/", nearest(value, options(key)))
     own = [folder for folder in search_path() if folder != FOLDER.resolve()]
+    _refuse_doubles(own)
     if own:
         groups.append("hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in own) + "]")
     try:
@@ -67,23 +68,44 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     except InputError:
         raise
     except Exception as error:  # hydra raises types of its own for each kind of bad override or file
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError("configuration", " ".join(overrides), "key=value with a YAML value", reason[0]) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError("configuration", " ".join(overrides), "key=value, and YAML files that can be read", reason[:400]) from error
     assert isinstance(result, dict)
     return {str(key): value for key, value in result.items()}
 
 
-def _normalized(override: str) -> tuple[str, str]:
+def _refuse_doubles(own: list[Path]) -> None:
+    """A file of one's own with the name of one of the toolkit's would be passed over in silence."""
+    for folder in own:
+        if "'" in str(folder):
+            raise InputError("configs", str(folder), "a folder without a quote in its path", "Move it.")
+        for group in GROUPS:
+            for path in (folder / group).glob("*.yaml"):
+                if (FOLDER / group / path.name).is_file():
+                    raise InputError(
+                        f"configs/{group}", str(path), "a name that the toolkit does not use", "Rename it, and choose it by name."
+                    )
+
+
+def _normalized(command: str, override: str) -> tuple[str, str]:
     """Key and value; Hydra's signs for adding are not needed, and for removing a term there is null."""
     key, equals, value = override.partition("=")
     key = key.lstrip("+")
     if not equals or not key or key.startswith("~"):
-        raise InputError("override", override, "key=value", "For example seed=2; key=null removes a term.")
+        main = {"report": "run", "compare": "runs", "export": "checkpoint", "train": "resume"}.get(command, "policy")
+        hint = f"Did you mean {main}={override}?" if not equals and key[:1].isalnum() and ("/" in key or "." in key) else ""
+        raise InputError("override", override, "key=value", hint or "For example seed=2; key=null removes a term.")
     return key, value
 
 
 def _addressed(key: str, value: str, plain: dict[Any, Any]) -> str:
     known = set(_keys("", plain))
+    if value == "null" and key.startswith(OPEN) and key not in known:
+        raise InputError(
+            "override", f"{key}=null", "the name of an entry to remove", nearest(key, [name for name in known if name.startswith(OPEN)])
+        )
+    if f"{key}." in OPEN and value.replace(" ", "") == "{}":
+        raise InputError("override", f"{key}={{}}", "an entry to add or change", f"Remove entries one by one: {key}.NAME=null.")
     if key.startswith(OPEN) or f"{key}." in OPEN:
         return f"++{key}={value}"
     if key in known:

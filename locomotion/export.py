@@ -20,8 +20,10 @@ from locomotion import build, plugins
 from locomotion.files import make_folder, write_atomically, writing
 from locomotion.models.policy import Policy
 from locomotion.runs import checkpoint
+from locomotion.runs.train import refuse_other_robot
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
+from locomotion.task import terminations, terms
 from locomotion.task.task import TaskSettings, make_commands
 from robots import Robot
 from robots.errors import InputError
@@ -40,6 +42,7 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
             file of the name ``output`` then stays as it was.
     """
     state = checkpoint.load(path)
+    refuse_other_robot(state, "checkpoint")
     plugins.load(state["config"]["plugins"])
     settings = check(TrainSettings, state["config"])
     policy = build.policy(settings, state["learner"]["actor"])
@@ -73,8 +76,9 @@ def task_fields(task: TaskSettings) -> dict[str, Any]:
 
 def _envelope(task: TaskSettings) -> dict[str, float]:
     """Where the policy has been in training, and may be."""
-    tilt = task.terminations.get("tilt")
-    return {"max_tilt": float(tilt.get("limit", 1.05))} if tilt is not None else {}
+    tilts = [terms.termination.bind("task.terminations", name, value) for name, value in task.terminations.items()]
+    limits = [term.keywords["limit"] for term in tilts if term.func is terminations.tilt]
+    return {"max_tilt": min(limits)} if limits else {}
 
 
 def write_bundle(policy: Policy, robot: Robot, fields: dict[str, Any], output: Path) -> None:

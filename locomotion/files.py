@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the file cannot be written; ``path`` is untouched and the new file is removed.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")  # a folder, or a device that must not be replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
@@ -27,6 +31,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+TEMPORARY = re.compile(r"\.[^/]+\.(pt|yaml|jsonl)\.\d+\.tmp")  # names that write_atomically() gives in a run's folder
 
 
 @contextlib.contextmanager
@@ -48,6 +55,8 @@ def write_json(path: Path, data: Any, field: str) -> None:
 def read_json(path: Path, field: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """A JSON object that has ``keys``. Raises InputError where the file is missing, damaged or another."""
     try:
+        if not path.is_file():
+            raise OSError("there is no such file")
         data = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(field, str(path), "a JSON file", str(error)) from error
@@ -63,12 +72,22 @@ def make_folder(path: Path, field: str) -> Path:
         probe = path / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise InputError(field, str(path), "a folder that can be written to", f"{error.strerror}: choose another folder.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(field, str(path), "a folder that can be written to", f"{reason}: choose another folder.") from error
+    return path
+
+
+def output_file(path: Path, field: str) -> Path:
+    """A file that will be written later: its folder is made now, before the work. Raises InputError where it cannot be."""
+    if not path.name or path.is_dir():
+        raise InputError(field, str(path), "the name of a file", "Add one to the folder.")
+    make_folder(path.parent, field)
     return path
 
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what a killed process left half written. The caller holds the folder's lock."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)

@@ -12,9 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from robots.errors import InputError, nearest
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+LARGE = 1.0e6  # no quantity of a walking robot is larger in SI units
+Positive = Annotated[float, Field(gt=0, le=LARGE, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGE, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-LARGE, le=LARGE, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Text = Annotated[str, Field(min_length=1)]
@@ -33,7 +34,7 @@ PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 class Settings(BaseModel):
     """A group of settings: immutable, every key known, numbers and flags not taken from text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from locomotion.schema import Count, Finite, Positive, Settings, Text
 from locomotion.task.randomization import RandomizationSettings
 from locomotion.task.task import TaskSettings
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Path = Annotated[str, Field(min_length=1)]
+Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f]+$")]
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Plugins = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 
 
 class SimSettings(Settings):
@@ -26,7 +33,7 @@ class TrainSettings(Settings):
     sim: SimSettings
     algorithm: dict[str, Any]  # "name" and the settings of that algorithm
     randomization: RandomizationSettings
-    plugins: tuple[Path, ...]
+    plugins: Plugins
     seed: Seed
     iterations: Count
     threads: Annotated[int, Field(ge=1, le=1024)]
@@ -47,9 +54,10 @@ class EvaluateSettings(Settings):
     policy: Path
     sim: SimSettings
     randomization: RandomizationSettings
-    plugins: tuple[Path, ...]
+    plugins: Plugins
     episodes: Annotated[int, Field(ge=1, le=100_000)]
     seed: Seed
+    gait: bool
     output: Path | None
 
 

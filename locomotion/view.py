@@ -56,13 +56,11 @@ class LiveView:
 
     def iteration(self, iteration: int, iterations: int, figures: dict[str, float]) -> None:
         """After each iteration of training."""
-        self._figures = figures
+        self._figures, rate = figures, figures["steps_per_second"]
         self.phase(
             "train",
             iteration / iterations,
-            f"{figures['seconds']:5.0f} s  {figures['steps']:>9,.0f} steps  {figures['steps_per_second']:6,.0f} steps/s    ".join(
-                _summary(figures)
-            ),
+            "  ".join([f"{figures['seconds']:5.0f} s", f"{figures['steps']:>9,.0f} steps", f"{rate:6,.0f} steps/s", *_summary(figures)]),
         )
 
     def say(self, text: str) -> None:

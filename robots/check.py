@@ -11,6 +11,7 @@ from robots.errors import InputError, nearest
 from robots.robot import Robot
 
 LIMIT_TOLERANCE = 1e-4  # rad, for limits rounded differently in the two files
+HEIGHT_TOLERANCE = 0.06  # share of the height
 MIRROR_TOLERANCE = 0.005  # m; published link lengths differ by less between left and right
 
 
@@ -40,6 +41,7 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
         if not model.geom(foot).conaffinity[0] & 1:
             raise InputError("feet", foot, "shapes that touch the ground", f'Give {foot} conaffinity="1" in {robot.model.name}.')
     _check_mirror(robot, model)
+    _check_height(robot, model)
 
 
 def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mujoco.MjData:
@@ -49,6 +51,30 @@ def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mu
     data.qpos[[model.joint(name).qposadr[0] for name in robot.joint_names]] = joint_pos
     mujoco.mj_kinematics(model, data)
     return data
+
+
+def _check_height(robot: Robot, model: mujoco.MjModel) -> None:
+    """The soles are near the ground when the base is at ``standing_height`` in the default pose; a robot sags a little."""
+    data = joint_pose(model, robot, robot.default_joint_pos)
+    touching = -min(data.geom_xpos[model.geom(foot).id][2] - half_height(model, data, model.geom(foot).id) for foot in robot.feet)
+    if abs(robot.standing_height - touching) > HEIGHT_TOLERANCE * touching:
+        allowed = f"near {touching:.3f} m, where the soles touch the ground in the default pose"
+        raise InputError("standing_height", robot.standing_height, allowed, "Mend it, or default_joint_pos.")
+
+
+def half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
+    """How far a shape reaches below its centre, m."""
+    kind, size, vertical = model.geom_type[geom], model.geom_size[geom], np.abs(data.geom_xmat[geom].reshape(3, 3)[2])
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return float(size[0])
+    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        return float(size[0] + size[1] * vertical[2])
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        return float(size[0] * np.hypot(vertical[0], vertical[1]) + size[1] * vertical[2])
+    if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
+        return float(np.linalg.norm(size * vertical))
+    box = model.geom_aabb[geom]  # centre and half extents, in the geom's frame: exact for a box, and near for a mesh
+    return float(vertical @ box[3:] - data.geom_xmat[geom].reshape(3, 3)[2] @ box[:3])
 
 
 def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:

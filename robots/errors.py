@@ -10,8 +10,13 @@ class InputError(ValueError):
     """Input that cannot be used: which field, what came, what is allowed, and how to mend it."""
 
     def __init__(self, field: str, value: object, allowed: str, remedy: str) -> None:
-        super().__init__(f"{field}: got {value!r}; expected {allowed}. {remedy}")
+        super().__init__(" ".join(f"{field}: got {_short(value)}; expected {allowed}. {remedy}".split()))
         self.field, self.value, self.allowed, self.remedy = field, value, allowed, remedy
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from robots.check import check_model, joint_pose
+from robots.check import check_model, half_height, joint_pose
 from robots.errors import InputError
 from robots.robot import Robot
 
@@ -86,7 +86,7 @@ def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
 def foot_radius(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
     """[F] m: height of each foot's centre above its sole, with the base upright and the joints in the default pose."""
     data = joint_pose(model, robot, robot.default_joint_pos)
-    return np.array([_half_height(model, data, model.geom(foot).id) for foot in robot.feet])
+    return np.array([half_height(model, data, model.geom(foot).id) for foot in robot.feet])
 
 
 def total_mass(model: mujoco.MjModel) -> float:
@@ -109,18 +109,3 @@ def hip_positions(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
         across = [joint for joint in joints if abs(data.xaxis[joint][1]) > ACROSS]
         result.append(data.xanchor[(across or joints)[0]] - data.xpos[base])
     return np.array(result)
-
-
-def _half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
-    """How far a shape reaches below its centre, m."""
-    kind, size, vertical = model.geom_type[geom], model.geom_size[geom], np.abs(data.geom_xmat[geom].reshape(3, 3)[2])
-    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return float(size[0])
-    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return float(size[0] + size[1] * vertical[2])
-    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        return float(size[0] * np.hypot(vertical[0], vertical[1]) + size[1] * vertical[2])
-    if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-        return float(np.linalg.norm(size * vertical))
-    box = model.geom_aabb[geom]  # centre and half extents, in the geom's frame: exact for a box, and near for a mesh
-    return float(vertical @ box[3:] - data.geom_xmat[geom].reshape(3, 3)[2] @ box[:3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -65,6 +66,14 @@ class Robot:
     effort_limit: Floats  # [J] N m
     gaits: Mapping[str, Floats]  # [F] each: phase of a foot in cycles; stance begins where clock + phase is a whole number
     mirror: Mirror
+
+    def fingerprint(self) -> str:
+        """A hash of every figure of the description and of the model's text: what a policy was trained with."""
+        digest = hashlib.sha256(self.model.read_bytes())
+        for field in dataclasses.fields(self):
+            if field.name != "model":
+                digest.update(f"{field.name}={_plain(getattr(self, field.name))!r}".encode())
+        return digest.hexdigest()
 
     @property
     def num_joints(self) -> int:
@@ -197,3 +206,12 @@ def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
     if robot.swing_height > 0.5 * robot.standing_height:
         allowed = f"at most half of standing_height, {0.5 * robot.standing_height:g} m"
         raise InputError(field("swing_height"), robot.swing_height, allowed, "A foot is lifted by a few centimetres: Go2 0.07.")
+
+
+def _plain(value: Any) -> Any:
+    """Figures as plain numbers and text, the same on every machine."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)] if isinstance(value, Mirror) else value

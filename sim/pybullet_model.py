@@ -70,10 +70,14 @@ def _collision(link: xml.Element, model: mujoco.MjModel, geom: int, pos: np.ndar
             xml.SubElement(shape, "sphere", radius=str(size[0]))
         case mujoco.mjtGeom.mjGEOM_CAPSULE:
             xml.SubElement(shape, "capsule", radius=str(size[0]), length=str(2 * size[1]))
+        case mujoco.mjtGeom.mjGEOM_CYLINDER:
+            xml.SubElement(shape, "cylinder", radius=str(size[0]), length=str(2 * size[1]))
         case mujoco.mjtGeom.mjGEOM_BOX:
             xml.SubElement(shape, "box", size=_text(2 * size))
         case other:
-            raise InputError(model.geom(geom).name, other.name, "a box, sphere or capsule", "Use primitive shapes for collisions.")
+            name = model.geom(geom).name or f"a shape of {model.body(model.geom_bodyid[geom]).name}"
+            allowed = "a box, sphere, capsule or cylinder in engine pybullet"
+            raise InputError(f"model: {name}", other.name.removeprefix("mjGEOM_").lower(), allowed, "Use primitive shapes for collisions.")
 
 
 def _inertia_in_body_frame(model: mujoco.MjModel, body: int) -> np.ndarray:

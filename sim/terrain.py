@@ -34,12 +34,17 @@ class Terrain:
         h = self.heights
         if h is None:
             return torch.zeros_like(xy[..., 0])
-        size = torch.tensor(h.shape, device=xy.device) - 1
-        grid = xy / self.spacing + 0.5 * size
-        grid = torch.minimum(grid.clamp(min=0.0), size.to(grid.dtype))
-        low = torch.minimum(grid.floor(), size - 1.0).long()
-        x, y = (grid - low).unbind(-1)
-        i, j = low.unbind(-1)
+        (i, x), (j, y) = (self._cell(xy[..., axis], h.shape[axis] - 1) for axis in (0, 1))
         below = torch.lerp(h[i, j], h[i + 1, j], x)
         above = torch.lerp(h[i, j + 1], h[i + 1, j + 1], x)
         return torch.lerp(below, above, y)
+
+    def to(self, device: torch.device) -> Terrain:
+        """The same ground on another device."""
+        return self if self.heights is None else Terrain(self.heights.to(device), self.spacing)
+
+    def _cell(self, x: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+        """The cell along one axis, and the share of it that was gone through."""
+        grid = (x / self.spacing + 0.5 * cells).clamp(0.0, float(cells))
+        low = grid.floor().clamp(max=cells - 1.0)
+        return low.long(), grid - low

@@ -7,7 +7,7 @@ from typing import Any
 
 from locomotion import plugins
 from locomotion.evaluation import scorecard
-from locomotion.files import make_folder, write_json
+from locomotion.files import output_file, write_json
 from locomotion.schema import check
 from locomotion.settings import EvaluateSettings
 from locomotion.view import LiveView, print_scores
@@ -19,7 +19,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     plugins.load(settings.plugins)
     policy = Path(settings.policy)
     if settings.output:
-        make_folder(Path(settings.output).parent, "output")  # before the work, so that it is not lost
+        output_file(Path(settings.output), "output")  # before the work, so that it is not lost
     with LiveView(f"locomotion evaluate  {policy}") as view:
         card = scorecard.score_file(
             policy,
@@ -27,8 +27,12 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             settings.randomization,
             settings.seed,
             lambda name, share: view.phase(name, share),
+            settings.gait,
         )
     print_scores(card["scores"])
+    outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())
+    if outside:
+        print(f"{outside} of the commands lie outside the range that the policy was trained for: clipped to it, as on the robot")
     if settings.output:
         write_json(Path(settings.output), card, "output")
     return 0

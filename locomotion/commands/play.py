@@ -7,7 +7,7 @@ from typing import Any
 
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
-from locomotion.files import make_folder
+from locomotion.files import output_file
 from locomotion.schema import check
 from locomotion.settings import PlaySettings
 from locomotion.view import LiveView
@@ -21,8 +21,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     if settings.output is None:
         video.window(policy, settings.command, settings.duration)
         return 0
-    output = Path(settings.output)
-    make_folder(output.parent, "output")
+    output = output_file(Path(settings.output), "output")
     with LiveView(f"locomotion play  {path}") as view:
         frames = video.rollout(policy, settings.command, settings.duration)
         message = video.write(output, policy.robot, frames, policy.contract.control_dt, lambda share: view.phase("render", share))

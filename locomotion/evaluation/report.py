@@ -75,7 +75,7 @@ def _video(folder: Path) -> str:
     try:
         data = base64.b64encode(path.read_bytes()).decode()
     except OSError:
-        return note("No video: nothing here could render one.")
+        return note("No video.mp4 here: 'locomotion play policy=... output=<this folder>/video.mp4' makes one.")
     return f'<video controls autoplay muted loop src="data:video/mp4;base64,{data}"></video>'
 
 

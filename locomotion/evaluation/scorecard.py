@@ -2,14 +2,14 @@
 
 Every command of the grid forward {-0.5, 0, 0.5, 0.8} x left {-0.3, 0, 0.3} x yaw {-0.6, 0, 0.6} is held for 10 s, the first
 2 s unscored. Physics steps by 2 ms (or the next shorter step that divides the control step) with the motors' PD law at every
-step, whatever the training used. The policy is asked for the grid's command, clips it to its trained range as it will on the
-robot, and is scored by what it was asked. Standing still scores about 0.40: anything under 0.5 does not walk.
+step, whatever the training used. A command outside the range that a policy was trained for is clipped to it, as on the robot, and
+scored as clipped; ``outside`` counts such commands. Standing still scores about 0.40: anything under 0.5 does not walk.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def score_file(
     randomization: RandomizationSettings,
     seed: int,
     progress: Callable[[str, float], object] = lambda label, share: None,
+    with_gait: bool = True,
 ) -> dict[str, Any]:
     """``{"scores": {engine: {condition: figures}}, "gait": figures}`` of a bundle; ``engines`` names the episodes of each engine.
 
@@ -88,7 +89,7 @@ def score_file(
                 )
         finally:
             simulator.close()
-    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share)) if "mujoco" in engines else None
+    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share)) if with_gait and "mujoco" in engines else None
     return {"scores": scores, "gait": gait}
 
 
@@ -106,12 +107,18 @@ def quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | 
     policy.eval()
     try:
         world = World(simulator, NOMINAL, control_dt, seed=0)
-        scores = _run(ModuleActor(policy), world, command, torch.tensor(GRID), QUICK_SECONDS)
+        scores = _run(ModuleActor(policy), world, command, velocities(command, names), QUICK_SECONDS)
     finally:
         policy.train(training)
         simulator.close()
     tracking, yaw, falls = (scores[name] for name in ("tracking_score", "yaw_score", "fall_rate"))
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
+
+
+def velocities(command: Tensor, names: Sequence[str]) -> Tensor:
+    """Forward, left and yaw [N, 3] of commands [N, C] with channels ``names``; zero where a channel does not exist."""
+    zero = torch.zeros_like(command[:, 0])
+    return torch.stack([command[:, names.index(name)] if name in names else zero for name in ("forward", "left", "yaw")], dim=-1)
 
 
 def _conditions(simulator: Simulator, randomization: RandomizationSettings) -> dict[str, RandomizationSettings]:
@@ -130,8 +137,9 @@ def _evaluate(
     contract = policy.contract
     world = World(simulator, condition, contract.control_dt, seed)
     command = channels(rows, contract.command_names, contract.command_rest).to(simulator.device)
-    asked = torch.tensor(rows, device=simulator.device)
-    return _run(BundleActor(policy), world, command, asked, SECONDS, progress) | {"episodes": len(rows)}
+    clipped = torch.from_numpy(policy.clip_command(command.cpu().numpy())).to(simulator.device)
+    scores = _run(BundleActor(policy), world, clipped, velocities(clipped, contract.command_names), SECONDS, progress)
+    return scores | {"episodes": len(rows), "outside": int((clipped != command).any(dim=-1).sum())}
 
 
 def _run(

@@ -17,6 +17,7 @@ from locomotion.files import write_atomically
 from robots.errors import InputError
 
 FORMAT = 2
+KEYS = ("config", "provenance", "iteration", "steps", "learner")
 _MAGIC = b"locomotion checkpoint "
 
 
@@ -53,13 +54,21 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError("checkpoint", str(path), f"format {FORMAT}", "It was written by another version of the toolkit.")
     if hashlib.sha256(body).hexdigest().encode() != words[1]:
         raise InputError("checkpoint", str(path), "an undamaged checkpoint", "Use another one, such as the run's best.pt.")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        missing = [key for key in KEYS if key not in state]
+    except Exception as error:  # zipfile, pickle and torch raise types of their own
+        raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", f"{type(error).__name__}: {error}") from error
+    if missing:
+        raise InputError("checkpoint", str(path), f"a checkpoint with {', '.join(missing)}", "It was written by another program.")
+    return state
 
 
 def find(path: str | os.PathLike[str], field: str) -> Path:
     """The checkpoint that a run folder or a path means: ``last.pt`` of a folder. Raises InputError where there is none."""
     found = Path(path)
-    found = found / "last.pt" if found.is_dir() else found
+    if found.is_dir():  # a run that was killed in its first iteration may have the best one only
+        found = next((found / name for name in ("last.pt", "best.pt") if (found / name).is_file()), found / "last.pt")
     if not found.is_file():
         raise InputError(field, str(path), "a run folder, or the path of a checkpoint", _what_is_there(found))
     return found

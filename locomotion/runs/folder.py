@@ -44,13 +44,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 def refuse_if_used(folder: Path) -> None:
     """Raises InputError where ``folder`` holds files of a run, or anything else that a new run would write over or among."""
-    if (folder / "last.pt").exists():
+    if _is(folder / "last.pt"):
         raise InputError("run", str(folder), "a folder without a run", f"Go on with resume={folder}, or choose another name.")
     there = [name for name in OURS if (folder / name).exists()]
-    if there:
+    if there and not _never_began(folder, there):
         raise InputError("run", str(folder), f"a folder without {there[0]}", "Choose another name, or move that file away.")
     if folder.exists() and not folder.is_dir():
         raise InputError("run", str(folder), "a folder", "A file has this name: choose another.")
+
+
+def _is(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:  # too long, or no name at all
+        raise InputError("run", str(path.parent), "the name of a folder", str(error)) from error
+
+
+def _never_began(folder: Path, there: list[str]) -> bool:
+    """A run that ended before its first checkpoint leaves nothing that is worth keeping: its settings, and perhaps a line."""
+    if not set(there) <= {"config.yaml", "metrics.jsonl"} or not (folder / ".lock").exists():
+        return False
+    return not (folder / "metrics.jsonl").exists() or len(read_metrics(folder)) <= 1
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

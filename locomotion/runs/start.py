@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import robots
 from locomotion import build, plugins
 from locomotion.algorithms import Algorithm
 from locomotion.runs import checkpoint
@@ -27,7 +28,8 @@ PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every",
 
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
     """Train a new run, or one that begins from ``settings.init``; returns it when done, and its folder."""
-    folder = Path(settings.run or f"runs/{settings.robot}_{settings.task.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    robot = robots.load(settings.robot)
+    folder = Path(settings.run or f"runs/{robot.name}_{settings.task.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
     files.refuse_if_used(folder)
     config = plain(settings) | {"run": str(folder)}
     with files.locked(folder):
@@ -40,49 +42,97 @@ def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callabl
 
 def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
     """Go on with the run of the checkpoint ``path``; ``given`` are the settings that the person gave, of which few count."""
-    source = checkpoint.find(path, "resume")
-    state = checkpoint.load(source)
-    if "environment" not in state:
-        raise InputError("resume", str(source), "a complete checkpoint (last.pt or best.pt)", f"init={source} begins from its weights.")
-    folder = Path(given["run"]) if given.get("run") else source.parent
     for key in given:
         if key not in ("resume", *PERSONAL) or key == "init":
             raise InputError(key, given[key], "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
-    own = {key: given[key] for key in PERSONAL if key in given and key not in ("run", "resume", "init")}
-    config = merge(state["config"], own) | {"run": str(folder), "resume": None, "init": state["config"]["init"]}
-    plugins.load(config["plugins"])
-    settings = check(TrainSettings, config)
-    if given.get("run"):
-        files.refuse_if_used(folder)
-    with files.locked(folder):
-        last = folder / "last.pt"
-        if last.exists() and not files.same_file(last, source):
-            newest = checkpoint.load(last)["iteration"]
-            if newest > state["iteration"]:
-                raise InputError(
-                    "resume", str(source), f"the newest checkpoint of its run (iteration {newest})",
-                    f"It is of iteration {state['iteration']}: add run=NEW_FOLDER to go on from it elsewhere, or resume={folder}.",
-                )  # fmt: skip
+    source = checkpoint.find(path, "resume")
+    branch = Path(given["run"]) if given.get("run") else None
+    folder = branch or (source.parent.parent if source.parent.name == "checkpoints" else source.parent)
+    if branch:
+        files.refuse_if_used(branch)
+    with files.locked(folder):  # before the checkpoint is read: nobody else may write a newer one meanwhile
+        state = checkpoint.load(source)
+        if "environment" not in state:
+            raise InputError("resume", str(source), "a complete checkpoint (last.pt or best.pt)", f"init={source} begins from its weights.")
+        if not branch:
+            _refuse_older(source, folder, state["iteration"], say)
+        own = {key: given[key] for key in ("threads", "snapshot_every", "score_every", "iterations") if key in given}
+        config = merge(state["config"], own) | {"run": str(folder), "resume": None}
+        plugins.load(config["plugins"])
+        settings = check(TrainSettings, config)
         run = make(settings, config)
         run.restore(state)
-        if run.iteration >= config["iterations"]:
+        if run.iteration >= config["iterations"] and not branch:
             say(f"{folder} has its {run.iteration} iterations: nothing to do. More with iterations={2 * run.iteration}.")
-        else:
-            say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
+            run.env.close()
+            return run, folder
+        if branch:
+            files.write_config(folder, config)
+            checkpoint.save(folder / "best.pt", state | {"config": config})
+            checkpoint.save(folder / "last.pt", state | {"config": config})
+        say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
+
+
+def _refuse_older(source: Path, folder: Path, iteration: int, say: Callable[[str], None]) -> None:
+    """Raises InputError where the run has a newer checkpoint that going on from ``source`` would write over."""
+    last = folder / "last.pt"
+    if not last.exists() or files.same_file(last, source):
+        return
+    try:
+        newest = checkpoint.load(last)["iteration"]
+    except InputError as error:
+        say(f"{last} cannot be used ({error.allowed} was expected): going on from {source}")
+        return
+    if newest > iteration:
+        raise InputError(
+            "resume", str(source), f"the newest checkpoint of its run (iteration {newest})",
+            f"It is of iteration {iteration}: add run=NEW_FOLDER to go on from it elsewhere, or resume={folder}.",
+        )  # fmt: skip
 
 
 def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     """A run at its beginning."""
     torch.set_num_threads(settings.threads)
     task = build.task(settings)
-    return Run(config, task, build.algorithm(settings, task), provenance(settings, config))
+    run = Run(config, task, build.algorithm(settings, task), provenance(settings, config))
+    _check_algorithm(run)
+    return run
+
+
+def _check_algorithm(run: Run) -> None:
+    """An algorithm of somebody's own fails now, not after the training. Raises InputError that says what it lacks."""
+    field, learner = "algorithm", run.learner
+    for name in ("actor", "iteration_steps", "iterate", "initialize", "state_dict", "load_state_dict", "settings_type"):
+        if not hasattr(learner, name):
+            raise InputError(field, type(learner).__name__, f"an Algorithm: it has no '{name}'", "See docs/add_an_algorithm.md.")
+    size = run.env.spaces.action.size
+    with torch.no_grad():
+        action = learner.actor(run.env.observations["actor"])
+    if tuple(action.shape) != (run.env.num_envs, size):
+        raise InputError(field, list(action.shape), f"an actor that gives [N, {size}]", "Mend make_actor().")
+    state = learner.state_dict()
+    if "actor" not in state:
+        raise InputError(field, sorted(state), "a state_dict() with 'actor'", "See docs/add_an_algorithm.md.")
+    try:
+        learner.load_state_dict(state)
+    except Exception as error:
+        raise InputError(field, f"{type(error).__name__}: {error}", "a state_dict() that load_state_dict() takes", "Mend them.") from error
 
 
 def initialize(run: Run, path: str) -> None:
     """Begin from the weights of another run. Raises InputError where they do not fit."""
     source = checkpoint.find(path, "init")
     state = checkpoint.load(source)
+    theirs, ours = state["config"], run.config
+    for name, get in (
+        ("robot", lambda config: config["robot"]),
+        ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
+        ("algorithm.name", lambda config: config["algorithm"]["name"]),
+        ("task.control_dt", lambda config: config["task"]["control_dt"]),
+    ):
+        if get(theirs) != get(ours):
+            raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
     try:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
@@ -97,6 +147,7 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
     return {
         "commit": _commit(),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "robot_sha256": robots.load(settings.robot).fingerprint(),
         "seed": settings.seed,
         "engine": settings.sim.engine,
         "versions": versions(),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+import robots
 from locomotion.algorithms import Algorithm
 from locomotion.environment import Environment, NotFiniteError
-from locomotion.runs import checkpoint, folder as files
+from locomotion.runs import checkpoint
+from locomotion.runs import folder as files
 from robots.errors import InputError
 
 BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
@@ -49,6 +52,7 @@ class Run:
             raise InputError("resume", "a snapshot of the policy alone", "a complete checkpoint (last.pt or best.pt)", "Or use init=...")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.score, self.best_score = state["score"], state["best_score"]
+        refuse_other_robot(state, "resume")
         self.provenance = state["provenance"]
         self.learner.load_state_dict(state["learner"])
         self.env.load_state_dict(state["environment"])
@@ -65,6 +69,13 @@ class Run:
         return {**state, "learner": {"actor": self.learner.actor.state_dict()}}
 
 
+def refuse_other_robot(state: dict[str, Any], field: str) -> None:
+    """Raises InputError where the robot's description has changed since the checkpoint was trained."""
+    name, trained = state["config"]["robot"], state["provenance"].get("robot_sha256")
+    if trained is not None and robots.load(name).fingerprint() != trained:
+        raise InputError(field, name, "the robot as it was in training: its robot.yaml or model has changed", "Undo that, or train anew.")
+
+
 def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> None:
     """Train into ``folder``, which the caller has locked, until ``run.config["iterations"]``.
 
@@ -73,28 +84,37 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
     """
     config, started, before = run.config, time.perf_counter(), run.seconds
     try:
-        files.truncate_metrics(folder, run.iteration)
-        files.write_config(folder, config)
-        with SummaryWriter(str(folder), purge_step=run.steps) as events, (folder / "metrics.jsonl").open("a") as metrics:
+        with _disk(folder):
+            files.truncate_metrics(folder, run.iteration)
+            files.write_config(folder, config)
+            events, metrics = SummaryWriter(str(folder), purge_step=run.steps), (folder / "metrics.jsonl").open("a")
+        with events, metrics:
             while run.iteration < config["iterations"]:
                 figures = _iterate(run)
                 selection = _score(run, figures, scorer)
                 run.seconds = before + time.perf_counter() - started
                 figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds, "smoothed_score": run.score}
                 _check_finite(run, figures)
-                # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
-                files.append_line(metrics, figures)
-                _save(run, folder, selection)
-                if run.iteration % LOG_EVERY == 0 or run.iteration == config["iterations"]:
-                    for name, value in figures.items():
-                        events.add_scalar(name, value, run.steps)
+                with _disk(folder):
+                    # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
+                    files.append_line(metrics, figures)
+                    _save(run, folder, selection)
+                    if run.iteration % LOG_EVERY == 0 or run.iteration == config["iterations"]:
+                        for name, value in figures.items():
+                            events.add_scalar(name, value, run.steps)
                 view.iteration(run.iteration, config["iterations"], figures)
-    except OSError as error:
-        raise InputError("run", str(folder), "a disk with room", f"{error.strerror or error}: {_last_good(folder)}") from error
     except NotFiniteError as error:
         raise NotFiniteError(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
     finally:
         run.env.close()
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError("run", str(folder), "a disk with room", f"{error.strerror or error}: {_last_good(folder)}") from error
 
 
 def _last_good(folder: Path) -> str:

@@ -18,7 +18,7 @@ class Beginning(NamedTuple):
 
     initial: InitialState  # [N, ...]
     physics: Tensor  # [N, P] flat values of the randomized parameters
-    carried: Tensor  # [N, ...] what the task carries from step to step: command, memory, told, previous action, severity, bias
+    carried: Tensor  # [N, ...] what the task carries from step to step: told, previous action, command, memory, severity, bias
     steps: Tensor  # [N, 1 + I] int64, until the episode's end, the next command and each event
 
 
@@ -69,7 +69,7 @@ class Episodes:
             start = torch.where(choice > self._thresholds[i], other, start)
         values = self._physics.sample(physics, severity)
         told, spread = self._physics.told(values), (bias - 0.5) * self._bias_scale * severity
-        parts = [start, values, self._commands.sample(command), self._memory, told, self._action, severity, spread]
+        parts = [start, values, told, self._action, self._commands.sample(command), self._memory, severity, spread]
         torch.cat(parts, dim=-1, out=self.rows)
         self.steps[:, 1:] = draw_steps(self._intervals, times)
         self.used.zero_()

@@ -173,6 +173,31 @@ class gait_clock(ObservationTerm):
         return phase - torch.floor(phase)
 
 
+def check_term(field: str, term: object, context: Context) -> None:
+    """Try a term once: what it gives must be what it says. Raises InputError that names it."""
+    if not isinstance(term, ObservationTerm):
+        raise InputError(field, type(term).__name__, "an ObservationTerm", "Derive it from locomotion.task.observations.ObservationTerm.")
+    j, c = context.robot.num_joints, len(context.commands.channels)
+    sizes = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": j, "joint_vel": j, "command": c}
+    inputs = {name: torch.zeros(2, sizes[name]) for name in term.inputs if name in sizes}
+    try:
+        value = term.forward(inputs, torch.zeros(2, term.memory))
+        kept = term.remember(inputs, torch.zeros(2, j), torch.zeros(2, term.memory))
+    except KeyError as error:
+        raise InputError(
+            field, f"reads {error}", f"inputs named in 'inputs', of {POLICY_INPUTS}", "Name it, or give it to the critic."
+        ) from error
+    except Exception as error:  # whatever a term of somebody else's raises
+        raise InputError(field, f"{type(error).__name__}: {error}", "a term that can be computed", "Mend it.") from error
+    for name, found, wanted in (("forward", value, term.width), ("remember", kept, term.memory)):
+        if found.shape != (2, wanted) or found.dtype != torch.float32:
+            raise InputError(
+                f"{field}.{name}", f"{found.dtype} {list(found.shape)}", f"float32 [N, {wanted}]", "Mend it, or its mirror or memory."
+            )
+    if term.mirror is not None and sorted(term.mirror[0].tolist()) != list(range(term.width)):
+        raise InputError(f"{field}.mirror", term.mirror[0].tolist(), f"a permutation of 0..{term.width - 1}", "Mend the mirror's index.")
+
+
 class Encoder(nn.Module):
     """The policy's observation: its terms side by side, and their memory."""
 
@@ -213,8 +238,8 @@ class Encoder(nn.Module):
     def describe(self) -> tuple[list[dict], list[dict]]:
         """Observation terms and memory layout in words: name, width and text of each, in order."""
         terms = self.terms.items()
-        observed = [{"name": name, "width": term.width, "text": term.text} for name, term in terms]
-        remembered = [{"name": name, "width": term.memory, "text": term.memory_text} for name, term in terms if term.memory]
+        observed = [{"name": name, "width": term.width, "text": term.text or name} for name, term in terms]
+        remembered = [{"name": name, "width": term.memory, "text": term.memory_text or name} for name, term in terms if term.memory]
         return observed, remembered
 
 

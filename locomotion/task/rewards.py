@@ -6,7 +6,7 @@ of terms ``per: second`` (the default) is floored and multiplied by the control 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from locomotion.schema import Finite, NotNegative, Positive, Settings, check
 from locomotion.task.frame import TILT_LIMIT, Frame
 from locomotion.task.terms import reward
+from robots.errors import InputError
 
 GRAVITY = 9.81  # m/s^2
 
@@ -188,9 +189,23 @@ class Rewards:
         self._event = torch.tensor([w.per == "event" for w in weights], device=device)
         self.weights = torch.tensor([w.weight for w in weights], device=device)  # [K]; a curriculum may change them in place
 
+    @staticmethod
+    def _value(name: str, term: Callable[[Frame], Tensor], frame: Frame) -> Tensor:
+        try:
+            return term(frame)
+        except Exception as error:  # whatever a term of somebody else's raises
+            raise InputError(
+                f"task.rewards.{name}", f"{type(error).__name__}: {error}", "a term that can be computed", "Mend it."
+            ) from error
+
     def __call__(self, frame: Frame, valid: Tensor) -> tuple[Tensor, Tensor]:
         """The reward [..., N] and the terms [K, ..., N], unweighted. A step that is not ``valid`` [..., N] earns events only."""
-        terms = torch.stack([term(frame) for term in self._terms])
+        values = [self._value(name, term, frame) for name, term in zip(self.names, self._terms, strict=True)]
+        for name, value in zip(self.names, values, strict=True):
+            if not isinstance(value, Tensor) or value.shape != valid.shape:
+                got = list(value.shape) if isinstance(value, Tensor) else value
+                raise InputError(f"task.rewards.{name}", got, f"a tensor of shape {list(valid.shape)}", "Sum over the last dimension.")
+        terms = torch.stack(values)
         rate, events = (torch.einsum("k,k...->...", torch.where(which, self.weights, 0.0), terms) for which in (~self._event, self._event))
         if self.floor is not None:
             rate = rate.clamp(min=self.floor)

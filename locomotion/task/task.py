@@ -5,6 +5,7 @@ Read :meth:`Task.step` first. Nothing in it looks at a tensor's values from the 
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -20,7 +21,7 @@ from locomotion.task.commands import Commands
 from locomotion.task.episodes import Episodes, draw_steps
 from locomotion.task.frame import Frame, RobotTensors
 from locomotion.task.gait import Gait, GaitSettings
-from locomotion.task.observations import Context, Encoder
+from locomotion.task.observations import Context, Encoder, check_term
 from locomotion.task.randomization import MEASURED, PhysicsSampler, RandomizationSettings, sensor_scale
 from locomotion.task.recorder import Recorder
 from robots.errors import InputError, nearest
@@ -50,7 +51,7 @@ class ObservationSettings(Settings):
 class TaskSettings(Settings):
     """A ``configs/task`` file."""
 
-    name: Text
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)]  # of the default run folder too
     control_dt: Annotated[float, Field(ge=0.001, le=0.1)]  # s
     episode_seconds: Positive
     command_seconds: PositiveRange  # until the next command
@@ -66,7 +67,7 @@ class TaskSettings(Settings):
     curricula: Terms
 
 
-class Share(Settings):
+class ResetShare(Settings):
     share: Positive = 1.0
 
 
@@ -86,7 +87,10 @@ def make_commands(settings: TaskSettings, device: torch.device) -> Commands:
 def make_encoder(settings: TaskSettings, context: Context) -> Encoder:
     """The policy's observation."""
     bound = {name: terms.observation.bind("task.observations.actor", name, value) for name, value in settings.observations.actor.items()}
-    return Encoder({name: term(context) for name, term in bound.items()})
+    made = {name: term(context) for name, term in bound.items()}
+    for name, term in made.items():
+        check_term(f"task.observations.actor.{name}", term, context)
+    return Encoder(made)
 
 
 class Task:
@@ -101,6 +105,20 @@ class Task:
         check_supported(simulator.engine, simulator.supports, set(randomization.parameters))
         self.robot_tensors = RobotTensors(self.robot, simulator)
         self.gait = Gait(settings.gait, self.robot, settings.control_dt, self.device) if settings.gait else None
+        for table, value in (
+            ("commands", settings.commands),
+            ("observations.actor", settings.observations.actor),
+            ("rewards", settings.rewards),
+        ):
+            if not value:
+                raise InputError(f"task.{table}", {}, "at least one term", "See configs/task/velocity_flat.yaml.")
+        if self.gait is not None and "gait_clock" not in settings.observations.actor:
+            raise InputError(
+                "task.observations.actor", "no gait_clock", "the clock of the task's gait", "Add gait_clock: {}, or set task.gait=null."
+            )
+        needs = [f"task.{table}.gait=null" for table in ("rewards", "metrics") if self.gait is None and "gait" in getattr(settings, table)]
+        if needs:
+            raise InputError("task.gait", None, "a gait, or a task without one", f"Add {' '.join(needs)}.")
         self.commands = make_commands(settings, self.device)
         context = Context(self.robot, self.commands, self.gait, settings.control_dt)
         self.encoder = make_encoder(settings, context).to(self.device)
@@ -126,7 +144,7 @@ class Task:
 
     def reset(self) -> Observations:
         """Start an episode everywhere, at a random time of its length so that time-outs are spread evenly."""
-        self._recorder.length, self._pending = 0, []
+        self._recorder.length, self._pending, self.now = 0, [], 0
         self._episodes.refill()
         self._draw_noise()
         self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
@@ -172,8 +190,11 @@ class Task:
         if not blocks:
             return torch.zeros(0, self.num_envs, device=self.device)
         result = torch.cat([reward for reward, _, _ in blocks])
-        if not bool(torch.isfinite(result).all() & torch.stack([finite for _, finite, _ in blocks]).all()):
-            raise NotFiniteError("action or reward", "not finite", "finite numbers", "Learning has diverged: lower its rate.")
+        if not bool(torch.stack([finite for _, finite, _ in blocks]).all()):
+            raise NotFiniteError("action", "not finite", "finite numbers", "Learning has diverged: lower its rate.")
+        if not bool(torch.isfinite(result).all()):
+            bad = [name for name, total in zip(self.rewards_function.names, self._sums.tolist(), strict=False) if not math.isfinite(total)]
+            raise NotFiniteError(f"task.rewards.{', '.join(bad)}", "not finite", "finite numbers", "Mend the term, or its weight.")
         for one in self.curricula:
             one.update(self._smoothed_score)
         return result
@@ -224,7 +245,7 @@ class Task:
         self.now = state["now"]
         for name, tensor in (("carried", self._all), ("timers", self._timers), ("inputs", self._inputs)):
             tensor.copy_(state[name])
-        self._observations = {name: value.clone() for name, value in state["observations"].items()}
+        self._observations = {name: value.to(self.device, copy=True) for name, value in state["observations"].items()}
         for name, value in (state["ahead"] or {}).items():
             self._ahead()[name].copy_(value)
         if self.generator:
@@ -243,7 +264,8 @@ class Task:
 
     def _bind_terms(self, settings: TaskSettings) -> None:
         self.rewards_function = rewards.Rewards(settings.rewards, settings.reward_floor, settings.control_dt, self.device)
-        self._terminations = [terms.termination.bind("task.terminations", name, value) for name, value in settings.terminations.items()]
+        ends = settings.terminations.items()
+        self._terminations = {name: terms.termination.bind("task.terminations", name, value) for name, value in ends}
         self._metrics = {name: terms.metric.bind("task.metrics", name, value) for name, value in settings.metrics.items()}
         for name in settings.score:
             if name not in self._metrics:
@@ -264,11 +286,12 @@ class Task:
         measured, c, m = 6 + 2 * j, len(self.commands.channels), self.encoder.memory_size
         physics = PhysicsSampler(randomization.parameters, j, device)
         self._physics = physics
-        # what an environment carries from step to step: command, memory, what the critic is told, previous action | severity, bias
-        widths = [c, m, len(physics.nominal_told), j, 1, measured]
+        # what an environment carries from step to step: what the critic is told, previous action, command | memory, severity, bias
+        widths = [len(physics.nominal_told), j, c, m, 1, measured]
         self._all = torch.zeros(n, sum(widths), device=device)
-        self._carried_widths = widths[:4]
-        self._command, self._memory, self._told, self._previous_action, self._severity, self._bias = self._all.split(widths, dim=-1)
+        self._carried_widths = widths[:3]
+        self._told, self._previous_action, self._command, self._memory, self._severity, self._bias = self._all.split(widths, dim=-1)
+        self._asked = self._all[:, sum(widths[:2]) : sum(widths[:4])]  # command and memory
         self._carried = self._all[:, : sum(self._carried_widths)]
         # what the policy's observation is made of, twice: as sensors say it, and as it is
         self._inputs = torch.zeros(2, n, measured + c + m, device=device)
@@ -285,7 +308,7 @@ class Task:
         self._intervals = torch.tensor(seconds, dtype=torch.float32, device=device) / self.step_seconds  # [I, 2] steps
         bound = {name: terms.reset.bind("task.resets", name, value, without=("share",)) for name, value in settings.resets.items()}
         shares = [
-            check(Share, {k: v for k, v in value.items() if k == "share"}, f"task.resets.{name}").share
+            check(ResetShare, {k: v for k, v in value.items() if k == "share"}, f"task.resets.{name}").share
             for name, value in settings.resets.items()
         ]
         if not bound:
@@ -320,12 +343,18 @@ class Task:
         return self.device.type == "cpu" and not bool(mask.any())
 
     def _terminated(self) -> Tensor:
-        result = self.simulator.faults
+        result = self.simulator.faults.clone()
         if self._terminations:
-            signals = self.simulator.signals
-            frame = self._frame(signals, signals, self._previous_action, self._previous_action, self._command, self._memory, result)
-            for term in self._terminations:
-                result = result | term(frame)
+            record, t = self._recorder, self._recorder.length
+            before = Signals(record.before[t], self.robot.num_joints, len(self.robot.feet))
+            previous = record.state[t].split(self._carried_widths, dim=-1)[1]
+            frame = self._frame(self.simulator.signals, before, record.action[t], previous, self._command, self._memory, result)
+            for name, term in self._terminations.items():
+                value = term(frame)
+                if value.shape != result.shape or value.dtype != torch.bool:
+                    got = f"{value.dtype} {list(value.shape)}"
+                    raise InputError(f"task.terminations.{name}", got, f"bool {list(result.shape)}", "Compare, and use [..., N].")
+                result = result | value
         return result
 
     def _begin(self, mask: Tensor) -> None:
@@ -359,7 +388,7 @@ class Task:
         inputs[1, :, :s] = clean
         torch.add(clean, self._bias, out=clean)
         torch.addcmul(clean, self._noise[(self.now - 1) % AHEAD], self._severity, out=inputs[0, :, :s])
-        inputs[:, :, s:] = self._all[:, : inputs.shape[2] - s]
+        inputs[:, :, s:] = self._asked
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs
         extra = [term(self._signal_views, self._told) for term in self._privileged]
@@ -378,7 +407,7 @@ class Task:
         """The steps since the last :meth:`rewards` (those of the present block), as rewards see them, [T, N]."""
         record, t = self._recorder, self._recorder.length
         before, after = (Signals(x[:t], self.robot.num_joints, len(self.robot.feet)) for x in (record.before, record.after))
-        command, _, _, previous = record.state[:t].split(self._carried_widths, dim=-1)
+        _, previous, command = record.state[:t].split(self._carried_widths, dim=-1)
         return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0])
 
     def _evaluate(self) -> None:
@@ -407,7 +436,7 @@ class Task:
         record, t = self._recorder, self._recorder.length
         steps, rows = (record.flags[:t, 0] | record.flags[:t, 1]).nonzero().unbind(-1)
         signals = Signals(record.after[steps, rows], self.robot.num_joints, len(self.robot.feet))
-        command, _, told, _ = record.state[steps, rows].split(self._carried_widths, dim=-1)
+        told, _, command = record.state[steps, rows].split(self._carried_widths, dim=-1)
         inputs = {name: getattr(signals, name) for name in MEASURED} | {"command": command}
         actor = self.encoder.forward(inputs, record.memory[steps, rows])
         views = {name: view for name, view in vars(signals).items() if isinstance(view, Tensor)}

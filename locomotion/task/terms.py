@@ -29,8 +29,11 @@ class Registry:
         self.terms: dict[str, Callable[..., Any]] = {}
 
     def __call__(self, term: T) -> T:
-        """Decorator: make ``term`` known under its own name. A later one of the same name takes its place."""
-        self.terms[term.__name__] = term
+        """Decorator: make ``term`` known under its own name. Raises InputError where the toolkit has one of that name."""
+        name, known = term.__name__, self.terms.get(term.__name__)
+        if known is not None and known.__module__ != term.__module__ and known.__module__.startswith("locomotion."):
+            raise InputError(f"{self.kind} term", name, "a name that is not taken", f"{known.__module__} has one: choose another.")
+        self.terms[name] = term
         return term
 
     def bind(self, field: str, name: str, settings: Mapping[str, Any] | None, without: tuple[str, ...] = ()) -> partial[Any]:
@@ -43,8 +46,9 @@ class Registry:
             raise InputError(f"{field}.{name}", settings, f"the settings of a {self.kind} term, as key: value", "For example {}.")
         own = {key: value for key, value in (settings or {}).items() if key not in without}
         kind = own.pop("term", name)
-        if kind not in self.terms:
-            raise InputError(f"{field}.{name}", kind, f"the name of a {self.kind} term", nearest(str(kind), self.terms))
+        if not isinstance(kind, str) or kind not in self.terms:
+            remedy = f"{nearest(str(kind), self.terms)} One of your own needs plugins=[FILE.py]."
+            raise InputError(f"{field}.{name}", kind, f"the name of a term: {self.kind}", remedy)
         term = self.terms[kind]
         known = [*parameters_of(term, kind).model_fields, *without, "term"]
         for key in own:

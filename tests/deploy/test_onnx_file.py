@@ -228,3 +228,17 @@ def test_a_file_that_claims_to_be_of_onnxruntime_s_own_format_is_read_as_what_wa
     assert file[4:8] == b"ORTM"
     (tmp_path / "policy.onnx").write_bytes(sealed(file))
     load(tmp_path / "policy.onnx")
+
+
+def test_a_location_that_is_written_longer_than_it_need_be_is_read_as_what_it_is():
+    """Two bytes for the number 1 are as external as one; two for 0 are not."""
+
+    def model(location):
+        initializer = bytes([5 << 3 | 2, 1 + len(location), 14 << 3]) + location  # graph.initializer.data_location
+        return bytes([7 << 3 | 2, len(initializer)]) + initializer
+
+    assert onnx.ModelProto.FromString(model(b"\x81\x00")).graph.initializer[0].data_location == TensorProto.EXTERNAL
+    for location in (b"\x01", b"\x81\x00"):
+        with pytest.raises(ContractError, match="external data"):
+            onnx_file.check_graph(model(location))
+    onnx_file.check_graph(model(b"\x80\x00"))

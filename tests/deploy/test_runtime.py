@@ -11,7 +11,7 @@ from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import SimulatedTime
 from deploy.operator import ScriptedOperator
 from deploy.policy import RobotPolicy, load
-from deploy.runtime import DAMPING_STEPS, Runtime
+from deploy.runtime import DAMPING_STEPS, Log, Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Limits, State, Supervisor
 from robots import InputError
@@ -236,3 +236,37 @@ def test_a_policy_that_needs_more_than_the_robot_measures_is_refused(tmp_path, g
     policy = RobotPolicy(load(path), go2, measured=["base_lin_vel"])
     with pytest.raises(InputError, match="base_lin_vel"):
         Runtime(policy, Spy(None), Supervisor(policy.robot, 0.02, Limits()), SimulatedTime())
+
+
+def test_the_tracking_score_is_of_the_difference_from_the_command(bundle, go2):
+    """1 where the velocity is the commanded one, sideways and backwards too; 1/e where it is half a metre a second off."""
+    runtime, _, operator = make(bundle, go2, script=((0.0, (-0.4, 0.3, 0.0)),))
+    gentle(runtime, go2)
+    runtime.run(3.0, operator)
+    for off, score in ((0.0, 1.0), (0.5, np.exp(-1.0))):
+        for row in runtime.log.rows:
+            row["base_lin_vel"] = np.array([row["command"][0] + off, row["command"][1], 9.0])
+        assert summarize(runtime)["tracking_score"] == pytest.approx(score, abs=1e-6)
+
+
+def test_a_log_of_one_step_has_columns_and_an_empty_one_none():
+    log = Log([{"time": np.float64(0.5), "command": np.zeros(3)}])
+    assert log.columns()["time"].tolist() == [0.5]
+    assert log.columns()["command"].shape == (1, 3)
+    assert Log().columns() == {}
+
+
+def test_the_simulated_robot_keeps_pace_with_the_clock_however_often_it_is_asked(go2):
+    """Ten physics steps each 20 ms, none while the clock stands still; after a long pause at most half a second."""
+    clock = SimulatedTime()
+    robot = SimulatedRobot(go2, clock)
+    for step in range(1, 6):
+        clock.sleep_until(0.02 * step)
+        for _ in range(2):
+            state = robot.read()
+            assert state.tick == 10 * step
+            assert state.time == pytest.approx(0.02 * step)
+    clock.sleep_until(3.1)
+    assert robot.read().tick == 50 + 250
+    assert robot.read().time == pytest.approx(3.1)
+    assert robot.read().tick == 50 + 250

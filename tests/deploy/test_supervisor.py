@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -186,3 +186,19 @@ def test_motors_go_limp_only_at_rest(go2):
 def test_limits_are_checked(value):
     with pytest.raises(InputError, match=r"deploy\.limits\.max_tilt"):
         Limits(max_tilt=value)
+
+
+def test_one_joint_that_still_moves_keeps_the_motors_from_going_limp(go2):
+    supervisor = walking(go2)
+    supervisor.request(State.DAMPING, sample(go2), 10.0)
+    moving = np.zeros(12)
+    for speed in (0.51, -0.51):
+        moving[7] = speed
+        assert not supervisor.request(State.IDLE, sample(go2, joint_vel=moving), 10.5)
+    moving[7] = 0.49
+    assert supervisor.request(State.IDLE, sample(go2, joint_vel=moving), 10.5)
+
+
+def test_what_has_happened_cannot_be_written_over(go2):
+    with pytest.raises(FrozenInstanceError):
+        walking(go2).events[0].detail = "nothing"

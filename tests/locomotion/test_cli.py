@@ -117,12 +117,12 @@ def test_train_export_evaluate_deploy_report(run, tmp_path, capsys):
     """The loop with an untrained policy: every command works on what the one before it wrote."""
     bundle = run / "policy.onnx"
     assert main(["export", f"checkpoint={run}/last.pt", f"output={bundle}"]) == 0
-    assert main(["evaluate", f"policy={bundle}", "episodes=2", f"output={run}/scorecard.json"]) == 0
+    assert main(["evaluate", f"policy={bundle}", "episodes=2", "gait=false", f"output={run}/scorecard.json"]) == 0
     card = json.loads((run / "scorecard.json").read_text())
     assert {"scores", "gait"} <= set(card)
     assert set(card["scores"]["mujoco"]) == {"nominal", "randomized"}
     keys = {"tracking_score", "yaw_score", "lin_vel_error", "ang_vel_error", "fall_rate", "cost_of_transport"}
-    keys |= {"torque_saturation", "action_rate", "foot_slip", "episodes"}
+    keys |= {"torque_saturation", "action_rate", "foot_slip", "episodes", "outside"}
     assert set(card["scores"]["mujoco"]["nominal"]) == keys
     assert main(["export", f"checkpoint={run}/last.pt", f"output={bundle}", f"scorecard={run}/scorecard.json"]) == 0
     status = main(["deploy", f"policy={bundle}", "duration=3", f"output={run}"])

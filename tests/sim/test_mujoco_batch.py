@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from mujoco.batch import SimulationError
 
 import sim
 from robots import InputError
@@ -274,3 +275,13 @@ def test_firm_friction_does_not_let_loaded_feet_creep(go2):
         spread[firm] = (simulator.signals.foot_pos[0, 0, 0] - simulator.signals.foot_pos[0, 2, 0] - before).item()
     assert abs(spread[True]) < 0.003
     assert spread[False] > 3 * abs(spread[True])
+
+
+def test_environments_that_the_engine_raises_on_are_faults(simulator, go2, monkeypatch):
+    def step(nstep):
+        raise SimulationError(np.array([1, 3]), "out of memory")
+
+    simulator.reset(ALL, standing(go2, 4))
+    monkeypatch.setattr(simulator._batch, "step", step)
+    simulator.step(target(go2), 4)
+    assert simulator.faults.tolist() == [False, True, False, True]

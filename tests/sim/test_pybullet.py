@@ -110,3 +110,31 @@ def test_not_installed_says_how_to_install(go2, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"pip install 'sim2real-locomotion\[pybullet\]'"):
         sim.make("pybullet", go2, 1, 0.002)
+
+
+def test_links_carry_the_rotors_inertia(pair):
+    """The rotor's share goes to the axes of the link's inertia in proportion: their sum grows by just the armature."""
+    engine, model = pair[1], pair[1]._model
+    for name, joint in zip(engine.robot.joint_names, engine._joints, strict=True):
+        dof = model.joint(name)
+        inertia = engine._bullet.getDynamicsInfo(engine._body, joint, physicsClientId=engine._clients[0])[2]
+        assert dof.armature[0] > 0
+        assert sum(inertia) == pytest.approx(model.body_inertia[model.jnt_bodyid[dof.id]].sum() + dof.armature[0], rel=1e-4)
+
+
+def test_the_ground_has_the_nominal_friction_until_it_is_told_another(pair):
+    engine = pair[1]
+    bullet, client = engine._bullet, engine._clients[0]
+
+    def friction():
+        return bullet.getDynamicsInfo(engine._ground, -1, physicsClientId=client)[1]
+
+    assert friction() == pytest.approx(sim.PARAMETERS["friction"].nominal)
+    engine.set_parameters(only(1), {"friction": torch.tensor([0.55])})
+    assert friction() == pytest.approx(0.55)
+
+
+def test_a_state_of_another_number_of_joints_is_not_half_taken(pair):
+    for engine in pair:
+        with pytest.raises(ValueError, match=r"shape|zip"):
+            engine.reset(only(1), sim.InitialState.standing(1, torch.zeros(10), 0.3))

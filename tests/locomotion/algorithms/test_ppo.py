@@ -144,3 +144,9 @@ def test_weights_of_another_run_are_a_start_and_schedules_are_its_own():
 def test_bad_settings_are_refused(override, message):
     with pytest.raises(InputError, match=message):
         make(override)
+
+
+def test_exploration_does_not_repeat_the_numbers_that_made_the_weights():
+    """It goes on where the weights stopped: the same seed anew would tie the noise to the network."""
+    learner = make("seed=3")
+    assert not torch.equal(learner.generator.get_state(), torch.Generator().manual_seed(3).get_state())

@@ -55,3 +55,8 @@ def test_adaptive_learning_rate(kl, rate):
 def test_learning_rate_stays_in_its_range():
     assert adapt_learning_rate(1e-5, 1.0, 0.01, 1e-5, 1e-2) == 1e-5
     assert adapt_learning_rate(1e-2, 0.0, 0.01, 1e-5, 1e-2) == 1e-2
+
+
+def test_a_rollout_may_be_one_step_long():
+    one = [torch.tensor([[x]]) for x in (1.0, 5.0, 4.0)]
+    assert generalized_advantages(*one, torch.tensor([[False]]), 0.99, 0.95).item() == pytest.approx(-0.04)

@@ -105,7 +105,7 @@ def test_gains_are_the_contracts(go2, standing_bundle, tmp_path, short):
     assert evaluate(load_policy(stiff)) != evaluate(load_policy(standing_bundle))
 
 
-def test_commands_are_clipped_as_deployment_clips_and_scored_as_asked(go2, tmp_path, short):
+def test_commands_are_clipped_as_deployment_clips_and_scored_as_clipped(go2, tmp_path, short):
     policy = load_policy(
         bundles.write_tiny(
             tmp_path / "slow.onnx", go2, weight=0.0, commands={"forward": (-0.2, 0.2), "left": (-0.1, 0.1), "yaw": (-0.3, 0.3)}
@@ -115,7 +115,8 @@ def test_commands_are_clipped_as_deployment_clips_and_scored_as_asked(go2, tmp_p
     policy._policy.step = lambda signals: (seen.append(signals["command"].copy()), step(signals))[1]
     scores = evaluate(policy, episodes=36)
     assert np.abs(np.concatenate(seen)).max(axis=0) == pytest.approx([0.2, 0.1, 0.3])
-    assert scores["ang_vel_error"] == pytest.approx(0.4, abs=0.02)
+    assert scores["ang_vel_error"] == pytest.approx(0.2, abs=0.02)
+    assert scores["outside"] == 36 - 1  # all but standing
 
 
 def test_same_seed_same_scores_and_the_condition_matters(go2, standing_bundle, short):
@@ -154,7 +155,9 @@ def test_transport_is_counted_at_each_robots_own_weight_and_limits(go2, standing
 
 def test_quick_is_the_module_on_the_nominal_grid(go2, short):
     """The same figures as from the exported bundle, before chaos sets in."""
-    policy = tiny_policy("task.observations.actor.gait_clock=null", seed=1)
+    policy = tiny_policy(
+        *(f"task.{part}=null" for part in ("gait", "observations.actor.gait_clock", "rewards.gait", "metrics.gait")), seed=1
+    )
     policy.train()
     figures = scorecard.quick(policy, go2, 0.02)
     assert policy.training
@@ -169,7 +172,7 @@ def test_quick_is_the_module_on_the_nominal_grid(go2, short):
     def reset(batch):
         memory.append(torch.zeros(batch, policy.memory_size))
 
-    bound = SimpleNamespace(robot=go2, inputs=policy.inputs, contract=contract, reset=reset, step=step)
+    bound = SimpleNamespace(robot=go2, inputs=policy.inputs, contract=contract, reset=reset, step=step, clip_command=lambda x: x)
     scores = evaluate(bound, episodes=36)
     assert figures["tracking"] == pytest.approx(scores["tracking_score"], abs=1e-3)
     assert figures["falls"] == scores["fall_rate"]

@@ -46,7 +46,7 @@ def run(path: Path, iterations: int, *overrides: str, stop: int = 0) -> dict:
 
 
 def go_on(path: Path, **given) -> dict:
-    done, where = resume(str(path), {"resume": str(path), **given}, lambda _: Silent(), print)
+    _, where = resume(str(path), {"resume": str(path), **given}, lambda _: Silent(), print)
     return checkpoint.load(where / "last.pt")
 
 

@@ -12,10 +12,17 @@ from tests.conftest import make_task
 _TASKS: dict[tuple[str, ...], Task] = {}
 
 
+# a plain trot, whatever the default task's may come to be
+PLAIN = (
+    "task.gait.swing_height=0.07", "task.gait.frequency=[2.0,2.0]", "task.gait.swing_power=1.0", "task.gait.tolerance=0.7",
+    "task.gait.excess=0.8", "task.gait.excess_tolerance=0.8", "task.gait.soft=false", "task.gait.reach=null", "task.gait.gate=0.75",
+)  # fmt: skip
+
+
 def shared_task(*overrides: str) -> Task:
     """A small task without randomization, made once: for its robot, gait and constants."""
     if overrides not in _TASKS:
-        _TASKS[overrides] = make_task("randomization=none", *overrides)
+        _TASKS[overrides] = make_task("randomization=none", *PLAIN, *overrides)
     return _TASKS[overrides]
 
 

@@ -33,7 +33,7 @@ def test_feet_that_follow_the_clock_score_one():
     assert good == pytest.approx(1.0)
     assert wrong < dragged < good
     tolerance = shared_task().settings.gait.tolerance
-    assert dragged == pytest.approx(0.5 + 0.5 * math.exp(-((h / tolerance) ** 2)), abs=1e-6)
+    assert dragged == pytest.approx(0.5 + 0.5 * math.exp(-((1 / tolerance) ** 2)), abs=1e-6)
 
 
 def test_half_a_cycle_later_the_other_feet_swing():
@@ -88,8 +88,11 @@ def test_settings_that_would_divide_by_zero_are_refused(override):
 
 def test_without_a_gait_the_clock_must_go_too():
     with pytest.raises(InputError, match="remove the gait_clock"):
-        make_task("task.gait=null")
-    task = make_task("task.gait=null", "task.observations.actor.gait_clock=null")
+        make_task("task.gait=null", "task.rewards.gait=null", "task.metrics.gait=null")
+    without = ("task.gait=null", "task.observations.actor.gait_clock=null")
+    with pytest.raises(InputError, match=r"task\.rewards\.gait=null task\.metrics\.gait=null"):
+        make_task(*without)
+    task = make_task(*without, "task.rewards.gait=null", "task.metrics.gait=null")
     task.step(torch.zeros(6, 12))
     assert torch.isfinite(task.rewards()).all()
     assert task.spaces.groups["actor"] == shared_task().spaces.groups["actor"] - 2
@@ -135,23 +138,34 @@ def test_a_standing_foot_goes_back_as_fast_as_the_robot_is_asked_to_go():
 
 
 def test_reach_counts_where_the_feet_are_over_ground():
-    task = make_task("randomization=none", "task.gait.reach=0.05")
+    task = shared_task("task.gait.reach=0.2")  # standing heights
     hips = task.robot_tensors.hips
     force = torch.zeros(4, 3)
     force[[0, 3], 2] = 40.0
     pos = torch.cat([hips, torch.full((4, 1), 0.022)], dim=-1)
     pos[[1, 2], 2] += task.gait.swing_height
     good = make_frame(task, phase=0.25, command=[0.5, 0.0, 0.0], foot_contact_force=force, foot_pos=pos).gait_score.item()
-    pos[:, 1] += 0.05
+    pos[:, 1] += 0.2 * task.robot.standing_height
     off = make_frame(task, phase=0.25, command=[0.5, 0.0, 0.0], foot_contact_force=force, foot_pos=pos).gait_score.item()
     assert good == pytest.approx(1.0, abs=1e-3)
     assert off == pytest.approx(math.exp(-1.0), abs=1e-3)
 
 
 def test_a_squared_sine_meets_the_ground_without_speed_and_too_high_costs():
-    task = make_task("randomization=none", "task.gait.swing_power=2.0", "task.gait.excess=0.01", "task.gait.excess_tolerance=0.03")
+    task = shared_task("task.gait.swing_power=2.0", "task.gait.excess=0.2", "task.gait.excess_tolerance=0.5")
     h = task.gait.swing_height
     low = h * math.sin(math.pi * 0.2) ** 2  # a tenth of a cycle into the swing
     assert score(0.1, [0.0, low, low, 0.0], [1, 0, 0, 1], task=task) == pytest.approx(1.0)
-    high = h + 0.01 + 0.03
+    high = h * (1 + 0.2 + 0.5)
     assert score(0.25, [0.0, high, high, 0.0], [1, 0, 0, 1], task=task) == pytest.approx(0.5 + 0.5 * math.exp(-1.0), abs=1e-6)
+
+
+def test_a_soft_stance_does_not_ask_for_a_slam():
+    """A foot that hovers a fifth of the tolerance above the ground while it should stand counts as one that nearly follows."""
+    soft, hard = shared_task("task.gait.soft=true"), shared_task()
+    h = hard.gait.swing_height
+    above = h * (0.8 + 0.8 * 0.2)  # free excess, then a fifth of the tolerance
+    heights, loaded = [above, h, h, above], [0, 0, 0, 0]
+    assert score(0.25, heights, loaded, task=hard) == pytest.approx(0.5)
+    assert score(0.25, heights, loaded, task=soft) == pytest.approx(0.5 + 0.5 * math.exp(-0.04), abs=1e-6)
+    assert score(0.25, [0.0] * 4, [1, 1, 1, 0], command=(0.0, 0.0, 0.0), task=soft) == pytest.approx(0.75)  # not while it stands still

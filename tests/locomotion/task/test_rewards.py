@@ -181,7 +181,7 @@ def test_terms_run_over_a_rollout_as_over_a_step():
         ("task.resets.standing.tilt=-1", "greater than or equal to 0"),
         ("task.observations.actor.joint_ps={}", "Did you mean joint_pos"),
         ("task.observations.critic.base_hight={}", "Did you mean base_height"),
-        ("task.curricula.ramp_weights={terms: {torqe: 0.0}}", "Did you mean torque"),
+        ("task.curricula.ramp_weights={terms: {touchdwn: 0.0}}", "Did you mean touchdown"),
         ("randomization.events.pusch={velocity: [0, 1], interval: [1, 2]}", "Did you mean push"),
     ],
 )
