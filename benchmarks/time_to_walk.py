@@ -93,10 +93,8 @@ def main() -> None:
             name: " ".join(f"{last[name][key]:.3f}" for key in ("tracking_score", "yaw_score", "fall_rate"))
             for name in ("nominal", "randomized")
         }
-        million = None if walks is None else round(walks * raw / 1e6, 2)
-        print(
-            f"seed {seed}: 0.80/0.80/0.01 after {walks} s ({million} M raw), 0.90/0.90/0 after {good} s, end {last['seconds']:.0f} s {scores}"
-        )
+        million, end = None if walks is None else round(walks * raw / 1e6, 2), last["seconds"]
+        print(f"seed {seed}: 0.80/0.80/0.01 after {walks} s ({million} M raw), 0.90/0.90/0 after {good} s, end {end:.0f} s {scores}")
 
 
 if __name__ == "__main__":
