@@ -28,6 +28,9 @@ EXPANDED = (
 )  # fmt: skip
 
 
+mujoco.set_mju_user_warning(lambda message: None)  # faults are counted and told; MuJoCo would also write MUJOCO_LOG.TXT where one stands
+
+
 class MujocoSimulator:
     """See :class:`sim.simulator.Simulator`. ``threads`` = 0 uses every CPU; results do not depend on it."""
 

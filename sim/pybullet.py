@@ -143,7 +143,9 @@ class PybulletSimulator:
         self._joints = [joints[name] for name in self.robot.joint_names]
         self._feet = [links[foot] for foot in self.robot.feet]
         for link in range(-1, len(infos)):
-            bullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0, lateralFriction=1.0, physicsClientId=client)
+            bullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0, physicsClientId=client)
+            # in a call of its own: beside the damping Bullet passes it over
+            bullet.changeDynamics(self._body, link, lateralFriction=1.0, physicsClientId=client)
         # Bullet multiplies the frictions of two shapes: 1 on the robot, so that the ground's decides
         bullet.changeDynamics(self._ground, -1, lateralFriction=PARAMETERS["friction"].nominal, physicsClientId=client)
         for name, joint in zip(self.robot.joint_names, self._joints, strict=True):

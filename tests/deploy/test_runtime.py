@@ -12,7 +12,7 @@ from deploy.interface import SimulatedTime
 from deploy.operator import ScriptedOperator
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import DAMPING_STEPS, Log, Runtime
-from deploy.summary import summarize
+from deploy.summary import quantiles, summarize
 from deploy.supervisor import Limits, State, Supervisor
 from robots import InputError
 from tests.deploy import bundles
@@ -270,3 +270,8 @@ def test_the_simulated_robot_keeps_pace_with_the_clock_however_often_it_is_asked
     assert robot.read().tick == 50 + 250
     assert robot.read().time == pytest.approx(3.1)
     assert robot.read().tick == 50 + 250
+
+
+def test_quantiles_are_microseconds_and_the_longest_is_the_longest():
+    assert quantiles([1e-3, 2e-3, 4e-3]) == pytest.approx({"p50": 2000.0, "p99": 3960.0, "p99.9": 3996.0, "max": 4000.0})
+    assert quantiles([]) == {}

@@ -129,6 +129,16 @@ def test_push_adds_to_the_velocity(simulator, go2):
     np.testing.assert_allclose(simulator.signals.base_lin_vel[0], 0.0, atol=1e-6)
 
 
+def test_a_diverged_environment_leaves_no_log_file(simulator, go2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = standing(go2, 4)
+    bad.joint_vel[:] = 1e9
+    simulator.reset(ALL, bad)
+    simulator.step(target(go2), 4)
+    assert simulator.faults.all()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_diverged_environment_is_reported_and_the_others_go_on(simulator, go2):
     simulator.reset(ALL, standing(go2, 4))
     bad = standing(go2, 4)

@@ -138,3 +138,12 @@ def test_a_state_of_another_number_of_joints_is_not_half_taken(pair):
     for engine in pair:
         with pytest.raises(ValueError, match=r"shape|zip"):
             engine.reset(only(1), sim.InitialState.standing(1, torch.zeros(10), 0.3))
+
+
+def test_a_push_adds_to_the_velocity(pair, go2):
+    for engine in pair:
+        state = standing(go2, 1, height=2.0)
+        state.base_lin_vel_world[:] = torch.tensor([0.3, -0.2, 0.1])
+        engine.reset(only(1), state)
+        engine.push(only(1), torch.tensor([[0.5, 0.4]]))
+        assert engine.signals.base_lin_vel_world[0].tolist() == pytest.approx([0.8, 0.2, 0.1], abs=1e-5)

@@ -6,7 +6,7 @@ import torch
 from locomotion import build
 from locomotion.models.distributions import gaussian_log_prob
 from robots import InputError
-from tests.conftest import tiny
+from tests.conftest import only, standing, tiny
 
 
 def make(*overrides):
@@ -64,6 +64,33 @@ def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_
         for step, row, value in zip(ended[0].steps, ended[0].rows, again.critic(ended[0].observations["critic"]), strict=True):
             follows = 0.0 if again._flags[0, step, row] else value
             torch.testing.assert_close(target[step, row], rewards[0][step, row] + again.settings.gamma * follows)
+
+
+def test_nothing_follows_a_fall():
+    """The target of a step that ended in a fall is its reward alone, whatever the critic thinks of the last state."""
+    learner = make("randomization=none", "algorithm.lam=0.0")
+    state = standing(learner.env.robot, 6)
+    state.base_quat[:] = torch.tensor([0.8, 0.6, 0.0, 0.0])
+    learner.env.simulator.reset(only(6, 1, 4), state)
+    rewards, inner = [], learner.env.rewards
+    learner.env.rewards = lambda: rewards.append(inner()) or rewards[-1]
+    with torch.no_grad():
+        for weight in learner.critic.network.parameters():
+            weight.add_(0.3)
+    with torch.inference_mode():
+        learner.collect()
+        target = learner.prepare()["target"].view(8, 6)
+    fell = learner._flags[0]
+    assert fell[0].tolist() == [False, True, False, False, True, False]
+    torch.testing.assert_close(target[fell], rewards[0][fell])
+    assert (target - rewards[0])[~fell].abs().min() > 1e-3
+
+
+def test_an_iteration_holds_exploration_below_its_limit():
+    learner = make("algorithm.final_std=0.02", "algorithm.annealed=1.0", "iterations=2")
+    learner.iteration = 2
+    learner.iterate()
+    assert learner._rollout["action"].sub(learner._rollout["mean"]).std().item() == pytest.approx(0.02, rel=0.2)
 
 
 def test_every_sample_is_used_once_an_epoch():

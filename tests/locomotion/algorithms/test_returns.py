@@ -60,3 +60,7 @@ def test_learning_rate_stays_in_its_range():
 def test_a_rollout_may_be_one_step_long():
     one = [torch.tensor([[x]]) for x in (1.0, 5.0, 4.0)]
     assert generalized_advantages(*one, torch.tensor([[False]]), 0.99, 0.95).item() == pytest.approx(-0.04)
+
+
+def test_a_policy_that_did_not_move_at_all_learns_faster():
+    assert adapt_learning_rate(1e-3, 0.0, 0.01, 1e-5, 1e-2) == pytest.approx(1.5e-3)

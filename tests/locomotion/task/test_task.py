@@ -140,6 +140,14 @@ def test_a_dead_action_is_an_error_and_not_a_robot_that_stands(go2):
         task.rewards()
 
 
+def test_one_reward_that_is_no_number_is_an_error_that_names_its_term():
+    task = make_task("randomization=none")
+    task.step(torch.zeros(6, 12))
+    task.rewards_function.weights[task.rewards_function.names.index("power")] = float("nan")
+    with pytest.raises(NotFiniteError, match=r"task\.rewards\.power"):
+        task.rewards()
+
+
 def test_absurd_states_do_not_reach_the_observation():
     task = make_task("randomization=none")
     bad = standing(task.robot, 6)
