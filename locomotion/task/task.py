@@ -320,6 +320,9 @@ class Task:
         )  # fmt: skip
         self._timers = torch.zeros_like(self._episodes.steps)  # [N, 1 + I] steps at which the episode ends, a command or event is due
         self._recorder = Recorder(CAPACITY, n, self.simulator.signals.packed.shape[1], self._carried.shape[1], m, j, device)
+        # what terminations see of each slot from before the step: its signals, the previous action, and the action
+        slots, feet = self._recorder.slots, len(self.robot.feet)
+        self._before = [(Signals(b, j, feet), state.split(self._carried_widths, dim=-1)[1], taken) for b, state, taken, *_ in slots]
         self._pending: list[tuple[Tensor, Tensor, Ended]] = []
         self._sums = torch.zeros(len(self.rewards_function.names) + len(self._metrics) + 3, dtype=torch.float64, device=device)
         self._counted, self.now = 0, 0
@@ -345,10 +348,8 @@ class Task:
     def _terminated(self) -> Tensor:
         result = self.simulator.faults.clone()
         if self._terminations:
-            record, t = self._recorder, self._recorder.length
-            before = Signals(record.before[t], self.robot.num_joints, len(self.robot.feet))
-            previous = record.state[t].split(self._carried_widths, dim=-1)[1]
-            frame = self._frame(self.simulator.signals, before, record.action[t], previous, self._command, self._memory, result)
+            before, previous, action = self._before[self._recorder.length]
+            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result)
             for name, term in self._terminations.items():
                 value = term(frame)
                 if value.shape != result.shape or value.dtype != torch.bool:
