@@ -85,7 +85,7 @@ def test_figures_take_their_signals_along_the_right_axes():
 @pytest.fixture
 def short(monkeypatch):
     for name, value in {
-        "WALK_SECONDS": 1.5, "UNSCORED_SECONDS": 0.5, "TRACE_SECONDS": 0.4, "STANDING_SECONDS": 1.0, "STANDING_ROBOTS": 2,
+        "WALK_SECONDS": 2.5, "UNSCORED_SECONDS": 1.5, "TRACE_SECONDS": 0.4, "STANDING_SECONDS": 1.0, "STANDING_ROBOTS": 2,
         "STOP_AFTER": 0.2, "STOP_SECONDS": 0.4,
     }.items():  # fmt: skip
         monkeypatch.setattr(gait_trial, name, value)
