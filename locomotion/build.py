@@ -16,7 +16,8 @@ from locomotion.settings import TrainSettings
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.gait import Gait
 from locomotion.task.observations import Context, Encoder
-from locomotion.task.task import Task, make_commands, make_encoder
+from locomotion.task.settings import make_commands, make_encoder
+from locomotion.task.task import Task
 from robots.errors import InputError, nearest
 
 

@@ -24,7 +24,7 @@ from locomotion.runs.train import refuse_other_robot
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from locomotion.task import terminations, terms
-from locomotion.task.task import TaskSettings, make_commands
+from locomotion.task.settings import TaskSettings, make_commands
 from robots import Robot
 from robots.errors import InputError
 

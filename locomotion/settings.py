@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from locomotion.schema import Count, Finite, Positive, Settings, Text
 from locomotion.task.randomization import RandomizationSettings
-from locomotion.task.task import TaskSettings
+from locomotion.task.settings import TaskSettings
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f]+$")]

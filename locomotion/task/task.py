@@ -5,26 +5,25 @@ Read :meth:`Task.step` first. Nothing in it looks at a tensor's values from the 
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from locomotion.environment import ActionSpace, Ended, NotFiniteError, Observations, Spaces, Symmetry, Transition, concatenate_mirrors
+from locomotion.environment import ActionSpace, Ended, Observations, Spaces, Symmetry, Transition, concatenate_mirrors
 from locomotion.models.policy import Policy
-from locomotion.schema import Finite, Positive, PositiveRange, Settings, Text, check
+from locomotion.schema import check
 from locomotion.task import curriculum, events, metrics, observations, resets, rewards, terminations, terms
 from locomotion.task.actions import ActionDecoder
-from locomotion.task.commands import Commands
 from locomotion.task.episodes import Episodes, draw_steps
 from locomotion.task.frame import Frame, RobotTensors
-from locomotion.task.gait import Gait, GaitSettings
-from locomotion.task.observations import Context, Encoder, check_term
+from locomotion.task.gait import Gait
+from locomotion.task.observations import Context
+from locomotion.task.outcome import Outcome
 from locomotion.task.randomization import MEASURED, PhysicsSampler, RandomizationSettings, sensor_scale
 from locomotion.task.recorder import Recorder
-from robots.errors import InputError, nearest
+from locomotion.task.settings import ResetShare, TaskSettings, make_commands, make_encoder, substeps_of
+from robots.errors import InputError
 from sim import Signals, Simulator
 from sim.parameters import check_supported
 
@@ -32,65 +31,6 @@ BUILT_IN = (curriculum, events, metrics, observations, resets, rewards, terminat
 AHEAD = 16  # steps for which noise and episodes are drawn in one call
 BEAT = 4  # steps between looks at whose new command or event is due
 CAPACITY = 32  # steps that are kept before their rewards are worked out
-SMOOTHING = 0.9  # of the score that curricula are told, a rollout
-
-
-def _present(value: Any) -> Any:
-    """A term that is set to null is left out."""
-    return {name: settings for name, settings in value.items() if settings is not None} if isinstance(value, dict) else value
-
-
-Terms = Annotated[dict[str, dict[str, Any]], BeforeValidator(_present)]
-
-
-class ObservationSettings(Settings):
-    actor: Terms  # of terms.observation
-    critic: Terms  # of terms.privileged; the critic also sees what the actor sees, without noise
-
-
-class TaskSettings(Settings):
-    """A ``configs/task`` file."""
-
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)]  # of the default run folder too
-    control_dt: Annotated[float, Field(ge=0.001, le=0.1)]  # s
-    episode_seconds: Positive
-    command_seconds: PositiveRange  # until the next command
-    gait: GaitSettings | None
-    commands: Terms
-    observations: ObservationSettings
-    rewards: Terms
-    reward_floor: Finite | None  # of the weighted sum of the terms per second
-    terminations: Terms
-    resets: Terms  # "share" of each: how many of the episodes begin by it
-    metrics: Terms
-    score: tuple[Text, ...]  # metrics, the least of which is the score
-    curricula: Terms
-
-
-class ResetShare(Settings):
-    share: Positive = 1.0
-
-
-def substeps_of(control_dt: float, physics_dt: float) -> int:
-    """Physics steps in a control step. Raises InputError where it is no whole number."""
-    substeps = round(control_dt / physics_dt)
-    if substeps < 1 or abs(substeps * physics_dt - control_dt) > 1e-9:
-        raise InputError("sim.physics_dt", physics_dt, f"a divisor of control_dt = {control_dt}", "Try 0.01, 0.005 or 0.002.")
-    return substeps
-
-
-def make_commands(settings: TaskSettings, device: torch.device) -> Commands:
-    """The task's command terms."""
-    return Commands([terms.command.bind("task.commands", name, value)(device) for name, value in settings.commands.items()])
-
-
-def make_encoder(settings: TaskSettings, context: Context) -> Encoder:
-    """The policy's observation."""
-    bound = {name: terms.observation.bind("task.observations.actor", name, value) for name, value in settings.observations.actor.items()}
-    made = {name: term(context) for name, term in bound.items()}
-    for name, term in made.items():
-        check_term(f"task.observations.actor.{name}", term, context)
-    return Encoder(made)
 
 
 class Task:
@@ -105,20 +45,6 @@ class Task:
         check_supported(simulator.engine, simulator.supports, set(randomization.parameters))
         self.robot_tensors = RobotTensors(self.robot, simulator)
         self.gait = Gait(settings.gait, self.robot, settings.control_dt, self.device) if settings.gait else None
-        for table, value in (
-            ("commands", settings.commands),
-            ("observations.actor", settings.observations.actor),
-            ("rewards", settings.rewards),
-        ):
-            if not value:
-                raise InputError(f"task.{table}", {}, "at least one term", "See configs/task/velocity_flat.yaml.")
-        if self.gait is not None and "gait_clock" not in settings.observations.actor:
-            raise InputError(
-                "task.observations.actor", "no gait_clock", "the clock of the task's gait", "Add gait_clock: {}, or set task.gait=null."
-            )
-        needs = [f"task.{table}.gait=null" for table in ("rewards", "metrics") if self.gait is None and "gait" in getattr(settings, table)]
-        if needs:
-            raise InputError("task.gait", None, "a gait, or a task without one", f"Add {' '.join(needs)}.")
         self.commands = make_commands(settings, self.device)
         context = Context(self.robot, self.commands, self.gait, settings.control_dt)
         self.encoder = make_encoder(settings, context).to(self.device)
@@ -144,7 +70,8 @@ class Task:
 
     def reset(self) -> Observations:
         """Start an episode everywhere, at a random time of its length so that time-outs are spread evenly."""
-        self._recorder.length, self._pending, self.now = 0, [], 0
+        self.now = 0
+        self._forget()
         self._episodes.refill()
         self._draw_noise()
         self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
@@ -186,42 +113,17 @@ class Task:
 
     def rewards(self) -> Tensor:
         self._evaluate()
-        blocks, self._pending = self._pending, []
-        if not blocks:
-            return torch.zeros(0, self.num_envs, device=self.device)
-        result = torch.cat([reward for reward, _, _ in blocks])
-        if not bool(torch.stack([finite for _, finite, _ in blocks]).all()):
-            raise NotFiniteError("action", "not finite", "finite numbers", "Learning has diverged: lower its rate.")
-        if not bool(torch.isfinite(result).all()):
-            bad = [name for name, total in zip(self.rewards_function.names, self._sums.tolist(), strict=False) if not math.isfinite(total)]
-            raise NotFiniteError(f"task.rewards.{', '.join(bad)}", "not finite", "finite numbers", "Mend the term, or its weight.")
-        for one in self.curricula:
-            one.update(self._smoothed_score)
+        result = self._outcome.rewards()
+        for one in self.curricula if len(result) else ():
+            one.update(self._outcome.smoothed_score)
         return result
 
     def ended(self) -> Ended:
         self._evaluate()
-        blocks, offset, steps = [ended for _, _, ended in self._pending], 0, []
-        for reward, _, block in self._pending:
-            steps.append(block.steps + offset)
-            offset += len(reward)
-        if not blocks:
-            none = torch.zeros(0, dtype=torch.int64, device=self.device)
-            return Ended(none, none, {name: torch.zeros(0, width, device=self.device) for name, width in self.spaces.groups.items()})
-        groups = {name: torch.cat([block.observations[name] for block in blocks]) for name in self.spaces.groups}
-        return Ended(torch.cat(steps), torch.cat([block.rows for block in blocks]), groups)
+        return self._outcome.ended(self.spaces.groups)
 
     def statistics(self) -> dict[str, float]:
-        sums, steps = self._sums.tolist(), max(self._counted, 1)
-        k = len(self.rewards_function.names)
-        figures = {f"reward/{name}": sums[i] / steps for i, name in enumerate(self.rewards_function.names)}
-        scores = {name: sums[k + i] / steps for i, name in enumerate(self._metrics)}
-        figures |= {f"metric/{name}": value for name, value in scores.items()}
-        figures |= dict(zip(("falls", "timeouts", "faults"), sums[-3:], strict=True))
-        figures["score"] = min(scores[name] for name in self.settings.score)
-        self._sums.zero_()
-        self._counted = 0
-        return figures
+        return self._outcome.statistics()
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)
@@ -236,7 +138,7 @@ class Task:
             "observations": {name: value.clone() for name, value in self._observations.items()},
             "ahead": None if aligned else {name: tensor.clone() for name, tensor in self._ahead().items()},
             "generator": self.generator.get_state() if self.generator else None,
-            "score": self._smoothed_score.clone(),
+            "score": self._outcome.smoothed_score.clone(),
             "curricula": [one.level.clone() for one in self.curricula],
             "simulator": self.simulator.state_dict(),
         }
@@ -250,11 +152,11 @@ class Task:
             self._ahead()[name].copy_(value)
         if self.generator:
             self.generator.set_state(state["generator"])
-        self._smoothed_score.copy_(state["score"])
+        self._outcome.smoothed_score.copy_(state["score"])
         for one, level in zip(self.curricula, state["curricula"], strict=True):
             one.level.copy_(level)
             one.apply()
-        self._recorder.length, self._pending = 0, []
+        self._forget()
         self.simulator.load_state_dict(state["simulator"])
 
     def close(self) -> None:
@@ -263,15 +165,10 @@ class Task:
     # how it works
 
     def _bind_terms(self, settings: TaskSettings) -> None:
-        self.rewards_function = rewards.Rewards(settings.rewards, settings.reward_floor, settings.control_dt, self.device)
+        self._outcome = Outcome(settings, self.num_envs, self.device)
+        self.rewards_function = self._outcome.rewards_function
         ends = settings.terminations.items()
         self._terminations = {name: terms.termination.bind("task.terminations", name, value) for name, value in ends}
-        self._metrics = {name: terms.metric.bind("task.metrics", name, value) for name, value in settings.metrics.items()}
-        for name in settings.score:
-            if name not in self._metrics:
-                raise InputError("task.score", name, "one of task.metrics", nearest(name, self._metrics))
-        if not settings.score:
-            raise InputError("task.score", list(settings.score), "at least one of task.metrics", "It chooses best.pt.")
 
     def _describe(self) -> None:
         actor, symmetry = self.encoder.mirror, None
@@ -311,8 +208,6 @@ class Task:
             check(ResetShare, {k: v for k, v in value.items() if k == "share"}, f"task.resets.{name}").share
             for name, value in settings.resets.items()
         ]
-        if not bound:
-            raise InputError("task.resets", {}, "at least one reset term", "For example standing: {}.")
         self._episodes = Episodes(
             n, j, m, [term(self.robot, self.simulator) for term in bound.values()], [share / sum(shares) for share in shares], physics,
             sensor_scale(randomization.bias, j, device), self.commands, self._intervals, self.max_steps,
@@ -323,10 +218,7 @@ class Task:
         # what terminations see of each slot from before the step: its signals, the previous action, and the action
         slots, feet = self._recorder.slots, len(self.robot.feet)
         self._before = [(Signals(b, j, feet), state.split(self._carried_widths, dim=-1)[1], taken) for b, state, taken, *_ in slots]
-        self._pending: list[tuple[Tensor, Tensor, Ended]] = []
-        self._sums = torch.zeros(len(self.rewards_function.names) + len(self._metrics) + 3, dtype=torch.float64, device=device)
-        self._counted, self.now = 0, 0
-        self._smoothed_score = torch.zeros((), device=device)
+        self.now = 0
 
     def _named(self, packed: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Views of packed inputs [n, ...]: by name, and the memory."""
@@ -412,26 +304,16 @@ class Task:
         return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0])
 
     def _evaluate(self) -> None:
-        """Work out rewards [T, N] of the recorded steps, whether all was finite, and the ends of episodes; empty the record."""
+        """Hand the recorded steps over to be worked out, and empty the record."""
         record, t = self._recorder, self._recorder.length
-        if t == 0:
-            return
-        frame = self.recorded_frame()
-        terminated, truncated, faults = record.flags[:t].unbind(1)
-        # a faulted environment's state means nothing: no reward from it
-        reward, unweighted = self.rewards_function(frame, ~faults)
-        scores = torch.stack([term(frame) for term in self._metrics.values()])
-        counts = torch.stack([terminated.sum(), truncated.sum(), faults.sum()])
-        valid = ~faults
-        sums = [torch.where(valid, x, 0.0).sum(dim=(1, 2)).double() for x in (unweighted, scores)]
-        self._sums += torch.cat([sums[0] * self.rewards_function.weights, sums[1], counts.double()])
-        self._counted += t * self.num_envs
-        score = sums[1] / (t * self.num_envs)
-        chosen = torch.stack([score[list(self._metrics).index(name)] for name in self.settings.score]).min().float()
-        self._smoothed_score.copy_(torch.lerp(chosen, self._smoothed_score, SMOOTHING))
-        finite = torch.isfinite(record.action[:t]).all()
-        self._pending.append((reward, finite, self._ended()))
-        record.length = 0
+        if t:
+            self._outcome.add(self.recorded_frame(), record.flags[:t], torch.isfinite(record.action[:t]).all(), self._ended())
+            record.length = 0
+
+    def _forget(self) -> None:
+        """Steps that nobody has asked the rewards of."""
+        self._recorder.length = 0
+        self._outcome.forget()
 
     def _ended(self) -> Ended:
         record, t = self._recorder, self._recorder.length

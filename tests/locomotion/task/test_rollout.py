@@ -23,4 +23,4 @@ def test_a_curriculum_s_score_moves_a_tenth_of_the_way_to_each_rollout_s_least_m
         task.rewards()
         figures = task.statistics()
         expected += 0.1 * (min(figures["metric/tracking"], figures["metric/yaw"]) - expected)
-        assert task._smoothed_score.item() == pytest.approx(expected, rel=1e-5)
+        assert task._outcome.smoothed_score.item() == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,88 @@
+"""What recorded steps come to: rewards, ends of episodes, and figures for people. All on the device until somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from locomotion.environment import Ended, NotFiniteError
+from locomotion.task import terms
+from locomotion.task.frame import Frame
+from locomotion.task.rewards import Rewards
+from locomotion.task.settings import TaskSettings
+
+SMOOTHING = 0.9  # of the score that curricula are told, a block of steps
+
+
+class Outcome:
+    """Blocks of steps, worked out as they are handed over and kept until they are asked for."""
+
+    def __init__(self, settings: TaskSettings, num_envs: int, device: torch.device) -> None:
+        self.rewards_function = Rewards(settings.rewards, settings.reward_floor, settings.control_dt, device)
+        self._metrics = {name: terms.metric.bind("task.metrics", name, value) for name, value in settings.metrics.items()}
+        self._score, self._num_envs, self._device = settings.score, num_envs, device
+        self._blocks: list[tuple[Tensor, Tensor, Ended]] = []  # rewards [T, N], whether all actions were numbers, ends
+        # sums over steps and environments: weighted rewards, metrics, and how many fell, timed out, faulted
+        self._sums = torch.zeros(len(self.rewards_function.names) + len(self._metrics) + 3, dtype=torch.float64, device=device)
+        self._counted = 0
+        self.smoothed_score = torch.zeros((), device=device)
+
+    def add(self, frame: Frame, flags: Tensor, finite: Tensor, ended: Ended) -> None:
+        """A block of T steps: ``frame`` [T, N], ``flags`` [T, 3, N] terminated, truncated, fault."""
+        terminated, truncated, faults = flags.unbind(1)
+        valid = ~faults  # a faulted environment's state means nothing: no reward from it
+        reward, unweighted = self.rewards_function(frame, valid)
+        scores = torch.stack([term(frame) for term in self._metrics.values()])
+        counts = torch.stack([terminated.sum(), truncated.sum(), faults.sum()])
+        sums = [torch.where(valid, x, 0.0).sum(dim=(1, 2)).double() for x in (unweighted, scores)]
+        self._sums += torch.cat([sums[0] * self.rewards_function.weights, sums[1], counts.double()])
+        self._counted += reward.numel()
+        score = sums[1] / reward.numel()
+        least = torch.stack([score[list(self._metrics).index(name)] for name in self._score]).min().float()
+        self.smoothed_score.copy_(torch.lerp(least, self.smoothed_score, SMOOTHING))
+        self._blocks.append((reward, finite, ended))
+
+    def forget(self) -> None:
+        """The blocks that nobody has asked for."""
+        self._blocks = []
+
+    def rewards(self) -> Tensor:
+        """[T, N] of all blocks, which are then done with. Raises NotFiniteError that names what is no number."""
+        blocks, self._blocks = self._blocks, []
+        if not blocks:
+            return torch.zeros(0, self._num_envs, device=self._device)
+        result = torch.cat([reward for reward, _, _ in blocks])
+        if not bool(torch.stack([finite for _, finite, _ in blocks]).all()):
+            raise NotFiniteError("action", "not finite", "finite numbers", "Learning has diverged: lower its rate.")
+        if not bool(torch.isfinite(result).all()):
+            bad = [name for name, total in zip(self.rewards_function.names, self._sums.tolist(), strict=False) if not math.isfinite(total)]
+            raise NotFiniteError(f"task.rewards.{', '.join(bad)}", "not finite", "finite numbers", "Mend the term, or its weight.")
+        return result
+
+    def ended(self, groups: Mapping[str, int]) -> Ended:
+        """The ends of episodes in all blocks, their steps counted from the first; ``groups`` are widths of observation groups."""
+        steps, rows, offset = [], [], 0
+        seen = {name: [torch.zeros(0, width, device=self._device)] for name, width in groups.items()}
+        for reward, _, block in self._blocks:
+            steps.append(block.steps + offset)
+            rows.append(block.rows)
+            offset += len(reward)
+            for name, value in block.observations.items():
+                seen[name].append(value)
+        none = [torch.zeros(0, dtype=torch.int64, device=self._device)]
+        return Ended(torch.cat(none + steps), torch.cat(none + rows), {name: torch.cat(parts) for name, parts in seen.items()})
+
+    def statistics(self) -> dict[str, float]:
+        """Means a step since the last call: weighted rewards, metrics, and the least of those that score; and counts of ends."""
+        sums, steps, names = self._sums.tolist(), max(self._counted, 1), self.rewards_function.names
+        scores = {name: sums[len(names) + i] / steps for i, name in enumerate(self._metrics)}
+        figures = {f"reward/{name}": sums[i] / steps for i, name in enumerate(names)}
+        figures |= {f"metric/{name}": value for name, value in scores.items()}
+        figures |= dict(zip(("falls", "timeouts", "faults"), sums[-3:], strict=True))
+        figures["score"] = min(scores[name] for name in self._score)
+        self._sums.zero_()
+        self._counted = 0
+        return figures
