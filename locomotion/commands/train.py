@@ -14,17 +14,18 @@ from locomotion.view import LiveView
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, or go on with a run. ``given`` holds the settings that the person gave."""
-    plugins.load(config["plugins"])
+    settings = check(TrainSettings, config)
+    plugins.load(settings.plugins)
     with LiveView("locomotion train") as view:
 
         def view_of(folder: Path) -> LiveView:
             view.title = f"locomotion train  {folder}"
             return view
 
-        if config["resume"] is not None:
-            done, folder = resume(config["resume"], given, view_of, view.say)
+        if settings.resume is not None:
+            done, folder = resume(settings.resume, given, view_of, view.say)
         else:
-            done, folder = start(check(TrainSettings, config), view_of, view.say)
+            done, folder = start(settings, view_of, view.say)
         view.phase("train", 1.0)
     print(f"{done.iteration} iterations, {done.steps:,} steps in {done.seconds:.0f} s. Next:")
     print(f"  locomotion export checkpoint={folder}/best.pt output={folder}/policy.onnx")

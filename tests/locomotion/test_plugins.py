@@ -156,3 +156,48 @@ def test_a_robot_of_one_s_own(elsewhere, capsys):
     assert main(["train", *TINY, "robot=my_dog", "run=run", "iterations=1"]) == 0
     assert main(["export", "checkpoint=run", "output=policy.onnx"]) == 0
     assert load("policy.onnx").contract.robot == "my_dog"
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "import sys; sys.exit()", "1 +", "raise ValueError('a\\nb')"])
+def test_whatever_a_plugin_does_while_it_is_imported_is_one_error(elsewhere, capsys, code):
+    (elsewhere / "bad.py").write_text(code)
+    assert main(["train", *TINY, "plugins=bad.py"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return frame.action", "a tensor of shape"),
+        ("return None", "a tensor of shape"),
+        ("return frame.signals.joint_val", "a term that can be computed"),
+        ("return frame.moving / 0.0 * 0.0", "task.rewards.mine"),
+    ],
+)
+def test_a_reward_of_one_s_own_that_is_wrong_is_named(elsewhere, capsys, body, message):
+    (elsewhere / "mine.py").write_text(f"from locomotion.task.terms import reward\n\n@reward\ndef mine(frame):\n    {body}\n")
+    assert main(["train", *TINY, "plugins=[mine.py]", "task.rewards.mine={weight: 1.0}", "run=run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "task.rewards.mine" in error
+
+
+def test_an_observation_of_one_s_own_that_lies_about_its_width_is_named(elsewhere, capsys):
+    (elsewhere / "mine.py").write_text(TERMS.replace("super().__init__(fixed(1))", "super().__init__(fixed(1, 1))"))
+    assert main(["train", *TINY, "plugins=[mine.py]", "task.observations.actor.tilt_angle={}"]) == 2
+    assert "task.observations.actor.tilt_angle.forward" in capsys.readouterr().err
+
+
+def test_a_name_of_the_toolkit_s_is_not_taken_over(elsewhere, capsys):
+    (elsewhere / "mine.py").write_text(
+        "from locomotion.task.terms import reward\n\n@reward\ndef foot_slip(frame):\n    return frame.moving\n"
+    )
+    assert main(["train", *TINY, "plugins=[mine.py]"]) == 2
+    assert "a name that is not taken" in capsys.readouterr().err
+
+
+def test_a_configuration_with_the_name_of_the_toolkit_s_is_refused_and_not_passed_over(elsewhere, capsys):
+    (elsewhere / "configs" / "task").mkdir(parents=True)
+    (elsewhere / "configs" / "task" / "velocity_flat.yaml").write_text("name: mine\n")
+    assert main(["train", *TINY]) == 2
+    assert "a name that the toolkit does not use" in capsys.readouterr().err

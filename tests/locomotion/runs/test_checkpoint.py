@@ -312,3 +312,72 @@ def test_kills_lose_nothing_but_the_unfinished_iteration(tmp_path, kills):
     assert_same(*(checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "killed")))
     lines = [json.loads(line)["iteration"] for line in _read(tmp_path / "killed" / "metrics.jsonl").splitlines()]
     assert lines == list(range(1, iterations + 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("task.observations.actor={joint_pos: null}", "task.observations.actor.joint_pos={}"), "same task.observations.actor"),
+        (("task.control_dt=0.04",), "same task.control_dt"),
+        (("robot=anymal_c",), "same robot"),
+    ],
+)
+def test_weights_that_mean_something_else_are_refused_though_their_shapes_fit(tmp_path, words, message):
+    run(tmp_path / "a", 1)
+    path = tmp_path / "a" / "last.pt"
+    state = checkpoint.load(path)
+    if words[0].startswith("task.observations"):  # the same terms in another order
+        actor = state["config"]["task"]["observations"]["actor"]
+        state["config"]["task"]["observations"]["actor"] = dict(reversed(actor.items()))
+        checkpoint.save(path, state)
+        words = ()
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "b", 1, f"init={path}", *words)
+
+
+def test_a_robot_that_has_changed_since_training_is_refused(tmp_path):
+    run(tmp_path, 1)
+    path = tmp_path / "last.pt"
+    state = checkpoint.load(path)
+    state["provenance"]["robot_sha256"] = "0" * 64
+    checkpoint.save(path, state)
+    with pytest.raises(InputError, match="as it was in training"):
+        go_on(tmp_path, iterations=2)
+    with pytest.raises(InputError, match="as it was in training"):
+        export_checkpoint(path, tmp_path / "policy.onnx")
+
+
+def test_a_damaged_last_checkpoint_is_no_dead_end(tmp_path, capsys):
+    run(tmp_path, 2)
+    with (tmp_path / "last.pt").open("ab") as stream:
+        stream.write(b"x")
+    state = go_on(tmp_path / "best.pt", iterations=3)
+    assert state["iteration"] == 3
+    assert "cannot be used" in capsys.readouterr().out
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_may_begin_again(tmp_path):
+    run(tmp_path, 1)
+    for name in ("last.pt", "best.pt"):
+        (tmp_path / name).unlink()
+    assert run(tmp_path, 1)["iteration"] == 1
+
+
+def test_a_branch_of_a_finished_run_is_a_whole_run(tmp_path):
+    run(tmp_path / "a", 2)
+    go_on(tmp_path / "a" / "last.pt", run=str(tmp_path / "b"))
+    assert checkpoint.load(tmp_path / "b" / "last.pt")["iteration"] == 2
+    assert go_on(tmp_path / "b", iterations=3)["iteration"] == 3
+
+
+def test_only_files_are_replaced_and_only_temporaries_of_ours_removed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OSError, match="no file"):
+            write_atomically(tmp_path / name, lambda stream: stream.write(b"x"))
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / ".mine.tmp").write_text("mine")
+    (tmp_path / ".last.pt.7.tmp").mkdir()
+    files.remove_temporaries(tmp_path)
+    assert (tmp_path / ".mine.tmp").read_text() == "mine"
