@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from locomotion import plugins
 from locomotion.deployment import run_deployment
 from locomotion.evaluation import report, scorecard
 from locomotion.export import export_checkpoint
@@ -21,6 +22,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, export, score, run behind the safety layer, report."""
     settings = check(DemoSettings, config)
     training = check(TrainSettings, {key: value for key, value in config.items() if key in TrainSettings.model_fields})
+    plugins.load(settings.plugins)
     if settings.pybullet_episodes:
         import_pybullet()  # before the training, which would be for nothing
     folder = Path(settings.run or "runs/demo")
