@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from locomotion.environment import Environment, Spaces
+from locomotion.environment import Spaces
 from locomotion.schema import Settings
 
 
@@ -39,7 +39,6 @@ class Algorithm(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-Maker = Callable[[Any, Environment, int, int], Algorithm]
 ALGORITHMS: dict[str, Any] = {}
 
 

@@ -46,7 +46,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     print_scores(card["scores"])
     print(f"\nLook at {page}, {folder / 'video.mp4'} and the other files of {folder}/. Then try:")
     print(f'  locomotion play policy={bundle} command="[0.8,0,0.3]" output=walk.mp4')
-    print(f"  locomotion evaluate policy={bundle} sim=mujoco episodes=144 seed=1 output=score.json")
+    print(f"  locomotion evaluate policy={bundle} sim=mujoco episodes=144 seed=1 output=scorecard.json")
     print("  locomotion train seed=2 task.gait.swing_height=0.1")
     return 0 if summary["passed"] else 1
 
