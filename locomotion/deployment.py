@@ -47,7 +47,7 @@ def run_deployment(
         write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
         log = output / "deploy_log.npz"
         with writing("output", log):
-            write_atomically(log, lambda stream: np.savez_compressed(stream, allow_pickle=False, **runtime.log.columns()))
+            write_atomically(log, lambda stream: np.savez_compressed(stream, **runtime.log.columns()))
         message = video.write(output / "video.mp4", policy.robot, plant.frames, policy.contract.control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
