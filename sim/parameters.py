@@ -11,7 +11,7 @@ import torch
 from robots.errors import InputError, nearest
 
 Tensor = torch.Tensor
-MAX_ACTION_DELAY = 0.04  # s, the longest that the engines' control history holds
+MAX_ACTION_DELAY = 0.06  # s, the longest that the engines' control history holds
 
 
 @dataclass(frozen=True)

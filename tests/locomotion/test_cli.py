@@ -60,7 +60,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["train", "sim.physics_dt=null"], "valid number"),
         (["train", "algorithm.learning_rate=-1"], "greater than 0"),
         (["train", "algorithm.gamma=nan"], "algorithm.gamma"),
-        (["train", "randomization.parameters.action_delay=[10,10]"], "within [0.0, 0.04]"),
+        (["train", "randomization.parameters.action_delay=[10,10]"], "within [0.0, 0.06]"),
         (["train", "randomization.parameters.base_mass_offset=[-1000,0]"], "within"),
         (["train", "randomization.noise.joint_vel=-1"], "greater than or equal to 0"),
         (["train", "run=3"], "a valid string"),

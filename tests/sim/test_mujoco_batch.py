@@ -193,8 +193,8 @@ def test_values_set_by_name_stay_set_until_set_again(simulator, go2):
 
 
 def test_a_delay_longer_than_the_history_is_refused(simulator):
-    with pytest.raises(InputError, match=r"up to 0\.04"):
-        simulator.set_parameters(ALL, {"action_delay": torch.full((4,), 0.05)})
+    with pytest.raises(InputError, match=r"up to 0\.06"):
+        simulator.set_parameters(ALL, {"action_delay": torch.full((4,), 0.07)})
 
 
 @pytest.mark.parametrize("friction", [0.15, 0.4])
