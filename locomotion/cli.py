@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=scorecard.json",
             "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
+            "locomotion evaluate policy=policy.onnx sweep=randomization against=other.onnx",
+            "locomotion evaluate policy=policy.onnx sweep=falsify",
         ),
     ),
     "play": (

@@ -58,6 +58,8 @@ class EvaluateSettings(Settings):
     episodes: Annotated[int, Field(ge=1, le=100_000)]
     seed: Seed
     gait: bool
+    sweep: Literal["randomization", "falsify"] | None
+    against: Path | None
     output: Path | None
 
 

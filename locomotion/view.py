@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -108,4 +109,14 @@ def print_scores(scores: dict[str, dict[str, dict[str, float]]]) -> None:
         table.add_column(name, justify="right")
     for key in next(iter(columns.values())):
         table.add_row(key, *(f"{values[key]:.3f}" if key != "episodes" else str(values[key]) for values in columns.values()))
+    Console().print(table)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Words in columns, the first to the left and the others to the right."""
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)

@@ -6,17 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from locomotion import plugins
+from locomotion.commands import sweep
 from locomotion.evaluation import scorecard
 from locomotion.files import output_file, write_json
 from locomotion.schema import check
 from locomotion.settings import EvaluateSettings
 from locomotion.view import LiveView, print_scores
+from robots.errors import InputError
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Bundle to scorecard."""
     settings = check(EvaluateSettings, config)
     plugins.load(settings.plugins)
+    if settings.sweep:
+        return sweep.run(settings)
+    if settings.against:
+        raise InputError(
+            "against", settings.against, "a policy to draw beside in a sweep", "Add sweep=randomization, or see 'locomotion compare'."
+        )
     policy = Path(settings.policy)
     if settings.output:
         output_file(Path(settings.output), "output")  # before the work, so that it is not lost

@@ -169,3 +169,24 @@ def joints(log: Mapping[str, Array], robot: Robot) -> Any:
         left.set_title(f"{label(name)} rad", fontsize=6)
         right.set_title("N m", fontsize=6)
     return figure
+
+
+def robustness(sweeps: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A panel an axis: tracking (lines) and falls (dotted) of each of ``sweeps`` by name, the range of the first one's training shaded."""
+    first = next(iter(sweeps.values()))["axes"]
+    columns = 4
+    rows = math.ceil(len(first) / columns)
+    figure, axes = subplots(rows, columns, height=2.3 * rows + 0.4)
+    for axis in axes.flat[len(first) :]:
+        axis.set_visible(False)
+    for axis, (name, panel) in zip(axes.flat, first.items(), strict=False):
+        if panel["trained"]:
+            axis.axvspan(*panel["trained"], color="k", alpha=0.08, lw=0)
+        axis.axvline(panel["nominal"], color="k", lw=0.6, alpha=0.5)
+        for i, (policy, sweep) in enumerate(sweeps.items()):
+            curve = sweep["axes"][name]
+            axis.plot(curve["values"], curve["tracking"], color=f"C{i}", lw=1.4, marker=".", ms=4, label=f"{label(policy)}: tracking")
+            axis.plot(curve["values"], curve["falls"], color=f"C{i}", lw=1.0, ls=":", marker="x", ms=3, label=f"{label(policy)}: falls")
+        axis.set(title=label(name), ylim=(-0.03, 1.03), xlabel="" if panel["unit"] == "1" else panel["unit"])
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), fontsize=8, loc="outside upper center", ncols=4)
+    return figure

@@ -31,6 +31,15 @@ def rollout(policy: RobotPolicy, command: Sequence[float], duration: float) -> l
     return list(_frames(policy, command, duration))
 
 
+def positions(robot: Robot, motion: np.ndarray) -> list[np.ndarray]:
+    """Positions (qpos) of ``motion`` [T, 7 + J]: the base's position and quaternion, and the joints in the robot's order."""
+    model = _scene(robot)
+    columns = [*range(7), *(int(model.joint(name).qposadr[0]) for name in robot.joint_names)]
+    frames = np.tile(model.qpos0, (len(motion), 1))
+    frames[:, columns] = motion
+    return list(frames)
+
+
 def window(policy: RobotPolicy, command: Sequence[float], duration: float) -> None:
     """Show the robot in MuJoCo's viewer, in real time. Raises InputError where there is no screen."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
