@@ -106,6 +106,8 @@ def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> i
     else:
         print(f"margin {report['margin']:.2f}: it falls with {', '.join(report['words']) or 'nothing changed'}")
         print(f"run again from {report['starts']} other starts, it falls from {100 * report['confirmed']:.0f} % of them")
+        if report["command"]:
+            print(f"the first of these is told [forward, left, yaw] = {report['command']}")
     write_json(output, report, "output")
     print(f"{message or film}\n{output}")
     return 0

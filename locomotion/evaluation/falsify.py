@@ -79,17 +79,25 @@ class Search:
 def falsify(
     policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int, progress: Progress = lambda label, share: None
 ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """``{"margin", "combination", "words", "confirmed", "starts", "single"}``, and the motion [T, 7 + J] of the fall.
+    """``{"margin", "combination", "words", "command", "confirmed", "starts", "single"}``, and the motion [T, 7 + J] of the fall.
 
-    ``margin`` is the distance of the smallest fall found, None where nothing within the spans makes it fall. ``confirmed`` of
-    ``starts`` is the share of other starts from which the combination is a fall as well. ``single`` has each axis' own margin down
-    and up, None where it stands to the end of its span.
+    ``margin`` is the distance of the smallest fall found, None where nothing within the spans makes it fall. ``confirmed`` is the
+    share of ``starts`` other starts from which the combination is a fall as well; the motion is the first of these, under
+    ``command``. ``single`` has each axis' own margin down and up, None where it stands to the end of its span.
     """
     search = Search(policy, engine, randomization, seed)
     single = margins(search, lambda share: progress("each axis alone", share))
     _evolve(search, seed, lambda share: progress("search", share))
     _shrink(search, lambda share: progress("shrink", share))
-    report: dict[str, Any] = {"margin": None, "combination": {}, "words": [], "confirmed": 0.0, "starts": STARTS, "single": single}
+    report: dict[str, Any] = {
+        "margin": None,
+        "combination": {},
+        "words": [],
+        "command": None,
+        "confirmed": 0.0,
+        "starts": STARTS,
+        "single": single,
+    }
     if search.best is None:
         return report, None
     point = search.best
@@ -102,8 +110,11 @@ def falsify(
         "words": [describe(axis, values[axis]) for axis in moved],
         "confirmed": float(fallen.any(dim=1).float().mean()),
     }
-    falls = fallen.nonzero()
-    return report, motion[:, falls[0, 0], falls[0, 1]] if len(falls) else None
+    falls = fallen.nonzero().tolist()
+    if not falls:
+        return report, None
+    start, command = falls[0]
+    return report | {"command": list(COMMANDS[command])}, motion[:, start, command]
 
 
 def margins(search: Search, progress: Share = lambda share: None) -> dict[str, dict[str, float | str | None]]:

@@ -166,6 +166,30 @@ def test_nothing_that_falls_has_no_margin(standing_bundle, short):
     assert all(single["up"] is single["down"] is None for single in report["single"].values())
 
 
+def test_a_fall_is_told_in_words_and_shown(standing_bundle, short, monkeypatch):
+    """A robot that only stands, pushed again and again."""
+    for module, name, value in (
+        (falsify, "SECONDS", 1.2),
+        (falsify, "SHRINKS", 2),
+        (falsify, "STARTS", 2),
+        (robustness, "PUSH_EVERY", 0.2),
+    ):
+        monkeypatch.setattr(module, name, value)
+    report, motion = falsify.falsify(load_policy(standing_bundle), "mujoco", RandomizationSettings(), 0)
+    sides = {"friction": (0.7, 1.2), "push.x": (1.5, 1.5), "push.y": (1.5, 1.5), "motor_strength": (0.4, 0.2), "action_delay": (1, 0.06)}
+    mass = sim.make("mujoco", robots.load("unitree_go2"), 1, 0.002).total_mass
+    sides["base_mass_offset"] = (0.1 * mass, 0.4 * mass)
+    moved = {name: (row["value"] - row["nominal"], sides[name]) for name, row in report["combination"].items()}
+    assert report["margin"] == pytest.approx(math.hypot(*(by / side[by > 0] for by, side in moved.values())), rel=1e-4)
+    assert 0 < report["margin"] <= min(single[side] or 9 for single in report["single"].values() for side in ("down", "up"))
+    assert any(words.startswith("push.") and words.endswith("m/s (nominal 0)") for words in report["words"])
+    assert report["confirmed"] in (0.5, 1.0)
+    assert report["command"] in [list(command) for command in falsify.COMMANDS]
+    assert motion is not None
+    _, x, y, _ = motion[-1, 3:7]
+    assert 1 - 2 * (x * x + y * y) < 0.5 or motion[-1, 2] < 0.5 * robots.load("unitree_go2").standing_height
+
+
 def test_the_command_writes_a_figure_and_its_numbers(go2, standing_bundle, tmp_path, short, capsys):
     other = bundles.write_tiny(tmp_path / "other.onnx", go2, weight=0.0)
     out = tmp_path / "out.json"
