@@ -118,8 +118,8 @@ def test_a_verdict_counts_off_nominal_alone():
     assert not robustness.compare(same, same)["dominates"]
 
 
-class Sphere(falsify.Search):
-    """A world where what leaves a half-space falls: 0.6 x + 0.8 y > 1.2, the nearest of which is (0.72, 0.96)."""
+class HalfSpace(falsify.Search):
+    """A world where the robot falls in a half-space: 0.6 x + 0.8 y > 1.2, the nearest of which is (0.72, 0.96)."""
 
     def __init__(self):
         self.axes, self.best = PUSH, None
@@ -132,7 +132,7 @@ class Sphere(falsify.Search):
 
 
 def test_margins_of_each_axis_are_where_the_border_is():
-    single = falsify.margins(Sphere())
+    single = falsify.margins(HalfSpace())
     assert single["push.x"]["up"] == pytest.approx(2.0, rel=0.01)
     assert single["push.y"]["up"] == pytest.approx(1.5, rel=0.02)
     assert single["push.y"]["up_value"] == pytest.approx(0.75, rel=0.02)
@@ -140,7 +140,7 @@ def test_margins_of_each_axis_are_where_the_border_is():
 
 
 def test_the_search_finds_the_nearest_fall():
-    search, again = Sphere(), Sphere()
+    search, again = HalfSpace(), HalfSpace()
     for one in (search, again):
         falsify._evolve(one, 0, lambda share: None)
         falsify._shrink(one, lambda share: None)
