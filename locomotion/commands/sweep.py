@@ -53,7 +53,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
             )
             for name, policy in policies.items()
         }
-    columns = [f"{figure}: {name}" for name in sweeps for figure in ("tracking", "falls")]
+    columns = [f"{figure} {name}" for name in sweeps for figure in ("tracking", "falls")]
     first, *others = sweeps.values()
     rows = [
         [
@@ -63,7 +63,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
         ]
         for axis, panel in first["axes"].items()
     ]
-    print_table("at the low end / the least / at the high end", ["parameter", "span", *columns], rows)
+    print_table("mean over the values off nominal", ["parameter", "span", *columns], rows)
     result: dict[str, Any] = {"policies": sweeps}
     if others:
         result["comparison"] = verdict = robustness.compare(first, others[0])
@@ -87,8 +87,8 @@ def _verdict(names: list[str], v: dict[str, Any]) -> str:
 
 
 def _cells(curve: dict[str, Any]) -> tuple[str, str]:
-    tracking, falls = curve["tracking"], curve["falls"]
-    return f"{tracking[0]:.2f} {min(tracking):.2f} {tracking[-1]:.2f}", f"{falls[0]:.2f} {max(falls):.2f} {falls[-1]:.2f}"
+    rows = [row for row in zip(curve["values"], curve["tracking"], curve["falls"], strict=True) if row[0] != curve["nominal"]]
+    return f"{sum(row[1] for row in rows) / len(rows):.3f}", f"{sum(row[2] for row in rows) / len(rows):.3f}"
 
 
 def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> int:
