@@ -46,8 +46,9 @@ def run_deployment(
     if output:
         write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
         log = output / "deploy_log.npz"
+        columns: dict[str, Any] = runtime.log.columns()
         with writing("output", log):
-            write_atomically(log, lambda stream: np.savez_compressed(stream, **runtime.log.columns()))
+            write_atomically(log, lambda stream: np.savez_compressed(stream, **columns))
         message = video.write(output / "video.mp4", policy.robot, plant.frames, policy.contract.control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
