@@ -267,3 +267,15 @@ def test_nominal_values_change_nothing_and_resets_do_not_accumulate(go2, engine)
             np.testing.assert_array_equal(used._expanded[name], value)
     for simulator in simulators:
         simulator.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_damping_of_the_motor_is_its_torque_against_speed(make, go2, engine, scale):
+    """-kd dq at the target's place."""
+    simulator = make(engine, gravity_scale=0.0, kd_scale=scale)
+    state = standing(go2, 1, height=2.0)
+    state.joint_vel[0, 4] = 3.0
+    simulator.reset(ONE, state)
+    simulator.step(pose(go2), 1)
+    assert simulator.signals.joint_torque[0, 4].item() == pytest.approx(-go2.kd[4] * scale * 3.0, rel=1e-3)
