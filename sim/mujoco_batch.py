@@ -14,17 +14,18 @@ from mujoco.batch import Batch, SimulationError
 
 from robots import InputError, Robot
 from robots.model import foot_radius, hip_positions, total_mass
-from sim.mujoco_model import GRAVITY, GROUND, build_model
+from sim.mujoco_model import GRAVITY, GROUND, PAYLOAD, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
 from sim.terrain import Terrain
 
 DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
-MASS = {"base_mass_offset", "base_com_offset"}
-GAINS = {"kp_scale", "kd_scale", "motor_strength"}
+MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
+GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale", "joint_zero_offset"}
+DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
-    "geom_friction", "body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm", "actuator_forcerange",
-    "actuator_delay", "opt.gravity",
+    "geom_friction", "body_mass", "body_inertia", "body_ipos", *DOFS.values(), "actuator_gainprm", "actuator_biasprm",
+    "actuator_forcerange", "actuator_delay", "opt.gravity",
 )  # fmt: skip
 
 
@@ -36,14 +37,14 @@ class MujocoSimulator:
 
     engine = "mujoco"
     device = torch.device("cpu")
-    supports = frozenset({*PARAMETERS, "terrain", "resume"})
+    supports = frozenset({*PARAMETERS, "terrain", "resume"} - {"restitution"})
 
     def __init__(
         self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None, firm: bool = False
     ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
-        self.model = build_model(robot, physics_dt, terrain, firm)
+        self.model = build_model(robot, physics_dt, terrain, firm, payload=True)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)
@@ -52,9 +53,14 @@ class MujocoSimulator:
         self._qpos_columns = _columns([int(joint.qposadr[0]) for joint in joints])
         self._qvel_columns = _columns([int(joint.dofadr[0]) for joint in joints])
         self._base, self._ground = self.model.body(robot.base_body).id, self.model.geom(GROUND).id
+        self._payload, self._dofs = self.model.body(PAYLOAD).id, np.array([int(joint.dofadr[0]) for joint in joints])
+        # which links each joint moves: its body, and what is welded to that, [J, bodies]
+        moved = np.array([self.model.body_weldid == self.model.jnt_bodyid[joint.id] for joint in joints])
+        self._carrier = np.where(moved.any(axis=0), moved.argmax(axis=0), -1)  # [bodies] joint, -1 for base and ground
         self.values = nominal_values(num_envs, robot.num_joints)  # what set_parameters() was told last
         self._values = {name: value.numpy() for name, value in self.values.items()}  # the same memory: numpy is quicker on few rows
         self._expanded = {name: self._batch.expand(name) for name in EXPANDED}
+        self._expanded["geom_friction"][:, self._ground, 0] = self._values["friction"]  # rounded as when it is told
         self._expanded["opt.gravity"][:] = (0.0, 0.0, -GRAVITY)
         self._gravity = torch.tensor([0.0, 0.0, -1.0]).repeat(num_envs, 1)  # [N, 3] unit vector, world
         self._gravity_rows = self._gravity.numpy()  # the same memory
@@ -79,8 +85,9 @@ class MujocoSimulator:
         joint_pos = chosen[:, 7 : 7 + j]
         self._qpos[rows[:, None], self._qpos_index] = joint_pos
         self._qvel[rows[:, None], self._qvel_index] = chosen[:, 13 + j :]
-        self._ctrl[rows] = joint_pos
-        self._history_values[rows] = joint_pos[:, :, None]
+        held = joint_pos + self._values["joint_zero_offset"][rows]  # as encoders have it
+        self._ctrl[rows] = held
+        self._history_values[rows] = held[:, :, None]
         try:
             self._batch.forward(rows)
         except SimulationError as error:
@@ -106,6 +113,11 @@ class MujocoSimulator:
             self._qvel[rows, :2] += velocity.numpy()[rows]
             self._stale = True
 
+    def wrench(self, mask: Tensor, force_torque: Tensor) -> None:
+        rows = mask.nonzero().squeeze(-1).numpy()
+        if len(rows):
+            self._applied[rows, self._base] = force_torque.numpy()[rows]
+
     def set_parameters(self, mask: Tensor, values: dict[str, Tensor]) -> None:
         rows, names = mask.nonzero().squeeze(-1).numpy(), values.keys()
         if not len(rows):
@@ -114,21 +126,24 @@ class MujocoSimulator:
             self._values[name][rows] = value.numpy()[rows]
         if "friction" in names:
             self._expanded["geom_friction"][rows, self._ground, 0] = self._values["friction"][rows]
+        for name in names & DOFS.keys():
+            field = DOFS[name]
+            self._expanded[field][rows[:, None], self._dofs] = getattr(self.model, field)[self._dofs] * self._values[name][rows]
         if names & MASS:
             self._set_mass(rows)
         if names & GAINS:
             self._set_gains(rows)
-        if "action_delay" in names:
-            delay = self._values["action_delay"][rows].astype(np.float64)
-            if delay.max() > MAX_ACTION_DELAY + 1e-6:
-                raise InputError("action_delay", float(delay.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
-            self._expanded["actuator_delay"][rows] = delay[:, None]
-        if "ground_slope" in names:
+        if names & {"action_delay", "action_jitter"}:
+            held, jitter = (self._values[name][rows].astype(np.float64) for name in ("action_delay", "action_jitter"))
+            if held.max() > MAX_ACTION_DELAY + 1e-6:
+                raise InputError("action_delay", float(held.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
+            self._expanded["actuator_delay"][rows] = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))[:, None]
+        if names & {"ground_slope", "gravity_scale"}:
             # a slope of the ground is a tilt of gravity over a level plane
             x, y = np.tan(self._values["ground_slope"][rows].astype(np.float64)).T
             direction = np.stack([-x, -y, -np.ones_like(x)], axis=-1)
             direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-            self._expanded["opt.gravity"][rows] = GRAVITY * direction
+            self._expanded["opt.gravity"][rows] = GRAVITY * (self._values["gravity_scale"][rows, None] * direction)
             self._gravity_rows[rows] = direction
             self._stale = True
 
@@ -169,17 +184,24 @@ class MujocoSimulator:
         return model, data
 
     def _set_mass(self, rows: np.ndarray) -> None:
-        nominal = self.model.body_mass[self._base]
-        mass = nominal + self._values["base_mass_offset"][rows]
-        self._expanded["body_mass"][rows, self._base] = mass
-        self._expanded["body_inertia"][rows, self._base] = self.model.body_inertia[self._base] * (mass / nominal)[:, None]
-        self._expanded["body_ipos"][rows, self._base] = self.model.body_ipos[self._base] + self._values["base_com_offset"][rows]
+        value = {name: self._values[name][rows] for name in MASS}
+        links = np.concatenate([value["link_mass_scale"], np.ones((len(rows), 1), np.float32)], axis=1)  # the last is of no joint
+        factor = links[:, self._carrier].astype(np.float64)  # [rows, bodies]
+        base_mass = self.model.body_mass[self._base] + value["base_mass_offset"]
+        factor[:, self._base] = base_mass / self.model.body_mass[self._base]
+        mass, inertia, ipos = (self._expanded[name] for name in ("body_mass", "body_inertia", "body_ipos"))
+        mass[rows] = self.model.body_mass * factor
+        mass[rows, self._base] = base_mass
+        inertia[rows] = self.model.body_inertia * (factor * value["inertia_scale"][:, None])[..., None]
+        ipos[rows, self._base] = self.model.body_ipos[self._base] + value["base_com_offset"]
+        mass[rows, self._payload], ipos[rows, self._payload] = value["payload_mass"], value["payload_pos"]
         self._batch.set_const(rows)
 
     def _set_gains(self, rows: np.ndarray) -> None:
         kp_scale, kd_scale, strength = (self._values[name][rows] for name in ("kp_scale", "kd_scale", "motor_strength"))
-        kp, limit = self.robot.kp * kp_scale * strength, self.robot.effort_limit * strength
+        kp, limit = self.robot.kp * kp_scale * strength, self.robot.effort_limit * strength * self._values["effort_limit_scale"][rows]
         self._expanded["actuator_gainprm"][rows, :, 0] = kp
+        self._expanded["actuator_biasprm"][rows, :, 0] = kp * (0.0 - self._values["joint_zero_offset"][rows])
         self._expanded["actuator_biasprm"][rows, :, 1] = -kp
         self._expanded["actuator_biasprm"][rows, :, 2] = -self.robot.kd * kd_scale * strength
         self._expanded["actuator_forcerange"][rows] = np.stack([-limit, limit], axis=-1)
@@ -189,6 +211,7 @@ class MujocoSimulator:
         # numpy views of the batch's live state, and tensors over its outputs
         self._qpos, self._qvel, self._ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self._sensors, self._force = _read_only(self._batch.bind("sensordata")), _read_only(self._batch.bind("actuator_force"))
+        self._applied = self._batch.bind("xfrc_applied")
         self._target = torch.from_numpy(self._ctrl)
         self._qpos_tensor, self._qvel_tensor = torch.from_numpy(self._qpos), torch.from_numpy(self._qvel)
         self._qpos_index = np.arange(self.model.nq)[self._qpos_columns]

@@ -22,17 +22,18 @@ from robots import InputError, Robot
 from robots.actuator import motor_torque
 from robots.model import foot_radius, hip_positions, total_mass
 from sim.mujoco_model import GRAVITY, build_model
-from sim.parameters import PARAMETERS, check_supported, nominal_values
+from sim.parameters import check_supported, nominal_values
 from sim.pybullet_model import to_urdf
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
 from sim.terrain import Terrain
 
 SOLVER_ITERATIONS = 50
-CHANGEABLE = frozenset({"friction", "kp_scale", "kd_scale", "motor_strength"})
+GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale", "joint_zero_offset"}
+CHANGEABLE = frozenset({*GAINS, "friction", "restitution", "joint_friction_scale", "joint_damping_scale", "gravity_scale", "ground_slope"})
 
 
 class PybulletSimulator:
-    """See :class:`sim.simulator.Simulator`. Supports the nominal robot on level ground; randomizes friction and gains."""
+    """See :class:`sim.simulator.Simulator`. Supports the nominal robot on level ground; randomizes what costs no new robot."""
 
     engine = "pybullet"
     device = torch.device("cpu")
@@ -53,7 +54,8 @@ class PybulletSimulator:
             path.write_text(to_urdf(self._model, robot))
             self._clients = [self._build(path) for _ in range(num_envs)]
         self._gains = {"kp": np.tile(robot.kp, (n, 1)), "kd": np.tile(robot.kd, (n, 1)), "limit": np.tile(robot.effort_limit, (n, 1))}
-        self._torque = np.zeros((n, j))
+        self._gains["offset"] = np.zeros((n, j))
+        self._torque, self._applied = np.zeros((n, j)), np.zeros((n, 6))
         self._vectors = torch.zeros(n, 3, 3)  # base velocities and gravity, world frame
         self._vectors[:, 2, 2] = -1.0
         self.signals: Any = Signals.zeros(n, j, f)
@@ -72,7 +74,7 @@ class PybulletSimulator:
             for joint, q, dq in zip(self._joints, state.joint_pos[env].tolist(), state.joint_vel[env].tolist(), strict=True):
                 bullet.resetJointState(self._body, joint, q, dq, physicsClientId=client)
             bullet.performCollisionDetection(physicsClientId=client)  # contacts of the old episode would stay
-            self._torque[env] = 0.0
+            self._torque[env] = self._applied[env] = 0.0
             self.faults[env] = False
         self._refresh()
 
@@ -80,15 +82,17 @@ class PybulletSimulator:
         bullet, targets = self._bullet, joint_pos_target.numpy().astype(np.float64)
         self.faults.zero_()
         for env, client in enumerate(self._clients):
-            kp, kd, limit = (self._gains[name][env] for name in ("kp", "kd", "limit"))
+            kp, kd, limit, offset = (self._gains[name][env] for name in ("kp", "kd", "limit", "offset"))
             torque = self._torque[env]
             for _ in range(substeps):
                 states = bullet.getJointStates(self._body, self._joints, physicsClientId=client)
                 q, dq = np.array([state[:2] for state in states]).T
-                torque = motor_torque(targets[env], q, dq, kp, kd, limit)
+                torque = motor_torque(targets[env], q + offset, dq, kp, kd, limit)
                 bullet.setJointMotorControlArray(
                     self._body, self._joints, bullet.TORQUE_CONTROL, forces=torque.tolist(), physicsClientId=client
                 )
+                if self._applied[env].any():
+                    self._press(env, client)
                 bullet.stepSimulation(physicsClientId=client)
             self._torque[env] = torque
         self._refresh()
@@ -102,6 +106,10 @@ class PybulletSimulator:
             self._bullet.resetBaseVelocity(self._body, pushed, angular, physicsClientId=self._clients[env])
         self._refresh()
 
+    def wrench(self, mask: Tensor, force_torque: Tensor) -> None:
+        rows = mask.numpy()
+        self._applied[rows] = force_torque.numpy()[rows]
+
     def set_parameters(self, mask: Tensor, values: dict[str, Tensor]) -> None:
         ids = mask.nonzero().squeeze(-1)
         changed = {name: value[ids] for name, value in values.items() if not torch.equal(value[ids], self.values[name][ids])}
@@ -112,9 +120,11 @@ class PybulletSimulator:
         kp, kd, strength = (self.values[name][ids].double().numpy() for name in ("kp_scale", "kd_scale", "motor_strength"))
         self._gains["kp"][rows] = self.robot.kp * kp * strength
         self._gains["kd"][rows] = self.robot.kd * kd * strength
-        self._gains["limit"][rows] = self.robot.effort_limit * strength
-        for env in rows.tolist() if "friction" in changed else ():
-            self._set_friction(env, float(self.values["friction"][env]))
+        self._gains["limit"][rows] = self.robot.effort_limit * strength * self.values["effort_limit_scale"][ids].double().numpy()
+        self._gains["offset"][rows] = self.values["joint_zero_offset"][ids].double().numpy()
+        if changed.keys() - GAINS:
+            for env in rows.tolist():
+                self._set_dynamics(env)
 
     def state_dict(self) -> dict[str, Any]:
         raise InputError("sim.engine", "pybullet", "an engine that can be resumed bit for bit", "Train with sim=mujoco.")
@@ -146,25 +156,49 @@ class PybulletSimulator:
             bullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0, physicsClientId=client)
             # in a call of its own: beside the damping Bullet passes it over
             bullet.changeDynamics(self._body, link, lateralFriction=1.0, physicsClientId=client)
-        # Bullet multiplies the frictions of two shapes: 1 on the robot, so that the ground's decides
-        bullet.changeDynamics(self._ground, -1, lateralFriction=PARAMETERS["friction"].nominal, physicsClientId=client)
+            bullet.changeDynamics(self._body, link, restitution=1.0, physicsClientId=client)
+        # Bullet multiplies the frictions and restitutions of two shapes: 1 on the robot, so that the ground's decides
+        bullet.changeDynamics(self._ground, -1, lateralFriction=float(self.values["friction"][0]), physicsClientId=client)
         for name, joint in zip(self.robot.joint_names, self._joints, strict=True):
             dof = self._model.joint(name)
             # local inertia is diagonal in the link's inertial frame; the rotor turns about the joint's axis
             _, _, inertia, _, frame, *_ = bullet.getDynamicsInfo(self._body, joint, physicsClientId=client)
             rotation = np.array(bullet.getMatrixFromQuaternion(frame)).reshape(3, 3)
             rotor = float(dof.armature[0]) * np.square(rotation.T @ self._model.jnt_axis[dof.id])
-            bullet.changeDynamics(
-                self._body, joint, jointDamping=float(dof.damping[0]), localInertiaDiagonal=(inertia + rotor).tolist(),
-                physicsClientId=client,
-            )  # fmt: skip
-            bullet.setJointMotorControl2(
-                self._body, joint, bullet.VELOCITY_CONTROL, targetVelocity=0, force=float(dof.frictionloss[0]), physicsClientId=client
-            )
+            bullet.changeDynamics(self._body, joint, localInertiaDiagonal=(inertia + rotor).tolist(), physicsClientId=client)
+            self._set_joint(client, joint, dof, 1.0, 1.0)
         return client
 
-    def _set_friction(self, env: int, friction: float) -> None:
-        self._bullet.changeDynamics(self._ground, -1, lateralFriction=friction, physicsClientId=self._clients[env])
+    def _set_dynamics(self, env: int) -> None:
+        bullet, client = self._bullet, self._clients[env]
+        values = {name: value[env].tolist() for name, value in self.values.items()}
+        bullet.changeDynamics(self._ground, -1, lateralFriction=values["friction"], physicsClientId=client)
+        bullet.changeDynamics(self._ground, -1, restitution=values["restitution"], physicsClientId=client)
+        x, y = values["ground_slope"]
+        down = np.array([-np.tan(x), -np.tan(y), -1.0])
+        down /= np.linalg.norm(down)
+        gravity = GRAVITY * float(self.values["gravity_scale"][env]) * down
+        bullet.setGravity(*gravity.tolist(), physicsClientId=client)
+        self._vectors[env, 2] = torch.from_numpy(down)
+        scales = zip(values["joint_friction_scale"], values["joint_damping_scale"], strict=True)
+        for name, joint, (friction, damping) in zip(self.robot.joint_names, self._joints, scales, strict=True):
+            self._set_joint(client, joint, self._model.joint(name), friction, damping)
+
+    def _set_joint(self, client: int, joint: int, dof: Any, friction: float, damping: float) -> None:
+        """Factors on a joint's dry and viscous friction; ``dof`` is the joint in the MuJoCo model."""
+        bullet = self._bullet
+        bullet.changeDynamics(self._body, joint, jointDamping=float(dof.damping[0]) * damping, physicsClientId=client)
+        bullet.setJointMotorControl2(
+            self._body, joint, bullet.VELOCITY_CONTROL, targetVelocity=0, force=float(dof.frictionloss[0]) * friction,
+            physicsClientId=client,
+        )  # fmt: skip
+
+    def _press(self, env: int, client: int) -> None:
+        """Bullet forgets a force after one step."""
+        bullet, value = self._bullet, self._applied[env].tolist()
+        at, _ = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
+        bullet.applyExternalForce(self._body, -1, value[:3], at, bullet.WORLD_FRAME, physicsClientId=client)
+        bullet.applyExternalTorque(self._body, -1, value[3:], bullet.WORLD_FRAME, physicsClientId=client)
 
     def _refresh(self) -> None:
         bullet, s = self._bullet, self.signals

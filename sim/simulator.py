@@ -1,4 +1,4 @@
-"""What the task sees of a physics engine: named signals of all robots at once, and five calls.
+"""What the task sees of a physics engine: named signals of all robots at once, and six calls.
 
 Every engine presents the same robot on the same ground, follows the same actuator law, and returns float32 torch tensors on
 its ``device`` in the robot's canonical joint order. ``N`` is the number of environments, ``J`` of joints, ``F`` of feet.
@@ -50,6 +50,13 @@ class Simulator(Protocol):
 
     def push(self, mask: Tensor, velocity: Tensor) -> None:
         """Add ``velocity`` [N, 2] (m/s, world) to the horizontal velocity of the bases where ``mask`` [N] is true."""
+        ...
+
+    def wrench(self, mask: Tensor, force_torque: Tensor) -> None:
+        """Press on bases where ``mask`` [N] is true with ``force_torque`` [N, 6] (N, N m, world, at the centre of mass).
+
+        It goes on until it is set again, or until reset.
+        """
         ...
 
     def set_parameters(self, mask: Tensor, values: dict[str, Tensor]) -> None:

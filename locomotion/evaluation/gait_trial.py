@@ -44,9 +44,10 @@ Progress = Callable[[float], object]
 def measure(policy: RobotPolicy, randomization: RandomizationSettings, progress: Progress = lambda share: None) -> dict[str, Any]:
     """Gait figures of a policy bundle bound to its robot, as plain numbers; None where there is no such figure.
 
-    Of ``randomization`` only the sensors' noise and bias are taken.
+    Of ``randomization`` only the sensors' errors and the joints' zero offsets are taken.
     """
-    sensors = RandomizationSettings(noise=randomization.noise, bias=randomization.bias)
+    offsets = {name: limits for name, limits in randomization.parameters.items() if name == "joint_zero_offset"}
+    sensors = randomization.model_copy(update={"parameters": offsets, "events": {}, "dead_joint": 0.0, "graded": False})
     walking, traces = walk(policy, lambda share: progress(0.4 * share))
     standing = stand(policy, sensors, lambda share: progress(0.4 + 0.5 * share))
     standing |= stop(policy)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 import robots
 from deploy.policy import RobotPolicy, load
 from locomotion.task import events
-from locomotion.task.randomization import MEASURED, PhysicsSampler, RandomizationSettings, sensor_scale
+from locomotion.task.link import Link
+from locomotion.task.randomization import PhysicsSampler, RandomizationSettings
 from locomotion.task.resets import standing
+from locomotion.task.sensors import MEASURED, Sensors, sensor_sizes
 from locomotion.task.terms import event
 from robots import Robot
 from robots.errors import InputError
@@ -109,11 +111,11 @@ class World:
 
     def __init__(self, simulator: Simulator, condition: RandomizationSettings, control_dt: float, seed: int) -> None:
         n, j, device = simulator.num_envs, simulator.robot.num_joints, simulator.device
-        check_supported(simulator.engine, simulator.supports, set(condition.parameters))
+        check_supported(simulator.engine, simulator.supports, condition.needs)
         self.simulator, self.control_dt = simulator, control_dt
         self._generator = torch.Generator(device=device).manual_seed(seed)
         self._now, every = 0, torch.ones(n, dtype=torch.bool, device=device)
-        sampler = PhysicsSampler(condition.parameters, j, device)
+        sampler = PhysicsSampler(condition, j, device)
         drawn = sampler.named(sampler.sample(self._uniform(sampler.draws)))
         self.physics = nominal_values(n, j, device) | drawn  # by parameter, [N, ...]
         simulator.set_parameters(every, {name: value for name, value in self.physics.items() if name in simulator.supports})
@@ -121,23 +123,25 @@ class World:
         state = InitialState(torch.zeros(n, width(initial_shapes(j)), device=device), j)
         start(self._uniform(start.draws), state)
         simulator.reset(every, state)
-        self._noise, spread = 2.0 * sensor_scale(condition.noise, j, device), 2.0 * sensor_scale(condition.bias, j, device)
-        self._bias = (self._uniform(len(spread)) - 0.5) * spread
-        self._perfect = not bool(self._noise.any() or spread.any())
-        self._widths = [3, 3, j, j]  # of MEASURED
+        self._sensors, self._link = Sensors(condition, n, j, control_dt, device), Link(condition, simulator)
+        self._held = self._sensors.hold(self._uniform(self._sensors.draws), joint_zero_offset=self.physics["joint_zero_offset"])
+        self._perfect = self._sensors.perfect and "joint_zero_offset" not in drawn
+        self._seen, self._sizes = torch.zeros(n, self._sensors.size, device=device), sensor_sizes(j)
+        self._sensors.begin(every)
+        self._link.begin(every, state.joint_pos)
         self._events = [event.bind("randomization.events", name, value)() for name, value in condition.events.items()]
         self._due = torch.stack([self._steps(one) for one in self._events]) if self._events else None
 
     @property
     def mass(self) -> Tensor:
         """Of each robot, kg [N]."""
-        return self.simulator.total_mass + self.physics["base_mass_offset"]
+        return self.simulator.total_mass + self.physics["base_mass_offset"] + self.physics["payload_mass"]
 
     @property
     def effort_limit(self) -> Tensor:
         """Of each robot's motors, N m [N, J]."""
         nominal = torch.tensor(np.array(self.simulator.robot.effort_limit), dtype=torch.float32, device=self.simulator.device)
-        return nominal * self.physics["motor_strength"]
+        return nominal * self.physics["motor_strength"] * self.physics["effort_limit_scale"]
 
     def measure(self, inputs: Sequence[str]) -> dict[str, Tensor]:
         """What the robot's sensors say, of ``inputs``."""
@@ -145,9 +149,15 @@ class World:
         if self._perfect:
             return {name: getattr(signals, name) for name in inputs if name != "command"}
         clean = torch.cat([getattr(signals, name) for name in MEASURED], dim=-1)
-        seen = clean + self._bias + (self._uniform(clean.shape[1]) - 0.5) * self._noise
-        measured = dict(zip(MEASURED, seen.split(self._widths, dim=-1), strict=True))
+        self._sensors.draw(self._generator)
+        self._sensors.read(clean, self._held, 0, self._seen)
+        measured = dict(zip(MEASURED, self._seen.clone().split(self._sizes, dim=-1), strict=True))
         return {name: measured[name] if name in measured else getattr(signals, name) for name in inputs if name != "command"}
+
+    def send(self, target: Tensor) -> Tensor:
+        """What the motors hear of ``target`` [N, J]."""
+        self._link.draw(self._generator)
+        return self._link.send(target, 0)
 
     def disturb(self) -> None:
         """Let the events happen whose time has come."""
@@ -182,7 +192,7 @@ def rollout(actor: Actor, world: World, command: Tensor, seconds: float, every: 
     for _ in range(round(seconds / world.control_dt)):
         world.disturb()
         target, action = actor.act({**world.measure(actor.inputs), "command": command})
-        target = target.to(simulator.device)
+        target = world.send(target.to(simulator.device))
         for _ in range(substeps // every):
             simulator.step(target, every)
             yield action

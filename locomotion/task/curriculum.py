@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from locomotion.schema import Range, Share
+from locomotion.schema import Positive, Range, Share
 from locomotion.task.terms import curriculum
 from robots.errors import InputError, nearest
 
@@ -39,3 +39,34 @@ class ramp_weights:
 
     def apply(self) -> None:
         self._weights.copy_(self._full * torch.lerp(self._start, torch.ones_like(self._start), self.level))
+
+
+@curriculum
+class widen_ranges:
+    """Automatic domain randomization (Akkaya et al. 2019, arXiv:1910.07113), by one level for all of ``parameters``.
+
+    Their ranges grow from the nominal value outwards by ``rate`` of themselves a rollout while the score is above ``score``, and shrink
+    while it is below. Episodes drawn from then on have them.
+    """
+
+    def __init__(
+        self, task: Task, *, parameters: tuple[str, ...], start: Share = 0.0, score: Range = (0.5, 0.7), rate: Positive = 0.01
+    ) -> None:
+        self._physics, self._score, self._rate = task.physics, score, rate
+        known = set(task.randomization.parameters) & self._physics.names
+        for name in parameters:
+            if name not in known:
+                remedy = nearest(name, known) or "Give it a range in randomization.parameters."
+                raise InputError("task.curricula.widen_ranges.parameters", name, "a parameter drawn for every episode", remedy)
+        self._columns = self._physics.columns(parameters)
+        self.level = torch.tensor(start, device=task.device)  # 0..1
+        self.apply()
+
+    def update(self, score: Tensor) -> None:
+        """After a rollout: ``score`` [] smoothed over rollouts."""
+        low, high = self._score
+        self.level.add_(self._rate * ((score > high).float() - (score < low).float())).clamp_(0.0, 1.0)
+        self.apply()
+
+    def apply(self) -> None:
+        self._physics.widen(self._columns, self.level)

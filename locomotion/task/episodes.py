@@ -9,6 +9,7 @@ from torch import Tensor
 
 from locomotion.task.commands import Commands
 from locomotion.task.randomization import PhysicsSampler
+from locomotion.task.sensors import Sensors
 from sim import InitialState
 from sim.signals import initial_shapes, width
 
@@ -18,7 +19,7 @@ class Beginning(NamedTuple):
 
     initial: InitialState  # [N, ...]
     physics: Tensor  # [N, P] flat values of the randomized parameters
-    carried: Tensor  # [N, ...] what the task carries from step to step: told, previous action, command, memory, severity, bias
+    carried: Tensor  # [N, ...] what the task carries from step to step: told, previous action, command, memory, severity, sensors
     steps: Tensor  # [N, 1 + I] int64, until the episode's end, the next command and each event
 
 
@@ -33,7 +34,7 @@ class Episodes:
         resets: list,  # reset terms
         shares: list[float],  # of the episodes that begin by each
         physics: PhysicsSampler,
-        bias_scale: Tensor,  # [S]
+        sensors: Sensors,
         commands: Commands,
         intervals: Tensor,  # [I, 2] steps until a new command and events
         max_steps: int,
@@ -41,14 +42,14 @@ class Episodes:
         generator: torch.Generator | None,
     ) -> None:
         self._n, self._j, self._resets, self._physics, self._commands = num_envs, num_joints, resets, physics, commands
-        self._generator, self._bias_scale, device = generator, 2.0 * bias_scale, bias_scale.device
+        self._generator, self._sensors, device = generator, sensors, intervals.device
         self._device, self._intervals = device, intervals
         self._thresholds = torch.tensor(shares, device=device).cumsum(0)[:-1]
         # one block of uniform numbers an episode, in this order
-        self._draws = [*(term.draws for term in resets), 1, 1, physics.draws, len(bias_scale), commands.draws, len(intervals)]
+        self._draws = [*(term.draws for term in resets), 1, 1, physics.draws, sensors.draws, commands.draws, len(intervals)]
         self._graded = graded
-        carried = len(commands.channels) + memory_size + len(physics.nominal_told) + num_joints + 1 + len(bias_scale)
-        self._widths = [width(initial_shapes(num_joints)), physics.draws, carried]
+        carried = len(commands.channels) + memory_size + len(physics.nominal_told) + num_joints + 1 + sensors.width
+        self._widths = [width(initial_shapes(num_joints)), physics.width, carried]
         self._memory, self._action = (torch.zeros(num_envs, size, device=device) for size in (memory_size, num_joints))
         self.rows = torch.zeros(num_envs, sum(self._widths), device=device)
         self.steps = torch.full((num_envs, 1 + len(intervals)), max_steps, dtype=torch.int64, device=device)
@@ -57,7 +58,7 @@ class Episodes:
     def refill(self) -> None:
         """Draw all rows anew."""
         u = torch.rand(self._n, sum(self._draws), device=self._device, generator=self._generator).split(self._draws, dim=-1)
-        *for_resets, choice, severity, physics, bias, command, times = u
+        *for_resets, choice, severity, physics, sensing, command, times = u
         severity = severity if self._graded else torch.ones_like(severity)
         starts = []
         for term, numbers in zip(self._resets, for_resets, strict=True):
@@ -68,8 +69,9 @@ class Episodes:
         for i, other in enumerate(starts[1:]):
             start = torch.where(choice > self._thresholds[i], other, start)
         values = self._physics.sample(physics, severity)
-        told, spread = self._physics.told(values), (bias - 0.5) * self._bias_scale * severity
-        parts = [start, values, told, self._action, self._commands.sample(command), self._memory, severity, spread]
+        offset = self._physics.named(values).get("joint_zero_offset")
+        told, held = self._physics.told(values), self._sensors.hold(sensing, severity, offset)
+        parts = [start, values, told, self._action, self._commands.sample(command), self._memory, severity, held]
         torch.cat(parts, dim=-1, out=self.rows)
         self.steps[:, 1:] = draw_steps(self._intervals, times)
         self.used.zero_()

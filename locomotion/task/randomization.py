@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
-from locomotion.schema import NotNegative, Range, Settings
+from locomotion.schema import NotNegative, Range, Settings, Share
 from locomotion.task.observations import TOLD
 from robots.errors import InputError, nearest
 from sim import PARAMETERS
 
-MEASURED = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")  # by sensors, in the order of the policy's inputs
+MAX_SENSOR_DELAY = 0.1  # s
+MAX_TILT = 0.35  # rad
+Delay = Annotated[Range, AfterValidator(lambda value: _within(value, 0.0, MAX_SENSOR_DELAY))]  # s
+
+
+def _within(value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    if value[0] < low or value[1] > high:
+        raise ValueError(f"must lie within [{low}, {high}]")
+    return value
 
 
 class SensorSpread(Settings):
@@ -25,12 +34,32 @@ class SensorSpread(Settings):
     joint_vel: NotNegative = 0.0  # rad/s
 
 
+class SensorDelay(Settings):
+    """From a signal to its reading, s, by sensor; drawn for an episode."""
+
+    base_ang_vel: Delay = (0.0, 0.0)
+    projected_gravity: Delay = (0.0, 0.0)
+    joint_pos: Delay = (0.0, 0.0)
+    joint_vel: Delay = (0.0, 0.0)
+
+
+class Dropped(Settings):
+    """How likely a control step's packet is lost."""
+
+    sensors: Share = 0.0  # the last readings are seen again
+    commands: Share = 0.0  # motors go on with the last target
+
+
 class RandomizationSettings(Settings):
     """Ranges by physical parameter (see :data:`sim.PARAMETERS`), sensor errors, and what happens to the robot now and then."""
 
     parameters: dict[str, Range] = Field(default_factory=dict)
     noise: SensorSpread = SensorSpread()  # drawn anew every step
-    bias: SensorSpread = SensorSpread()  # held for an episode
+    bias: SensorSpread = SensorSpread()  # held for an episode; of readings alone, motors do not share it (see joint_zero_offset)
+    delay: SensorDelay = SensorDelay()
+    imu_tilt: Annotated[float, Field(ge=0, le=MAX_TILT)] = 0.0  # rad, +-U about each axis, of gyroscope and gravity together
+    dropped: Dropped = Dropped()
+    dead_joint: Share = 0.0  # of the episodes, in which one joint's motor gives no torque
     events: dict[str, dict[str, Any]] = Field(default_factory=dict)
     graded: bool = False  # every episode draws how severe it is, 0..1, and scales all of this towards the nominal robot
 
@@ -47,29 +76,34 @@ class RandomizationSettings(Settings):
                 )
         return self
 
+    @property
+    def needs(self) -> set[str]:
+        """The physical parameters that an engine must be able to express."""
+        return set(self.parameters) | ({"motor_strength"} if self.dead_joint else set())
+
 
 NOMINAL = RandomizationSettings()  # the nominal robot on level ground, perfect sensors, no pushes
-
-
-def sensor_scale(spread: SensorSpread, num_joints: int, device: torch.device) -> Tensor:
-    """Half-width of each measured number, in the order of MEASURED, [6 + 2 J]."""
-    sizes = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": num_joints, "joint_vel": num_joints}
-    return torch.cat([torch.full((sizes[name],), float(getattr(spread, name)), device=device) for name in MEASURED])
 
 
 class PhysicsSampler:
     """Values of the randomized parameters from uniform numbers, and what the critic is told of them."""
 
-    def __init__(self, ranges: dict[str, Range], num_joints: int, device: torch.device) -> None:
+    def __init__(self, settings: RandomizationSettings, num_joints: int, device: torch.device) -> None:
+        self._dead, self._joints = settings.dead_joint, torch.arange(num_joints, device=device)
+        ranges = {name: limits for name, limits in settings.parameters.items() if not PARAMETERS[name].every_step}
+        if self._dead:
+            ranges.setdefault("motor_strength", (1.0, 1.0))
         self._shapes = {
             name: tuple(num_joints if part == "J" else int(part) for part in PARAMETERS[name].shape)
             for name in PARAMETERS
             if name in ranges
         }
         self._sizes = [PARAMETERS[name].size(num_joints) for name in self._shapes]
-        self.draws = sum(self._sizes)
+        self.width = sum(self._sizes)
+        self.draws = self.width + (2 if self._dead else 0)
         bounds = [ranges[name] for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
-        self._low, self._high = torch.tensor(bounds, dtype=torch.float32, device=device).view(-1, 2).T
+        self._low, self._high = torch.tensor(bounds, dtype=torch.float32, device=device).view(-1, 2).T.contiguous()
+        self._limits = torch.stack((self._low, self._high))  # as asked for; curricula may narrow what is drawn
         center = [PARAMETERS[name].nominal for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
         self._nominal = torch.tensor(center, device=device).clamp(self._low, self._high)
         # the columns of what the critic is told: nominal, or one of the drawn numbers
@@ -86,14 +120,34 @@ class PhysicsSampler:
         self._factor = torch.tensor([factor[i] for i in drawn], device=device)
 
     def sample(self, u: Tensor, severity: Tensor | None = None) -> Tensor:
-        """Flat values [n, draws] from uniform numbers of the same shape, drawn towards nominal where ``severity`` [n, 1] is below 1."""
-        values = torch.lerp(self._low, self._high, u)
-        return values if severity is None else torch.lerp(self._nominal, values, severity)
+        """Flat values [n, width] from uniform numbers [n, draws], drawn towards nominal where ``severity`` [n, 1] is below 1."""
+        values = torch.lerp(self._low, self._high, u[:, : self.width])
+        values = values if severity is None else torch.lerp(self._nominal, values, severity)
+        if self._dead:
+            happens = u[:, -2:-1] < (self._dead if severity is None else self._dead * severity)
+            which = self._joints == (u[:, -1:] * len(self._joints)).to(torch.int64)
+            self.named(values)["motor_strength"].masked_fill_(happens & which, 0.0)
+        return values
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._shapes)
+
+    def columns(self, names: Sequence[str]) -> Tensor:
+        """Which flat values belong to ``names``, [width] bool."""
+        pairs = zip(self._shapes, self._sizes, strict=True)
+        return torch.tensor([name in names for name, size in pairs for _ in range(size)], device=self._low.device)
+
+    def widen(self, columns: Tensor, level: Tensor) -> None:
+        """Draw the values of ``columns`` from the share ``level`` [] (0..1) of their ranges about the nominal value."""
+        low, high = torch.lerp(self._nominal.expand_as(self._limits), self._limits, level)
+        torch.where(columns, low, self._low, out=self._low)
+        torch.where(columns, high, self._high, out=self._high)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """``flat`` [n, draws] by parameter, as :meth:`sim.Simulator.set_parameters` takes them."""
+        """Views of ``flat`` [n, width] by parameter, as :meth:`sim.Simulator.set_parameters` takes them."""
         parts = flat.split(self._sizes, dim=-1) if self._sizes else ()
-        return {name: part.reshape(len(flat), *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        return {name: part.view(len(flat), *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     def told(self, flat: Tensor) -> Tensor:
         """What the critic is told, [n, K]."""

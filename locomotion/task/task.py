@@ -18,10 +18,12 @@ from locomotion.task.actions import ActionDecoder
 from locomotion.task.episodes import Episodes, draw_steps
 from locomotion.task.frame import Frame, RobotTensors
 from locomotion.task.gait import Gait
+from locomotion.task.link import Link
 from locomotion.task.observations import Context
 from locomotion.task.outcome import Outcome
-from locomotion.task.randomization import MEASURED, PhysicsSampler, RandomizationSettings, sensor_scale
+from locomotion.task.randomization import PhysicsSampler, RandomizationSettings
 from locomotion.task.recorder import Recorder
+from locomotion.task.sensors import MEASURED, Sensors
 from locomotion.task.settings import ResetShare, TaskSettings, make_commands, make_encoder, substeps_of
 from robots.errors import InputError
 from sim import Signals, Simulator
@@ -42,7 +44,7 @@ class Task:
         self.step_seconds, self.substeps = settings.control_dt, substeps_of(settings.control_dt, simulator.physics_dt)
         self.max_steps = max(1, round(settings.episode_seconds / settings.control_dt))
         self.generator = None if self.device.type == "meta" else torch.Generator(device=self.device).manual_seed(seed)
-        check_supported(simulator.engine, simulator.supports, set(randomization.parameters))
+        check_supported(simulator.engine, simulator.supports, randomization.needs)
         self.robot_tensors = RobotTensors(self.robot, simulator)
         self.gait = Gait(settings.gait, self.robot, settings.control_dt, self.device) if settings.gait else None
         self.commands = make_commands(settings, self.device)
@@ -73,7 +75,7 @@ class Task:
         self.now = 0
         self._forget()
         self._episodes.refill()
-        self._draw_noise()
+        self._draw_errors()
         self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
         spent = torch.rand(self.num_envs, device=self.device, generator=self.generator) * self.max_steps
         self._timers[:, 0] -= spent.to(torch.int64)
@@ -88,7 +90,8 @@ class Task:
         before.copy_(packed)
         state.copy_(self._carried)
         taken.copy_(action)
-        simulator.step(self.decoder(action, inputs["joint_pos"], inputs["joint_vel"]), self.substeps)
+        target = self.decoder(action, inputs["joint_pos"], inputs["joint_vel"])
+        simulator.step(self._link.send(target, self.now - 1, self._severity), self.substeps)
         self.now += 1
         # the clock and the last action as they will be seen next: rewards and terminations speak of the state after the step
         self._memory.copy_(self.encoder.remember(inputs, action, self._memory))
@@ -102,7 +105,7 @@ class Task:
         self._recorder.length += 1
         if self.now % AHEAD == 1:
             self._episodes.refill()
-            self._draw_noise()
+            self._draw_errors()
         done = terminated | truncated
         if not self._nowhere(done):
             self._begin(done)
@@ -123,7 +126,8 @@ class Task:
         return self._outcome.ended(self.spaces.groups)
 
     def statistics(self) -> dict[str, float]:
-        return self._outcome.statistics()
+        levels = {f"curriculum/{name}": float(one.level) for name, one in zip(self.settings.curricula, self.curricula, strict=True)}
+        return self._outcome.statistics() | levels
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)
@@ -137,6 +141,8 @@ class Task:
             "inputs": self._inputs.clone(),
             "observations": {name: value.clone() for name, value in self._observations.items()},
             "ahead": None if aligned else {name: tensor.clone() for name, tensor in self._ahead().items()},
+            "sensors": self._sensors.state_dict(),
+            "link": self._link.state_dict(),
             "generator": self.generator.get_state() if self.generator else None,
             "score": self._outcome.smoothed_score.clone(),
             "curricula": [one.level.clone() for one in self.curricula],
@@ -150,6 +156,8 @@ class Task:
         self._observations = {name: value.to(self.device, copy=True) for name, value in state["observations"].items()}
         for name, value in (state["ahead"] or {}).items():
             self._ahead()[name].copy_(value)
+        self._sensors.load_state_dict(state["sensors"])
+        self._link.load_state_dict(state["link"])
         if self.generator:
             self.generator.set_state(state["generator"])
         self._outcome.smoothed_score.copy_(state["score"])
@@ -180,14 +188,16 @@ class Task:
 
     def _allocate(self, settings: TaskSettings, randomization: RandomizationSettings) -> None:
         n, j, device = self.num_envs, self.robot.num_joints, self.device
-        measured, c, m = 6 + 2 * j, len(self.commands.channels), self.encoder.memory_size
-        physics = PhysicsSampler(randomization.parameters, j, device)
-        self._physics = physics
-        # what an environment carries from step to step: what the critic is told, previous action, command | memory, severity, bias
-        widths = [len(physics.nominal_told), j, c, m, 1, measured]
+        self._sensors = Sensors(randomization, n, j, self.step_seconds, device, AHEAD)
+        self._link = Link(randomization, self.simulator, AHEAD)
+        measured, c, m = self._sensors.size, len(self.commands.channels), self.encoder.memory_size
+        physics = PhysicsSampler(randomization, j, device)
+        self.physics = physics
+        # what an environment carries from step to step: what the critic is told, previous action, command | memory, severity, sensors
+        widths = [len(physics.nominal_told), j, c, m, 1, self._sensors.width]
         self._all = torch.zeros(n, sum(widths), device=device)
         self._carried_widths = widths[:3]
-        self._told, self._previous_action, self._command, self._memory, self._severity, self._bias = self._all.split(widths, dim=-1)
+        self._told, self._previous_action, self._command, self._memory, self._severity, self._held = self._all.split(widths, dim=-1)
         self._asked = self._all[:, sum(widths[:2]) : sum(widths[:4])]  # command and memory
         self._carried = self._all[:, : sum(self._carried_widths)]
         # what the policy's observation is made of, twice: as sensors say it, and as it is
@@ -198,8 +208,6 @@ class Task:
         self._actor_inputs, _ = self._named(self._inputs[0])
         self._measured = measured
         self._signal_views = {name: view for name, view in vars(self.simulator.signals).items() if isinstance(view, Tensor)}
-        self._noise_scale = 2.0 * sensor_scale(randomization.noise, j, device)
-        self._noise = torch.zeros(AHEAD, n, measured, device=device)
         self._events = [terms.event.bind("randomization.events", name, value)() for name, value in randomization.events.items()]
         seconds = [settings.command_seconds, *(one.interval for one in self._events)]
         self._intervals = torch.tensor(seconds, dtype=torch.float32, device=device) / self.step_seconds  # [I, 2] steps
@@ -210,7 +218,7 @@ class Task:
         ]
         self._episodes = Episodes(
             n, j, m, [term(self.robot, self.simulator) for term in bound.values()], [share / sum(shares) for share in shares], physics,
-            sensor_scale(randomization.bias, j, device), self.commands, self._intervals, self.max_steps,
+            self._sensors, self.commands, self._intervals, self.max_steps,
             randomization.graded, self.generator,
         )  # fmt: skip
         self._timers = torch.zeros_like(self._episodes.steps)  # [N, 1 + I] steps at which the episode ends, a command or event is due
@@ -227,11 +235,11 @@ class Task:
 
     def _ahead(self) -> dict[str, Tensor]:
         """What was drawn ahead."""
-        return {"noise": self._noise, "episodes": self._episodes.rows, "steps": self._episodes.steps, "used": self._episodes.used}
+        return {**self._sensors.drawn(), "episodes": self._episodes.rows, "steps": self._episodes.steps, "used": self._episodes.used}
 
-    def _draw_noise(self) -> None:
-        torch.rand(self._noise.shape, device=self.device, generator=self.generator, out=self._noise)
-        self._noise.sub_(0.5).mul_(self._noise_scale)
+    def _draw_errors(self) -> None:
+        self._sensors.draw(self.generator)
+        self._link.draw(self.generator)
 
     def _nowhere(self, mask: Tensor) -> bool:
         """Nothing to do: on the CPU looking is cheaper than doing, elsewhere looking would have to wait for the device."""
@@ -254,8 +262,10 @@ class Task:
         """Start new episodes where ``mask`` [N] is true."""
         beginning, rows = self._episodes.take(mask), mask[:, None]
         if beginning.physics.shape[1]:
-            self.simulator.set_parameters(mask, self._physics.named(beginning.physics))
+            self.simulator.set_parameters(mask, self.physics.named(beginning.physics))
         self.simulator.reset(mask, beginning.initial)
+        self._sensors.begin(mask)
+        self._link.begin(mask, beginning.initial.joint_pos)
         torch.where(rows, beginning.carried, self._all, out=self._all)
         torch.where(rows, beginning.steps + self.now, self._timers, out=self._timers)
 
@@ -275,12 +285,11 @@ class Task:
         torch.where(due[:, 1:], again, self._timers[:, 1:], out=self._timers[:, 1:])
 
     def _observe(self) -> None:
-        """Measure the signals with bias and noise, and encode what actor and critic see in one go."""
+        """Measure the signals, and encode what actor and critic see in one go."""
         signals, s, inputs = self.simulator.signals, self._measured, self._inputs
         clean = torch.cat([signals.base_ang_vel, signals.projected_gravity, signals.joint_pos, signals.joint_vel], dim=-1)
         inputs[1, :, :s] = clean
-        torch.add(clean, self._bias, out=clean)
-        torch.addcmul(clean, self._noise[(self.now - 1) % AHEAD], self._severity, out=inputs[0, :, :s])
+        self._sensors.read(clean, self._held, self.now - 1, inputs[0, :, :s], self._severity)
         inputs[:, :, s:] = self._asked
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs

@@ -39,6 +39,10 @@ class MetaSimulator:
         assert mask.device == velocity.device == META
         self.calls.append("push")
 
+    def wrench(self, mask, force_torque):
+        assert mask.device == force_torque.device == META
+        self.calls.append("wrench")
+
     def set_parameters(self, mask, values):
         assert all(value.device == META for value in values.values())
         self.calls.append("set_parameters")
