@@ -36,6 +36,10 @@ PER_JOINT = {
     "joint_vel_limit": Bounds(0.1, 200.0, "rad/s"),
     "effort_limit": Bounds(0.01, 5000.0, "N m"),
 }
+OPTIONAL_PER_JOINT = {  # where the maker publishes them: the torque-speed curve
+    "speed_at_full_effort": Bounds(0.1, 200.0, "rad/s"),
+    "no_load_speed": Bounds(0.1, 300.0, "rad/s"),
+}
 # Gains of any size of robot: how far off target the spring alone asks for the whole torque, and the time constant kd / kp. On
 # quadrupeds and humanoids the one is 0.2 to 2 rad, the other 0.01 to 0.2 s.
 REACH = Bounds(0.02, 20.0, "rad")
@@ -66,6 +70,8 @@ class Robot:
     effort_limit: Floats  # [J] N m
     gaits: Mapping[str, Floats]  # [F] each: phase of a foot in cycles; stance begins where clock + phase is a whole number
     mirror: Mirror
+    speed_at_full_effort: Floats | None = None  # [J] rad/s up to which a motor has its effort_limit
+    no_load_speed: Floats | None = None  # [J] rad/s at which it has no torque left
 
     def fingerprint(self) -> str:
         """A hash of every figure of the description and of the model's text: what a policy was trained with."""
@@ -78,6 +84,12 @@ class Robot:
     @property
     def num_joints(self) -> int:
         return len(self.joint_names)
+
+    @property
+    def torque_speed(self) -> tuple[Floats, Floats] | None:
+        """The motors' torque-speed curve, as :func:`robots.actuator.torque_bounds` takes it; None where it is not published."""
+        full, none = self.speed_at_full_effort, self.no_load_speed
+        return None if full is None or none is None else (full, none)
 
 
 def search_path() -> list[Path]:
@@ -123,13 +135,16 @@ def from_yaml(path: Path) -> Robot:
     path = path.absolute()
     known = [field.name for field in dataclasses.fields(Robot)]
     where = f"{path.parent.name}/{path.name}"
-    data = fields.mapping(where, _parse(path), known)
+    parsed = _parse(path)
+    absent = [key for key in OPTIONAL_PER_JOINT if isinstance(parsed, Mapping) and key not in parsed]
+    data = fields.mapping(where, parsed, [key for key in known if key not in absent])
 
     def field(key: str) -> str:
         return f"{where}: {key}"
 
     joints, feet = fields.names(field("joint_names"), data["joint_names"]), fields.names(field("feet"), data["feet"])
     per_joint = {key: fields.per_joint(field(key), data[key], joints, bounds) for key, bounds in PER_JOINT.items()}
+    per_joint |= {key: fields.per_joint(field(key), data[key], joints, bounds) for key, bounds in OPTIONAL_PER_JOINT.items() if key in data}
     limit = fields.per_joint(field("joint_pos_limit"), data["joint_pos_limit"], joints, ANGLE, count=2)
     model = path.parent / fields.text(field("model"), data["model"])
     if not model.is_file():
@@ -203,6 +218,14 @@ def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
         if not TIME_CONSTANT.low <= constant[i] <= TIME_CONSTANT.high:
             allowed = f"kd / kp from {TIME_CONSTANT}; {joint} has {constant[i]:.3g}"
             raise InputError(field("kd"), float(robot.kd[i]), allowed, "Check both units: N m s/rad and N m/rad.")
+    full, none = robot.speed_at_full_effort, robot.no_load_speed
+    if (full is None) != (none is None):
+        missing = "speed_at_full_effort" if full is None else "no_load_speed"
+        raise InputError(field(missing), None, "both speeds of the torque-speed curve, or neither", f"Add '{missing}:'.")
+    if full is not None and none is not None and (full >= none).any():
+        joint = int(np.argmax(full >= none))
+        allowed = f"less than no_load_speed, {none[joint]:g} rad/s"
+        raise InputError(field("speed_at_full_effort"), float(full[joint]), allowed, f"Mend {robot.joint_names[joint]}.")
     if robot.swing_height > 0.5 * robot.standing_height:
         allowed = f"at most half of standing_height, {0.5 * robot.standing_height:g} m"
         raise InputError(field("swing_height"), robot.swing_height, allowed, "A foot is lifted by a few centimetres: Go2 0.07.")

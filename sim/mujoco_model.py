@@ -15,13 +15,16 @@ FIRM = 100.0  # impedance of friction over that of the normal force
 GROUND = "ground"  # the geom's name
 
 
-def build_model(robot: Robot, physics_dt: float, terrain: Terrain | None = None, firm: bool = False) -> mujoco.MjModel:
+def build_model(
+    robot: Robot, physics_dt: float, terrain: Terrain | None = None, firm: bool = False, actuator: str = "pd"
+) -> mujoco.MjModel:
     """The robot on ``terrain`` (None: flat), its sensors laid out in the order of :func:`sim.signals.signal_shapes`.
 
     Under MuJoCo's default friction a loaded foot creeps: legs slide apart by centimetres in a minute, where rubber holds. ``firm``
-    friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long.
+    friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long. ``actuator`` is
+    one of :func:`robots.model.build_spec`.
     """
-    spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)))
+    spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)), actuator=actuator)
     add_ground(spec, robot)
     if terrain is not None and not terrain.flat:
         _raise_ground(spec, terrain)

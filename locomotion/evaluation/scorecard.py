@@ -70,6 +70,7 @@ def score_file(
     seed: int,
     progress: Callable[[str, float], object] = lambda label, share: None,
     with_gait: bool = True,
+    actuator: str | None = None,
 ) -> dict[str, Any]:
     """``{"scores": {engine: {condition: figures}}, "gait": figures}`` of a bundle; ``engines`` names the episodes of each engine.
 
@@ -80,7 +81,7 @@ def score_file(
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1])
+        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1], actuator=actuator)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
