@@ -105,7 +105,7 @@ class Supervisor:
                 self._note(now, "refused", f"{wanted}: {reason}")
             return False
         if wanted is State.STAND_UP:
-            self._start_pose = state.joint_pos.copy()
+            self._start_pose = state.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
             self._target = state.joint_pos.copy()
         self._enter(wanted, now, "requested")
         return True
