@@ -23,7 +23,7 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     """
     _check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
     _check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
-    _check_names("feet", robot.feet, (geom.name for geom in spec.geoms), "geom")
+    _check_names("feet", [shape for shapes in robot.foot_geoms for shape in shapes], (geom.name for geom in spec.geoms), "geom")
     _check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
     if spec.actuators:
         names = [actuator.name for actuator in spec.actuators]
@@ -31,17 +31,43 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     if spec.worldbody.geoms:
         names, allowed = [geom.name for geom in spec.worldbody.geoms], "the robot alone: the toolkit adds the ground"
         raise InputError("model", names, allowed, f"Remove the world's geoms from {robot.model.name}.")
+    model = _compiled(robot, spec)
+    _check_joints(robot, model)
+    _check_feet(robot, model)
+    _check_mirror(robot, model)
+    _check_height(robot, model)
+
+
+def lock_joints(robot: Robot, spec: mujoco.MjSpec) -> None:
+    """Take the joints that a variant locks out of ``spec``: their bodies stay as they stand at the locked angles.
+
+    Raises:
+        InputError: a locked joint is not in the model, is no hinge, or is not its body's only joint.
+    """
+    if not robot.locked:
+        return
+    _check_names("lock", robot.locked, (joint.name for joint in spec.joints), "joint")
+    model = _compiled(robot, spec)
+    for name, angle in robot.locked.items():
+        joint = model.joint(name)
+        if joint.type[0] != mujoco.mjtJoint.mjJNT_HINGE or model.body_jntnum[joint.bodyid[0]] != 1:
+            raise InputError("lock", name, "a hinge that is the only joint of its body", f"Do not lock {name}.")
+        body, turn, moved, quat = spec.joint(name).parent, np.zeros(4), np.zeros(3), np.zeros(4)
+        mujoco.mju_axisAngle2Quat(turn, joint.axis, angle)
+        mujoco.mju_rotVecQuat(moved, joint.pos, turn)
+        mujoco.mju_rotVecQuat(moved, joint.pos - moved, model.body_quat[joint.bodyid[0]])  # of the origin, about the hinge's anchor
+        mujoco.mju_mulQuat(quat, model.body_quat[joint.bodyid[0]], turn)
+        body.pos, body.quat = model.body_pos[joint.bodyid[0]] + moved, quat
+        body.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+        spec.delete(spec.joint(name))
+
+
+def _compiled(robot: Robot, spec: mujoco.MjSpec) -> mujoco.MjModel:
     try:
-        model = spec.compile()
+        return spec.compile()
     except ValueError as error:
         remedy = f"MuJoCo says: {' '.join(str(error).split())}."
         raise InputError("model", str(robot.model), "an MJCF that MuJoCo compiles", remedy) from error
-    _check_joints(robot, model)
-    for foot in robot.feet:
-        if not model.geom(foot).conaffinity[0] & 1:
-            raise InputError("feet", foot, "shapes that touch the ground", f'Give {foot} conaffinity="1" in {robot.model.name}.')
-    _check_mirror(robot, model)
-    _check_height(robot, model)
 
 
 def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mujoco.MjData:
@@ -53,10 +79,34 @@ def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mu
     return data
 
 
+def foot_positions(robot: Robot, data: mujoco.MjData) -> np.ndarray:
+    """[F, 3] m, world: the centre of each foot's shape, or the mean of its shapes' centres."""
+    return np.array([np.mean([data.geom(shape).xpos for shape in shapes], axis=0) for shapes in robot.foot_geoms])
+
+
+def sole_heights(robot: Robot, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """[F] m, world: the lowest point of each foot."""
+    ids = [[model.geom(shape).id for shape in shapes] for shapes in robot.foot_geoms]
+    return np.array([min(data.geom_xpos[geom][2] - half_height(model, data, geom) for geom in foot) for foot in ids])
+
+
+def _check_feet(robot: Robot, model: mujoco.MjModel) -> None:
+    """Feet touch the ground; several shapes of a foot are all that touches it of one body."""
+    for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True):
+        for shape in shapes:
+            if not model.geom(shape).conaffinity[0] & 1:
+                raise InputError("feet", shape, "shapes that touch the ground", f'Give {shape} conaffinity="1" in {robot.model.name}.')
+        body = model.geom(shapes[0]).bodyid[0]
+        touching = {model.geom(i).name for i in range(model.ngeom) if model.geom_bodyid[i] == body and model.geom_conaffinity[i] & 1}
+        if len(shapes) > 1 and set(shapes) != touching:
+            allowed = f"the shapes of one body that touch the ground; {model.body(body).name} has {sorted(touching)}"
+            raise InputError("feet", foot, allowed, f"List all of these as {foot}, and no others.")
+
+
 def _check_height(robot: Robot, model: mujoco.MjModel) -> None:
     """The soles are near the ground when the base is at ``standing_height`` in the default pose; a robot sags a little."""
     data = joint_pose(model, robot, robot.default_joint_pos)
-    touching = -min(data.geom_xpos[model.geom(foot).id][2] - half_height(model, data, model.geom(foot).id) for foot in robot.feet)
+    touching = -sole_heights(robot, model, data).min()
     if abs(robot.standing_height - touching) > HEIGHT_TOLERANCE * touching:
         allowed = f"near {touching:.3f} m, where the soles touch the ground in the default pose"
         raise InputError("standing_height", robot.standing_height, allowed, "Mend it, or default_joint_pos.")
@@ -112,8 +162,8 @@ def _check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
     mirror = robot.mirror
     turned = robot.default_joint_pos + 0.1 + 0.2 * np.sin(1.0 + 2.0 * np.arange(robot.num_joints))  # no two joints alike
     here, there = (joint_pose(model, robot, q) for q in (turned, mirror.joint_sign * turned[mirror.joint_index]))
-    expected = np.array([here.geom(foot).xpos for foot in robot.feet])[mirror.foot_index] * (1.0, -1.0, 1.0)
-    error = np.linalg.norm(np.array([there.geom(foot).xpos for foot in robot.feet]) - expected, axis=1)
+    expected = foot_positions(robot, here)[mirror.foot_index] * (1.0, -1.0, 1.0)
+    error = np.linalg.norm(foot_positions(robot, there) - expected, axis=1)
     worst = int(error.argmax())
     if error[worst] > MIRROR_TOLERANCE:
         allowed = f"feet that mirror each other; {robot.feet[worst]} misses its place by {error[worst]:.3f} m"

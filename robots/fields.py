@@ -30,17 +30,17 @@ class Bounds:
         return f"{self.low:g} to {self.high:g} {self.unit}".strip()
 
 
-def mapping(field: str, value: object, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """A mapping with text as keys; with ``keys``, exactly these."""
+def mapping(field: str, value: object, keys: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, Any]:
+    """A mapping with text as keys; with ``keys``, exactly these, of which ``optional`` ones may be missing."""
     if not isinstance(value, Mapping) or not value:
         raise InputError(field, value, "a mapping, 'key: value'", "Write one 'key: value' a line, or {key: value}.")
     for key in value:
         if not isinstance(key, str):
             raise InputError(field, key, "text as a key", f"Write '{key}' in quotes.")
-        if keys and key not in keys:
-            raise InputError(f"{field}: {key}", value[key], "a known field", nearest(key, keys))
+        if keys and key not in (*keys, *optional):
+            raise InputError(f"{field}: {key}", value[key], "a known field", nearest(key, (*keys, *optional)))
     for key in keys:
-        if key not in value:
+        if key not in value and key not in optional:
             raise InputError(f"{field}: {key}", None, "a value", f"The field is missing: add '{key}:'.")
     return dict(value)
 
@@ -60,6 +60,16 @@ def names(field: str, value: object) -> tuple[str, ...]:
         if found.count(name) > 1:
             raise InputError(field, name, "every name once", f"Remove the second '{name}'.")
     return found
+
+
+def feet(field: str, value: object) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Names of the feet and the shapes of each: a list of shapes, one a foot, or a mapping from feet to lists of shapes."""
+    if not isinstance(value, Mapping):
+        found = names(field, value)
+        return found, tuple((name,) for name in found)
+    shapes = tuple(names(f"{field}: {foot}", listed) for foot, listed in mapping(field, value).items())
+    names(field, [shape for listed in shapes for shape in listed])
+    return tuple(value), shapes
 
 
 def number(field: str, value: object, bounds: Bounds) -> float:

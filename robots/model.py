@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from robots.actuator import stall_torque
-from robots.check import check_model, half_height, joint_pose
+from robots.check import check_model, foot_positions, joint_pose, lock_joints, sole_heights
 from robots.errors import InputError
 from robots.robot import Robot
 
@@ -33,7 +33,9 @@ def build_spec(robot: Robot, max_delay_steps: int = 0, actuator: str = "pd") -> 
         spec = mujoco.MjSpec.from_file(str(robot.model))
     except ValueError as error:
         raise InputError("model", str(robot.model), "an MJCF that MuJoCo reads", f"MuJoCo says: {' '.join(str(error).split())}.") from error
+    lock_joints(robot, spec)
     check_model(robot, spec)
+    _mark_feet(spec, robot)
     for i, joint in enumerate(robot.joint_names):
         limit = robot.effort_limit[i]
         motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
@@ -74,6 +76,17 @@ def _set_dc_motor(motor: mujoco.MjsActuator, robot: Robot, joint: int) -> None:
     )
 
 
+def _mark_feet(spec: mujoco.MjSpec, robot: Robot) -> None:
+    """A site, called like the foot, where a foot of several shapes is measured: the mean of their centres."""
+    several = [(foot, shapes) for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True) if len(shapes) > 1]
+    if not several:
+        return
+    model = spec.compile()  # a shape given by its ends has its centre only then
+    for foot, shapes in several:
+        centre = np.mean([model.geom(shape).pos for shape in shapes], axis=0)
+        spec.geom(shapes[0]).parent.add_site(name=foot, pos=centre)
+
+
 def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
     """A flat, checkered floor with a light: the only thing that the robot's shapes touch.
 
@@ -107,7 +120,7 @@ def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:
 def foot_radius(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
     """[F] m: height of each foot's centre above its sole, with the base upright and the joints in the default pose."""
     data = joint_pose(model, robot, robot.default_joint_pos)
-    return np.array([half_height(model, data, model.geom(foot).id) for foot in robot.feet])
+    return foot_positions(robot, data)[:, 2] - sole_heights(robot, model, data)
 
 
 def total_mass(model: mujoco.MjModel) -> float:
@@ -122,8 +135,8 @@ def hip_positions(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
     """
     data = joint_pose(model, robot, robot.default_joint_pos)
     base, result = model.body(robot.base_body).id, []
-    for foot in robot.feet:
-        body, joints = int(model.geom(foot).bodyid[0]), []
+    for shapes in robot.foot_geoms:
+        body, joints = int(model.geom(shapes[0]).bodyid[0]), []
         while body not in (base, 0):
             joints = [*range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]), *joints]
             body = int(model.body_parentid[body])

@@ -18,6 +18,7 @@ from robots import fields
 from robots.errors import InputError, nearest
 from robots.fields import Bounds, Floats
 from robots.mirror import Mirror, read_mirror
+from robots.variant import locked_variant
 
 FOLDER = Path(__file__).parent
 SEARCH_VARIABLE = "LOCOMOTION_ROBOTS"
@@ -36,10 +37,10 @@ PER_JOINT = {
     "joint_vel_limit": Bounds(0.1, 200.0, "rad/s"),
     "effort_limit": Bounds(0.01, 5000.0, "N m"),
 }
-OPTIONAL_PER_JOINT = {  # where the maker publishes them: the torque-speed curve
-    "speed_at_full_effort": Bounds(0.1, 200.0, "rad/s"),
-    "no_load_speed": Bounds(0.1, 300.0, "rad/s"),
-}
+SPEED = PER_JOINT["joint_vel_limit"]
+CURVE = ("speed_at_full_effort", "no_load_speed")
+DERIVED = ("foot_geoms", "locked", "motor_index")  # of other fields
+OPTIONAL = ("variants", "motor_order", *CURVE)
 # Gains of any size of robot: how far off target the spring alone asks for the whole torque, and the time constant kd / kp. On
 # quadrupeds and humanoids the one is 0.2 to 2 rad, the other 0.01 to 0.2 s.
 REACH = Bounds(0.02, 20.0, "rad")
@@ -54,7 +55,8 @@ class Robot:
     model: Path  # MJCF of bodies, joints and shapes
     base_body: str
     imu_site: str
-    feet: tuple[str, ...]  # geom names
+    feet: tuple[str, ...]
+    foot_geoms: tuple[tuple[str, ...], ...]  # of each foot, its shapes; a foot of one shape is called like it
     standing_height: float  # m, base above the ground in the default pose
     swing_height: float  # m, clearance of the sole at mid swing
     stride_frequency: tuple[float, float]  # Hz at 0 and at 1 m/s, linear between and beyond
@@ -70,8 +72,10 @@ class Robot:
     effort_limit: Floats  # [J] N m
     gaits: Mapping[str, Floats]  # [F] each: phase of a foot in cycles; stance begins where clock + phase is a whole number
     mirror: Mirror
-    speed_at_full_effort: Floats | None = None  # [J] rad/s up to which a motor has its effort_limit
-    no_load_speed: Floats | None = None  # [J] rad/s at which it has no torque left
+    locked: Mapping[str, float]  # rad, of the joints of a variant that are held and no joints of this robot
+    motor_index: np.ndarray | None  # [J] int, place of each joint in the vendor's interface; None where there is none
+    speed_at_full_effort: Floats | None  # [J] rad/s, up to which the effort limit is available; None where nothing is published
+    no_load_speed: Floats | None  # [J] rad/s, at which no torque is left, linear between
 
     def fingerprint(self) -> str:
         """A hash of every figure of the description and of the model's text: what a policy was trained with."""
@@ -106,19 +110,22 @@ def available() -> list[str]:
 def load(name: str | Path) -> Robot:
     """The robot called ``name``: the first folder of that name on the search path with a ``robot.yaml``.
 
-    A path to such a folder, or to a robot.yaml, does too: a ``Path``, or text with a slash or ending in ``.yaml``.
+    A path to such a folder, or to a robot.yaml, does too: a ``Path``, or text with a slash or ending in ``.yaml``. A dot and the name of
+    a variant may follow the robot's name or the folder's: ``unitree_g1.legs``.
 
     Raises:
         InputError: no such robot, or its ``robot.yaml`` has a missing, unknown or impossible field.
     """
     if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or os.sep in name or name.endswith(".yaml"))):
-        path = Path(name).expanduser()
-        return from_yaml(path / "robot.yaml" if path.is_dir() else path)
-    fields.text("robot", name)
+        path, variant = Path(name).expanduser(), ""
+        if not path.exists() and path.suffix not in ("", ".yaml"):
+            path, variant = path.with_suffix(""), path.suffix[1:]
+        return from_yaml(path / "robot.yaml" if path.is_dir() else path, variant)
+    name, _, variant = fields.text("robot", name).partition(".")
     for folder in search_path():
         if (folder / name / "robot.yaml").is_file():
-            robot = from_yaml(folder / name / "robot.yaml")
-            if robot.name != name:
+            robot = from_yaml(folder / name / "robot.yaml", variant)
+            if robot.name.partition(".")[0] != name:
                 raise InputError(f"{name}/robot.yaml: name", robot.name, f"the folder's name, {name}", "Rename the one or the other.")
             return robot
     looked = ", ".join(map(str, search_path()))
@@ -126,25 +133,26 @@ def load(name: str | Path) -> Robot:
     raise InputError("robot", name, "the name of a folder with a robot.yaml", remedy)
 
 
-def from_yaml(path: Path) -> Robot:
-    """Read a ``robot.yaml``; its ``model`` is relative to it.
+def from_yaml(path: Path, variant: str = "") -> Robot:
+    """Read a ``robot.yaml``; its ``model`` is relative to it. With ``variant``, what stands there replaces fields, and joints are locked.
 
     Raises:
         InputError: the file is missing or no YAML, or a field is missing, unknown or impossible.
     """
     path = path.absolute()
-    known = [field.name for field in dataclasses.fields(Robot)]
     where = f"{path.parent.name}/{path.name}"
-    parsed = _parse(path)
-    absent = [key for key in OPTIONAL_PER_JOINT if isinstance(parsed, Mapping) and key not in parsed]
-    data = fields.mapping(where, parsed, [key for key in known if key not in absent])
+    data, known = _parse(path), [field.name for field in dataclasses.fields(Robot) if field.name not in DERIVED]
+    lock: object = {}
+    if variant:
+        data, lock = _overridden(where, data, variant)
+    data = fields.mapping(where, data, known, OPTIONAL)
 
     def field(key: str) -> str:
         return f"{where}: {key}"
 
-    joints, feet = fields.names(field("joint_names"), data["joint_names"]), fields.names(field("feet"), data["feet"])
+    joints = fields.names(field("joint_names"), data["joint_names"])
+    feet, foot_geoms = fields.feet(field("feet"), data["feet"])
     per_joint = {key: fields.per_joint(field(key), data[key], joints, bounds) for key, bounds in PER_JOINT.items()}
-    per_joint |= {key: fields.per_joint(field(key), data[key], joints, bounds) for key, bounds in OPTIONAL_PER_JOINT.items() if key in data}
     limit = fields.per_joint(field("joint_pos_limit"), data["joint_pos_limit"], joints, ANGLE, count=2)
     model = path.parent / fields.text(field("model"), data["model"])
     if not model.is_file():
@@ -152,12 +160,14 @@ def from_yaml(path: Path) -> Robot:
     height = fields.number(field("standing_height"), data["standing_height"], HEIGHT)
     groups = fields.mapping(field("joint_groups"), data["joint_groups"])
     slow, fast = fields.numbers(field("stride_frequency"), data["stride_frequency"], 2, FREQUENCY)
+    full, free = (fields.per_joint(field(key), data[key], joints, SPEED) if key in data else None for key in CURVE)
     robot = Robot(
         name=fields.text(field("name"), data["name"]),
         model=model,
         base_body=fields.text(field("base_body"), data["base_body"]),
         imu_site=fields.text(field("imu_site"), data["imu_site"]),
         feet=feet,
+        foot_geoms=foot_geoms,
         standing_height=height,
         swing_height=fields.number(field("swing_height"), data["swing_height"], CLEARANCE),
         stride_frequency=(slow, fast),
@@ -166,10 +176,46 @@ def from_yaml(path: Path) -> Robot:
         joint_pos_limit=limit,
         gaits={name: _gait(field(f"gaits: {name}"), value, feet) for name, value in fields.mapping(field("gaits"), data["gaits"]).items()},
         mirror=read_mirror(field("mirror"), data["mirror"], joints, feet),
+        locked={},
+        motor_index=_motor_index(field("motor_order"), data.get("motor_order"), joints),
+        speed_at_full_effort=full,
+        no_load_speed=free,
         **per_joint,
     )
     _check_joints(robot, field)
-    return robot
+    return locked_variant(robot, variant, lock, field(f"variants: {variant}: lock")) if variant else robot
+
+
+def variants(name: str) -> list[str]:
+    """Names of the variants of the robot called ``name``, as :func:`load` takes them: ``unitree_g1.legs``."""
+    path = next((folder / name / "robot.yaml" for folder in search_path() if (folder / name / "robot.yaml").is_file()), None)
+    data = _parse(path) if path else None
+    return [f"{name}.{variant}" for variant in data.get("variants", ())] if isinstance(data, dict) else []
+
+
+def _overridden(where: str, data: object, variant: str) -> tuple[dict[str, Any], object]:
+    """A description with the fields of a variant in place of its own, and the joints that the variant locks."""
+    data = fields.mapping(where, data)
+    known = fields.mapping(f"{where}: variants", data.get("variants", {"": {}}))
+    if variant not in known:
+        raise InputError(f"{where}: variants", variant, "the name of a variant", nearest(variant, filter(None, known)))
+    changed = fields.mapping(f"{where}: variants: {variant}", known[variant])
+    for key in ("name", "joint_names", "variants"):
+        if key in changed:
+            raise InputError(f"{where}: variants: {variant}: {key}", changed[key], "a field that a variant may change", f"Remove {key}.")
+    lock = changed.pop("lock", {})
+    return data | changed, lock
+
+
+def _motor_index(field: str, order: object, joints: tuple[str, ...]) -> np.ndarray | None:
+    """[J] place of each joint in the list of joints that the vendor's interface has."""
+    if order is None:
+        return None
+    listed = fields.names(field, order)
+    if set(listed) != set(joints):
+        odd = sorted(set(listed) ^ set(joints))[0]
+        raise InputError(field, odd, "every joint of joint_names once", f"Add {odd}, or remove it.")
+    return fields.read_only(np.array([listed.index(joint) for joint in joints]))
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -203,6 +249,9 @@ def _gait(field: str, value: object, feet: tuple[str, ...]) -> Floats:
 
 def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
     """What figures of one joint must be to each other."""
+    if (robot.speed_at_full_effort is None) != (robot.no_load_speed is None):
+        missing = CURVE[robot.no_load_speed is None]
+        raise InputError(field(missing), None, "both ends of the torque-speed curve, or neither", f"Add {missing}.")
     low, high = robot.joint_pos_limit.T
     reach, constant = robot.effort_limit / robot.kp, robot.kd / robot.kp
     for i, joint in enumerate(robot.joint_names):
@@ -212,20 +261,16 @@ def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
             if not low[i] <= getattr(robot, key)[i] <= high[i]:
                 allowed = f"an angle within joint_pos_limit of {joint}, {low[i]:g} to {high[i]:g} rad"
                 raise InputError(field(key), float(getattr(robot, key)[i]), allowed, f"Move {joint} inside its limits.")
+        if robot.speed_at_full_effort is not None and robot.no_load_speed is not None:
+            full, free = robot.speed_at_full_effort[i], robot.no_load_speed[i]
+            if full >= free:
+                raise InputError(field("no_load_speed"), free, f"more than speed_at_full_effort, {full:g} rad/s", f"Mend {joint}.")
         if not REACH.low <= reach[i] <= REACH.high:
             allowed = f"effort_limit / kp from {REACH}; {joint} has {reach[i]:.3g}"
             raise InputError(field("kp"), float(robot.kp[i]), allowed, "Check both units: N m/rad and N m.")
         if not TIME_CONSTANT.low <= constant[i] <= TIME_CONSTANT.high:
             allowed = f"kd / kp from {TIME_CONSTANT}; {joint} has {constant[i]:.3g}"
             raise InputError(field("kd"), float(robot.kd[i]), allowed, "Check both units: N m s/rad and N m/rad.")
-    full, none = robot.speed_at_full_effort, robot.no_load_speed
-    if (full is None) != (none is None):
-        missing = "speed_at_full_effort" if full is None else "no_load_speed"
-        raise InputError(field(missing), None, "both speeds of the torque-speed curve, or neither", f"Add '{missing}:'.")
-    if full is not None and none is not None and (full >= none).any():
-        joint = int(np.argmax(full >= none))
-        allowed = f"less than no_load_speed, {none[joint]:g} rad/s"
-        raise InputError(field("speed_at_full_effort"), float(full[joint]), allowed, f"Mend {robot.joint_names[joint]}.")
     if robot.swing_height > 0.5 * robot.standing_height:
         allowed = f"at most half of standing_height, {0.5 * robot.standing_height:g} m"
         raise InputError(field("swing_height"), robot.swing_height, allowed, "A foot is lifted by a few centimetres: Go2 0.07.")

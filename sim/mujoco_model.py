@@ -33,16 +33,22 @@ def build_model(
         spec.option.cone, spec.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, FIRM
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     contact, geom = mujoco.mjtSensor.mjSENS_CONTACT, mujoco.mjtObj.mjOBJ_GEOM
+    # what touches the ground of a foot, and where it is measured: its one shape, or its body and the site amid its shapes
+    feet = [(shapes, spec.geom(shapes[0]).parent.name) for shapes in robot.foot_geoms]
+    touching = [(mujoco.mjtObj.mjOBJ_BODY, body) if shapes[1:] else (geom, shapes[0]) for shapes, body in feet]
+    measured = [
+        (mujoco.mjtObj.mjOBJ_SITE, foot) if shapes[1:] else (geom, shapes[0]) for foot, (shapes, _) in zip(robot.feet, feet, strict=True)
+    ]
     found, force, net = 1 << mujoco.mjtConDataField.mjCONDATA_FOUND.value, 1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, 3
-    for foot in robot.feet:  # net force of the ground (first) on the foot (second), world frame
+    for foot, (kind, name) in zip(robot.feet, touching, strict=True):  # net force of the ground (first) on the foot (second), world frame
         spec.add_sensor(
-            name=f"{foot}_force", type=contact, objtype=geom, objname=GROUND, reftype=geom, refname=foot, intprm=[force, net, 1]
+            name=f"{foot}_force", type=contact, objtype=geom, objname=GROUND, reftype=kind, refname=name, intprm=[force, net, 1]
         )
-    for kind, name in ((mujoco.mjtSensor.mjSENS_FRAMEPOS, "pos"), (mujoco.mjtSensor.mjSENS_FRAMELINVEL, "vel")):
-        for foot in robot.feet:
-            spec.add_sensor(name=f"{foot}_{name}", type=kind, objtype=geom, objname=foot)
-    for foot in robot.feet:
-        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=geom, objname=foot, intprm=[found, 0, 1])
+    for sensor, suffix in ((mujoco.mjtSensor.mjSENS_FRAMEPOS, "pos"), (mujoco.mjtSensor.mjSENS_FRAMELINVEL, "vel")):
+        for foot, (kind, name) in zip(robot.feet, measured, strict=True):
+            spec.add_sensor(name=f"{foot}_{suffix}", type=sensor, objtype=kind, objname=name)
+    for foot, (kind, name) in zip(robot.feet, touching, strict=True):
+        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=kind, objname=name, intprm=[found, 0, 1])
     spec.add_sensor(name="ground_found", type=contact, objtype=geom, objname=GROUND, intprm=[found, 0, 1])
     return spec.compile()
 

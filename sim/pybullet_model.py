@@ -16,7 +16,7 @@ SHELL = "_shell"  # the root link carries no mass, so that its frame is the robo
 def to_urdf(model: mujoco.MjModel, robot: Robot) -> str:
     """URDF of a compiled MuJoCo model: its bodies, hinges and colliding boxes, spheres and capsules; each foot a link."""
     root = xml.Element("robot", name=robot.name)
-    base = model.body(robot.base_body).id
+    base, feet = model.body(robot.base_body).id, {shape for shapes in robot.foot_geoms for shape in shapes}
     shell = xml.SubElement(root, "link", name=model.body(base).name + SHELL)
     _inertial(shell, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
     for body in range(base, model.nbody):
@@ -29,10 +29,10 @@ def to_urdf(model: mujoco.MjModel, robot: Robot) -> str:
         for geom in range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]):
             if model.geom_conaffinity[geom] == 0 and model.geom_contype[geom] == 0:
                 continue
-            if model.geom(geom).name in robot.feet:
-                _foot(root, model, geom, name)
-            else:
+            if model.geom(geom).name not in feet:
                 _collision(link, model, geom, model.geom_pos[geom], model.geom_quat[geom])
+    for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True):
+        _foot(root, model, foot, [model.geom(shape).id for shape in shapes])
     xml.indent(root)  # Bullet reads lines of limited length
     return xml.tostring(root, encoding="unicode")
 
@@ -43,22 +43,24 @@ def _joint(root: xml.Element, model: mujoco.MjModel, body: int, joint_id: int, p
     joint = xml.SubElement(root, "joint", name=name, type=kind)
     xml.SubElement(joint, "parent", link=parent)
     xml.SubElement(joint, "child", link=model.body(body).name)
-    if joint_id >= 0:
+    if not parent.endswith(SHELL):
         _origin(joint, model.body_pos[body], model.body_quat[body])
+    if joint_id >= 0:
         xml.SubElement(joint, "axis", xyz=_text(model.jnt_axis[joint_id]))
         low, high = model.jnt_range[joint_id]
         xml.SubElement(joint, "limit", lower=str(low), upper=str(high), effort="1000", velocity="100")
 
 
-def _foot(root: xml.Element, model: mujoco.MjModel, geom: int, parent: str) -> None:
-    name = model.geom(geom).name
-    link = xml.SubElement(root, "link", name=name)
+def _foot(root: xml.Element, model: mujoco.MjModel, name: str, geoms: list[int]) -> None:
+    """A link of its own, its frame amid the foot's shapes."""
+    link, centre = xml.SubElement(root, "link", name=name), model.geom_pos[geoms].mean(axis=0)
     _inertial(link, 1e-6, np.zeros(3), 1e-9 * np.eye(3))
-    _collision(link, model, geom, np.zeros(3), np.array([1.0, 0, 0, 0]))
+    for geom in geoms:
+        _collision(link, model, geom, model.geom_pos[geom] - centre, model.geom_quat[geom])
     joint = xml.SubElement(root, "joint", name=f"{name}_mount", type="fixed")
-    xml.SubElement(joint, "parent", link=parent)
+    xml.SubElement(joint, "parent", link=model.body(model.geom_bodyid[geoms[0]]).name)
     xml.SubElement(joint, "child", link=name)
-    _origin(joint, model.geom_pos[geom], model.geom_quat[geom])
+    _origin(joint, centre, np.array([1.0, 0, 0, 0]))
 
 
 def _collision(link: xml.Element, model: mujoco.MjModel, geom: int, pos: np.ndarray, quat: np.ndarray) -> None:

@@ -11,7 +11,7 @@ def run(words: list[str]) -> int:
     if words not in (["list"], []):
         raise InputError("robots", " ".join(words), "list", "Try 'locomotion robots list'.")
     status = 0
-    for name in robots.available():
+    for name in [entry for robot in robots.available() for entry in (robot, *robots.variants(robot))]:
         try:
             robot = robots.load(name)
         except InputError as error:

@@ -19,8 +19,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-ROBOTS = {"unitree_go2": "go2_description/urdf/go2.urdf", "anymal_c": "anymal_c_simple_description/urdf/anymal.urdf"}
-APART = ("_rotor",)  # the Go2's rotors: listed, but not lumped
+ROBOTS = {
+    "unitree_go2": "go2_description/urdf/go2.urdf",
+    "anymal_c": "anymal_c_simple_description/urdf/anymal.urdf",
+    "unitree_go1": "go1_description/urdf/go1.urdf",
+    "unitree_g1": "g1_description/urdf/g1_29dof_rev_1_0.urdf",
+}
+APART = ("_rotor",)  # the Go1's and the Go2's rotors: listed, but not lumped
 
 
 def rotation(text: str) -> np.ndarray:

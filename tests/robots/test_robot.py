@@ -14,7 +14,8 @@ from robots import InputError
 from robots.robot import FOLDER, search_path
 from tests.robots.broken import go2_copy
 
-ALL = ["anymal_c", "unitree_go2"]
+ALL = ["anymal_c", "unitree_g1", "unitree_go1", "unitree_go2"]
+QUADRUPEDS = ["anymal_c", "unitree_go1", "unitree_go2"]
 
 
 @pytest.fixture(params=ALL)
@@ -22,12 +23,17 @@ def robot(request):
     return robots.load(request.param)
 
 
+@pytest.fixture(params=QUADRUPEDS)
+def quadruped(request):
+    return robots.load(request.param)
+
+
 def test_mirror_is_an_involution_and_keeps_the_poses(robot):
     mirror = robot.mirror
     for pose in (robot.default_joint_pos, robot.lie_joint_pos):
         np.testing.assert_allclose(mirror.joint_sign * pose[mirror.joint_index], pose)
-    np.testing.assert_array_equal(mirror.joint_index[mirror.joint_index], np.arange(12))
-    np.testing.assert_array_equal(mirror.foot_index[mirror.foot_index], np.arange(4))
+    np.testing.assert_array_equal(mirror.joint_index[mirror.joint_index], np.arange(robot.num_joints))
+    np.testing.assert_array_equal(mirror.foot_index[mirror.foot_index], np.arange(len(robot.feet)))
 
 
 def test_mirrored_limits_are_the_limits(robot):
@@ -35,15 +41,15 @@ def test_mirrored_limits_are_the_limits(robot):
     np.testing.assert_allclose(np.sort(mirrored, axis=1), robot.joint_pos_limit)
 
 
-def test_order_of_joints_and_feet_is_front_left_front_right_rear_left_rear_right(robot):
-    joint_legs = [name[:2] for name in robot.joint_names]
-    legs = [name[:2] for name in robot.feet]
+def test_order_of_joints_and_feet_is_front_left_front_right_rear_left_rear_right(quadruped):
+    joint_legs = [name[:2] for name in quadruped.joint_names]
+    legs = [name[:2] for name in quadruped.feet]
     assert joint_legs == [leg for leg in legs for _ in range(3)]
-    assert legs == {"unitree_go2": ["FL", "FR", "RL", "RR"], "anymal_c": ["LF", "RF", "LH", "RH"]}[robot.name]
+    assert legs == (["LF", "RF", "LH", "RH"] if quadruped.name == "anymal_c" else ["FL", "FR", "RL", "RR"])
 
 
-def test_groups_name_the_joints_of_each_leg(robot):
-    groups = {name: list(indices) for name, indices in robot.joint_groups.items()}
+def test_groups_name_the_joints_of_each_leg(quadruped):
+    groups = {name: list(indices) for name, indices in quadruped.joint_groups.items()}
     assert groups == {"abduction": [0, 3, 6, 9], "hip": [1, 4, 7, 10], "knee": [2, 5, 8, 11]}
 
 
@@ -57,21 +63,21 @@ def test_groups_name_the_joints_of_each_leg(robot):
         ("walk", [{0}, {1}, {2}, {3}]),
     ],
 )
-def test_gaits_bring_the_feet_down_together_that_they_should(robot, gait, partners):
-    phases = robot.gaits[gait]
+def test_gaits_bring_the_feet_down_together_that_they_should(quadruped, gait, partners):
+    phases = quadruped.gaits[gait]
     assert {frozenset(np.flatnonzero(phases == phase)) for phase in phases} == {frozenset(group) for group in partners}
     gaps = np.diff(np.sort(np.unique(phases)), append=np.unique(phases).min() + 1)
     np.testing.assert_allclose(gaps, 1 / len(partners))
 
 
-def test_walk_is_the_lateral_sequence(robot):
+def test_walk_is_the_lateral_sequence(quadruped):
     """A foot comes down when clock + phase passes a whole number: rear left, front left, rear right, front right."""
-    touchdown = np.mod(-robot.gaits["walk"], 1.0)
+    touchdown = np.mod(-quadruped.gaits["walk"], 1.0)
     assert list(np.argsort(touchdown)) == [2, 0, 3, 1]
 
 
 def test_arrays_of_a_robot_cannot_be_changed(robot):
-    arrays = [robot.kp, robot.joint_pos_limit, robot.gaits["trot"], robot.joint_groups["hip"], robot.mirror.joint_sign]
+    arrays = [robot.kp, robot.joint_pos_limit, robot.gaits["walk"], robot.joint_groups["hip"], robot.mirror.joint_sign]
     for array in arrays:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
@@ -116,7 +122,7 @@ def test_the_first_folder_on_the_path_wins(elsewhere, tmp_path, monkeypatch):
     assert robots.load("unitree_go2").standing_height == 0.33
     height_copy(tmp_path / "second" / "stilts", 0.5)
     assert robots.load("stilts").standing_height == 0.5
-    assert robots.available() == ["anymal_c", "stilts", "unitree_go2"]
+    assert robots.available() == ["anymal_c", "stilts", *ALL[1:]]
 
 
 def test_a_folder_is_searched_once(elsewhere, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import robots
 import sim
 from robots import InputError
 from robots.actuator import motor_torque
@@ -147,3 +148,21 @@ def test_a_push_adds_to_the_velocity(pair, go2):
         engine.reset(only(1), state)
         engine.push(only(1), torch.tensor([[0.5, 0.4]]))
         assert engine.signals.base_lin_vel_world[0].tolist() == pytest.approx([0.8, 0.2, 0.1], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["anymal_c", "unitree_g1", "unitree_g1.legs", "unitree_go1", "unitree_go2"])
+def test_robots_stand_for_ten_seconds(name):
+    """Under their own gains: at their height, upright, on their feet alone, which bear their weight."""
+    robot = robots.load(name)
+    bullet = sim.make("pybullet", robot, 1, 0.002)
+    target = torch.tensor(robot.default_joint_pos, dtype=torch.float32)[None]
+    bullet.reset(only(1), standing(robot, 1))
+    bullet.step(target, 5000)
+    s = bullet.signals
+    assert s.base_pos[0, 2].item() == pytest.approx(robot.standing_height, abs=0.02)
+    assert s.base_pos[0, :2].norm() < 0.05
+    assert s.projected_gravity[0, 2] < -0.999
+    assert s.foot_contact_force[0, :, 2].sum().item() == pytest.approx(9.81 * bullet.total_mass, rel=0.02)
+    assert s.ground_contacts.item() == s.foot_contacts.sum().item() >= 4
+    assert s.joint_vel.abs().max() < 0.05
+    bullet.close()

@@ -9,10 +9,10 @@ from locomotion.evaluation import heat
 
 
 def test_copper_loss_of_the_go2s_motors(go2):
-    """Stall 23.7 / (1 - 13.5 / 30) = 43.1 N m over 30 rad/s: a motor constant squared of 1.436 (N m)^2/W."""
+    """Stall 23.7 / (1 - 10.64 / 30) = 36.7 N m over 30 rad/s: a motor constant squared of 1.224 (N m)^2/W."""
     loss = heat.watts(go2, np.full(12, 10.0))
-    assert loss[:2] == pytest.approx([100 / 1.4364] * 2, rel=1e-3)
-    assert loss[2] == pytest.approx(100 / (1.4364 * 1.917**2), rel=2e-3)  # the linkage divides the motor's torque
+    assert loss[:2] == pytest.approx([100 / 1.2243] * 2, rel=1e-3)
+    assert loss[2] == pytest.approx(100 / (1.2243 * 1.917**2), rel=2e-3)  # the linkage divides the motor's torque
     assert heat.watts(go2, np.full(12, -20.0)) == pytest.approx(4 * loss)
 
 
@@ -42,4 +42,4 @@ def test_at_first_heat_stays_in_the_body(go2):
 
 def test_a_robot_without_a_curve_has_an_estimate_of_the_same_size(go2):
     plain = dataclasses.replace(go2, speed_at_full_effort=None, no_load_speed=None)
-    assert heat.watts(plain, go2.effort_limit) == pytest.approx(heat.watts(go2, go2.effort_limit), rel=0.2)
+    assert heat.watts(plain, go2.effort_limit) == pytest.approx(heat.watts(go2, go2.effort_limit), rel=0.3)
