@@ -69,8 +69,8 @@ class Scored(torch.nn.Module):
         *values, memory = signals
         inputs = dict(zip(self.inputs, values, strict=True))
         action = torch.from_numpy(self._predict(self._task.encoder(inputs, memory)))
-        target = self._task.decoder(action, inputs["joint_pos"], inputs["joint_vel"])
-        return target, action, self._task.encoder.remember(inputs, action, memory)
+        target, offset = self._task.decoder(action, inputs["joint_pos"], inputs["joint_vel"], memory)
+        return target, action, self._task.encoder.remember(inputs, action, memory, offset)
 
 
 class Snapshots(BaseCallback):

@@ -25,7 +25,7 @@ import numpy as np
 
 from deploy.interface import MotorCommand, RobotState, damping_command
 from robots import InputError, Robot
-from robots.actuator import clip_target_to_effort
+from robots.actuator import POSITION_MARGIN, SLEW, clip_target_to_effort
 
 
 class State(enum.StrEnum):
@@ -46,6 +46,7 @@ GRANTED: dict[State, frozenset[State]] = {
     State.DAMPING: frozenset({State.IDLE, State.DAMPING}),
     State.FAULT: frozenset({State.DAMPING}),
 }
+UNCHANGED = 1e-5  # rad: policies decode in single precision
 ACTIVE = frozenset({State.STAND_UP, State.READY, State.WALK})  # the motors hold the robot up
 
 
@@ -55,8 +56,8 @@ class Limits:
 
     max_tilt: float = 0.8  # rad from upright
     max_state_age: float = 0.06  # s without a new sample of the state
-    position_margin: float = 0.02  # rad kept from the joints' mechanical stops
-    slew: float = 2.0  # multiple of joint_vel_limit that a target may move at
+    position_margin: float = POSITION_MARGIN  # rad kept from the joints' mechanical stops
+    slew: float = SLEW  # multiple of joint_vel_limit that a target may move at
     stand_up_seconds: float = 2.0
     pose_tolerance: float = 0.25  # rad from the default pose that counts as standing
     damping_kd: float = 3.0  # N m s/rad
@@ -104,7 +105,7 @@ class Supervisor:
                 self._note(now, "refused", f"{wanted}: {reason}")
             return False
         if wanted is State.STAND_UP:
-            self._start_pose = state.joint_pos.copy()
+            self._start_pose = state.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
             self._target = state.joint_pos.copy()
         self._enter(wanted, now, "requested")
         return True
@@ -151,8 +152,8 @@ class Supervisor:
         """Report a failure found elsewhere, such as a policy or an interface that raised."""
         self._fault(now, kind, detail)
 
-    def _hold(self, state: RobotState, target: np.ndarray) -> MotorCommand:
-        robot = self.robot
+    def _hold(self, state: RobotState, asked: np.ndarray) -> MotorCommand:
+        robot, target, changed = self.robot, asked, []
         for name, filtered in (
             ("position", lambda x: x.clip(self._low, self._high)),
             ("slew", lambda x: x.clip(self._target - self._max_change, self._target + self._max_change)),
@@ -161,10 +162,12 @@ class Supervisor:
                 lambda x: clip_target_to_effort(x, state.joint_pos, state.joint_vel, robot.kp, robot.kd, robot.effort_limit),
             ),
         ):
-            changed = filtered(target)
-            if np.abs(changed - target).max() > 1e-6:
-                self.interventions[name] += 1
-            target = changed
+            before, target = target, filtered(target)
+            if np.abs(target - before).max() > UNCHANGED:
+                changed.append(name)
+        # where two limits exclude each other the later one wins, and may undo what an earlier one did
+        if np.abs(target - asked).max() > UNCHANGED:
+            self.interventions.update(changed)
         self._target = target
         return MotorCommand(target, robot.kp, robot.kd, np.zeros(robot.num_joints))
 

@@ -29,7 +29,8 @@ def task(settings: TrainSettings) -> Task:
     num_envs = settings.algorithm.get("num_envs")
     if not isinstance(num_envs, int) or isinstance(num_envs, bool) or not 1 <= num_envs <= 1_000_000:
         raise InputError("algorithm.num_envs", num_envs, "an integer from 1 to 1000000", "For example 256.")
-    simulator = sim.make(engine.engine, robots.load(settings.robot), num_envs, engine.physics_dt, engine.threads)
+    robot = robots.load(settings.robot)
+    simulator = sim.make(engine.engine, robot, num_envs, engine.physics_dt, engine.threads, actuator=engine.actuator)
     return Task(settings.task, simulator, settings.randomization, seed=settings.seed)
 
 
@@ -59,7 +60,7 @@ def encoder(settings: TrainSettings, robot: robots.Robot) -> Encoder:
 def policy(settings: TrainSettings, actor_state: dict[str, Any]) -> Policy:
     """The policy of a checkpoint, as it acts, on the CPU."""
     robot = robots.load(settings.robot)
-    observed, decoder = encoder(settings, robot), ActionDecoder(robot)
+    observed, decoder = encoder(settings, robot), ActionDecoder(robot, settings.task.control_dt)
     mirror, symmetry = observed.mirror, None
     if mirror is not None:
         symmetry = Symmetry({"actor": mirror}, (robot.mirror.joint_index, robot.mirror.joint_sign))

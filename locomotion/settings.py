@@ -25,6 +25,7 @@ class SimSettings(Settings):
     engine: Literal["mujoco", "pybullet"]
     physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
     threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
+    actuator: Text | None  # pd, dc_motor or a plugin's; None: dc_motor where the robot's figures are known, else pd
 
 
 class TrainSettings(Settings):

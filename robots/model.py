@@ -5,23 +5,26 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from robots.actuator import stall_torque
 from robots.check import check_model, foot_positions, joint_pose, lock_joints, sole_heights
 from robots.errors import InputError
 from robots.robot import Robot
 
 __all__ = ["GROUND", "add_ground", "build_spec", "check_model", "foot_radius", "total_mass"]
 
+RESISTANCE, KP, KD = 0, 4, 6  # where gainprm of MuJoCo's DC motor has them
 GROUND = "ground"  # the geom's name
 ACROSS = 0.7  # least sideways part of the axis of a joint that swings a leg fore and aft
 FRICTION = (0.8, 0.005, 0.0001)  # sliding, torsional (m), rolling (m): rubber on a hard floor
 
 
-def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
-    """An editable model of the robot alone: one PD motor a joint, in canonical order.
+def build_spec(robot: Robot, max_delay_steps: int = 0, actuator: str = "pd") -> mujoco.MjSpec:
+    """An editable model of the robot alone: one motor a joint, in canonical order.
 
     Control is ``joint_pos_target`` [J] (rad). MuJoCo's affine actuator with force limits is the actuator law of
-    :func:`robots.actuator.motor_torque`; a test holds the two together. ``max_delay_steps`` is the largest delay of the
-    control, in physics steps, that ``actuator_delay`` may later ask for.
+    :func:`robots.actuator.motor_torque` without a torque-speed curve ("pd"), its DC motor with a position controller the law
+    with the curve ("dc_motor"); a test holds engine and law together. A motor of "torque" takes its torque (N m) as control.
+    ``max_delay_steps`` is the largest delay of the control, in physics steps, that ``actuator_delay`` may later ask for.
 
     Raises:
         InputError: the model cannot be read, or description and model do not belong together.
@@ -34,25 +37,43 @@ def build_spec(robot: Robot, max_delay_steps: int = 0) -> mujoco.MjSpec:
     check_model(robot, spec)
     _mark_feet(spec, robot)
     for i, joint in enumerate(robot.joint_names):
-        gain, bias = np.zeros((2, mujoco.mjNGAIN))
-        gain[0] = robot.kp[i]
-        bias[1:3] = -robot.kp[i], -robot.kd[i]
         limit = robot.effort_limit[i]
-        actuator = spec.add_actuator(
-            name=joint,
-            target=joint,
-            trntype=mujoco.mjtTrn.mjTRN_JOINT,
-            gaintype=mujoco.mjtGain.mjGAIN_FIXED,
-            biastype=mujoco.mjtBias.mjBIAS_AFFINE,
-            gainprm=gain,
-            biasprm=bias,
-            forcelimited=True,
-            forcerange=(-limit, limit),
-        )
+        motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        if actuator == "dc_motor":
+            _set_dc_motor(motor, robot, i)
+        else:
+            kp, kd = (robot.kp[i], robot.kd[i]) if actuator == "pd" else (0.0, 0.0)
+            gain, bias = np.zeros((2, mujoco.mjNGAIN))
+            gain[0] = kp if actuator == "pd" else 1.0
+            bias[1:3] = -kp, -kd
+            motor.gaintype, motor.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
+            motor.gainprm, motor.biasprm = gain, bias
+            motor.forcelimited, motor.forcerange = True, (-limit, limit)
         if max_delay_steps:
-            actuator.nsample = max_delay_steps
-            actuator.delay = 0.0
+            motor.nsample = max_delay_steps
+            motor.delay = 0.0
     return spec
+
+
+def _set_dc_motor(motor: mujoco.MjsActuator, robot: Robot, joint: int) -> None:
+    """MuJoCo's DC motor behind a driver that delivers the PD loop's torque until its voltage or its current ends.
+
+    Only the ratio of voltage to motor constant, the no-load speed, shows in the torque: at one unit of voltage a rad/s the voltage
+    is the no-load speed. MuJoCo's changelog and XML reference, actuator/dcmotor.
+    """
+    curve = robot.torque_speed
+    if curve is None:
+        allowed, remedy = "pd for a robot without a torque-speed curve", f"Add speed_at_full_effort and no_load_speed to {robot.name}."
+        raise InputError("sim.actuator", "dc_motor", allowed, remedy)
+    limit, no_load = robot.effort_limit[joint], curve[1][joint]
+    motor.set_to_dcmotor(
+        motorconst=[0.0, 0.0],
+        resistance=0.0,
+        nominal=[no_load, stall_torque(robot.effort_limit, curve)[joint], no_load],
+        saturation=[limit, 0.0, 0.0],
+        controller=[robot.kp[joint], 0.0, robot.kd[joint], 0.0, 0.0, no_load],
+        ctrlspec=mujoco.mjtCtrlInput.mjINPUT_POS.value,
+    )
 
 
 def _mark_feet(spec: mujoco.MjSpec, robot: Robot) -> None:

@@ -89,6 +89,12 @@ class Robot:
     def num_joints(self) -> int:
         return len(self.joint_names)
 
+    @property
+    def torque_speed(self) -> tuple[Floats, Floats] | None:
+        """The motors' torque-speed curve, as :func:`robots.actuator.torque_bounds` takes it; None where it is not published."""
+        full, none = self.speed_at_full_effort, self.no_load_speed
+        return None if full is None or none is None else (full, none)
+
 
 def search_path() -> list[Path]:
     """Where robots are looked for, first found first: $LOCOMOTION_ROBOTS, ./robots, the toolkit's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robots import Robot
 from robots.errors import InputError, nearest
+from sim.actuation import choose
 from sim.parameters import PARAMETERS, Parameter
 from sim.signals import InitialState, Signals
 from sim.simulator import Simulator
@@ -15,11 +16,19 @@ ENGINES = ("mujoco", "pybullet")
 
 
 def make(
-    engine: str, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None, firm: bool = False
+    engine: str,
+    robot: Robot,
+    num_envs: int,
+    physics_dt: float,
+    threads: int = 0,
+    terrain: Terrain | None = None,
+    firm: bool = False,
+    actuator: str | None = None,
 ) -> Simulator:
     """A simulator of ``num_envs`` copies of ``robot`` on ``terrain`` (None: flat ground).
 
-    ``firm`` asks MuJoCo for friction under which loaded feet do not creep; see :func:`sim.mujoco_model.build_model`.
+    ``firm`` asks MuJoCo for friction under which loaded feet do not creep; see :func:`sim.mujoco_model.build_model`. ``actuator``
+    is "pd", "dc_motor" or a learned law's name; None: the DC motor where the robot's figures are known; see :mod:`sim.actuation`.
 
     Raises:
         InputError: unknown engine, an engine that is not installed or lacks what is asked, or a bad number or time step.
@@ -32,12 +41,13 @@ def make(
         raise InputError("physics_dt", physics_dt, "seconds between 0.0001 and 0.02", "Training uses 0.01, scoring 0.002.")
     if threads < 0:
         raise InputError("sim.threads", threads, "an integer of at least 0", "0 uses every CPU.")
+    actuator = choose(robot, actuator)
     if engine == "mujoco":
         from sim.mujoco_batch import MujocoSimulator
 
-        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm)
+        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm, actuator)
     if terrain is not None and not terrain.flat:
         raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
     from sim.pybullet import PybulletSimulator
 
-    return PybulletSimulator(robot, num_envs, physics_dt)
+    return PybulletSimulator(robot, num_envs, physics_dt, actuator)

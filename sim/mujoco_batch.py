@@ -13,7 +13,8 @@ import torch
 from mujoco.batch import Batch, SimulationError
 
 from robots import InputError, Robot
-from robots.model import foot_radius, hip_positions, total_mass
+from robots.model import KD, KP, RESISTANCE, foot_radius, hip_positions, total_mass
+from sim.actuation import DC_MOTOR, NETWORKS, PD, LearnedActuator
 from sim.mujoco_model import GRAVITY, GROUND, PAYLOAD, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
@@ -21,7 +22,7 @@ from sim.terrain import Terrain
 
 DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
-GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale", "joint_zero_offset"}
+GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
     "geom_friction", "body_mass", "body_inertia", "body_ipos", *DOFS.values(), "actuator_gainprm", "actuator_biasprm",
@@ -37,14 +38,25 @@ class MujocoSimulator:
 
     engine = "mujoco"
     device = torch.device("cpu")
-    supports = frozenset({*PARAMETERS, "terrain", "resume"} - {"restitution"})
 
     def __init__(
-        self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 0, terrain: Terrain | None = None, firm: bool = False
+        self,
+        robot: Robot,
+        num_envs: int,
+        physics_dt: float,
+        threads: int = 0,
+        terrain: Terrain | None = None,
+        firm: bool = False,
+        actuator: str = PD,
     ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
-        self.model = build_model(robot, physics_dt, terrain, firm, payload=True)
+        self._actuator = actuator
+        self._learned = LearnedActuator(NETWORKS[actuator], num_envs, robot.num_joints) if actuator in NETWORKS else None
+        # a learned law has the gains and delays of the robot that it was learned from
+        lacks = {"restitution"} | ({*GAINS, "joint_zero_offset", "action_delay", "action_jitter"} if self._learned else set())
+        self.supports = frozenset({*PARAMETERS, "terrain", "resume"} - lacks)
+        self.model = build_model(robot, physics_dt, terrain, firm, "torque" if self._learned else actuator, payload=True)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)
@@ -85,9 +97,12 @@ class MujocoSimulator:
         joint_pos = chosen[:, 7 : 7 + j]
         self._qpos[rows[:, None], self._qpos_index] = joint_pos
         self._qvel[rows[:, None], self._qvel_index] = chosen[:, 13 + j :]
-        held = joint_pos + self._values["joint_zero_offset"][rows]  # as encoders have it
-        self._ctrl[rows] = held
-        self._history_values[rows] = held[:, :, None]
+        if self._learned:
+            self._learned.reset(torch.from_numpy(rows), state.joint_pos[rows])
+            self._ctrl[rows] = 0.0
+        else:
+            self._ctrl[rows] = joint_pos
+        self._history_values[rows] = joint_pos[:, :, None]
         try:
             self._batch.forward(rows)
         except SimulationError as error:
@@ -95,10 +110,9 @@ class MujocoSimulator:
         self._stale = True
 
     def step(self, joint_pos_target: Tensor, substeps: int) -> None:
-        self._target.copy_(joint_pos_target)
         self.faults.zero_()
         try:
-            self._batch.step(nstep=substeps)
+            self.raw_step(joint_pos_target, substeps)
         except SimulationError as error:
             self._fail(error)
         if self._warnings.any():  # MuJoCo has put these back to the model's default state by itself
@@ -154,6 +168,7 @@ class MujocoSimulator:
             "gravity": self._gravity.clone(),
             "faults": self.faults.clone(),
             "signals": self.signals.packed.clone(),
+            "targets": self._learned.targets.clone() if self._learned else None,
             **{name: torch.from_numpy(np.ascontiguousarray(array)).clone() for name, array in arrays.items()},
         }
 
@@ -167,6 +182,8 @@ class MujocoSimulator:
         self._gravity.copy_(state["gravity"])
         self.faults.copy_(state["faults"])
         self._signals.packed.copy_(state["signals"])
+        if self._learned:
+            self._learned.targets.copy_(state["targets"])
         self._stale = False
 
     def close(self) -> None:
@@ -174,8 +191,15 @@ class MujocoSimulator:
 
     def raw_step(self, joint_pos_target: Tensor, substeps: int) -> None:
         """Physics alone, without reading the signals: the limit that benchmarks compare with."""
-        self._target.copy_(joint_pos_target)
-        self._batch.step(nstep=substeps)
+        if self._learned is None:
+            # an encoder that reads too much: its motor's loop stops short by as much
+            torch.sub(joint_pos_target, self.values["joint_zero_offset"], out=self._target)
+            self._batch.step(nstep=substeps)
+            return
+        for _ in range(substeps):
+            q, dq = self._qpos_tensor[:, self._qpos_columns], self._qvel_tensor[:, self._qvel_columns]
+            self._target.copy_(self._learned.torque(joint_pos_target, q.float(), dq.float()))
+            self._batch.step(nstep=1)
 
     def mj_model_data(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Environment ``env`` as a model and forwarded data, to render it."""
@@ -200,10 +224,15 @@ class MujocoSimulator:
     def _set_gains(self, rows: np.ndarray) -> None:
         kp_scale, kd_scale, strength = (self._values[name][rows] for name in ("kp_scale", "kd_scale", "motor_strength"))
         kp, limit = self.robot.kp * kp_scale * strength, self.robot.effort_limit * strength * self._values["effort_limit_scale"][rows]
-        self._expanded["actuator_gainprm"][rows, :, 0] = kp
-        self._expanded["actuator_biasprm"][rows, :, 0] = kp * (0.0 - self._values["joint_zero_offset"][rows])
-        self._expanded["actuator_biasprm"][rows, :, 1] = -kp
-        self._expanded["actuator_biasprm"][rows, :, 2] = -self.robot.kd * kd_scale * strength
+        kd, gain = self.robot.kd * kd_scale * strength, self._expanded["actuator_gainprm"]
+        if self._actuator == DC_MOTOR:
+            # the stall torque goes with the inverse of the resistance, the no-load speed stays
+            gain[rows, :, RESISTANCE] = self.model.actuator_gainprm[:, RESISTANCE] / strength
+            gain[rows, :, KP], gain[rows, :, KD] = kp, kd
+        else:
+            gain[rows, :, 0] = kp
+            bias = self._expanded["actuator_biasprm"]
+            bias[rows, :, 1], bias[rows, :, 2] = -kp, -kd
         self._expanded["actuator_forcerange"][rows] = np.stack([-limit, limit], axis=-1)
 
     def _bind(self) -> None:

@@ -17,15 +17,20 @@ PAYLOAD = "payload"  # the body's name
 
 
 def build_model(
-    robot: Robot, physics_dt: float, terrain: Terrain | None = None, firm: bool = False, payload: bool = False
+    robot: Robot,
+    physics_dt: float,
+    terrain: Terrain | None = None,
+    firm: bool = False,
+    actuator: str = "pd",
+    payload: bool = False,
 ) -> mujoco.MjModel:
     """The robot on ``terrain`` (None: flat), its sensors laid out in the order of :func:`sim.signals.signal_shapes`.
 
     Under MuJoCo's default friction a loaded foot creeps: legs slide apart by centimetres in a minute, where rubber holds. ``firm``
-    friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long.
-    ``payload`` adds a body without mass to the base, to be given some.
+    friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long. ``actuator`` is
+    one of :func:`robots.model.build_spec`. ``payload`` adds a body without mass to the base, to be given some.
     """
-    spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)))
+    spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)), actuator=actuator)
     add_ground(spec, robot)
     if payload:
         spec.body(robot.base_body).add_body(name=PAYLOAD, mass=0.0, inertia=[0, 0, 0], explicitinertial=True)

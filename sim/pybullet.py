@@ -21,6 +21,7 @@ import torch
 from robots import InputError, Robot
 from robots.actuator import motor_torque
 from robots.model import foot_radius, hip_positions, total_mass
+from sim.actuation import DC_MOTOR, NETWORKS, PD
 from sim.mujoco_model import GRAVITY, build_model
 from sim.parameters import check_supported, nominal_values
 from sim.pybullet_model import to_urdf
@@ -39,7 +40,10 @@ class PybulletSimulator:
     device = torch.device("cpu")
     supports = CHANGEABLE
 
-    def __init__(self, robot: Robot, num_envs: int, physics_dt: float) -> None:
+    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, actuator: str = PD) -> None:
+        if actuator in NETWORKS:
+            raise InputError("sim.engine", "pybullet", "an engine with learned actuators: mujoco", "Use sim=mujoco, or sim.actuator=pd.")
+        self._curve = robot.torque_speed if actuator == DC_MOTOR else None
         self._bullet = load_bullet()
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         n, j, f = num_envs, robot.num_joints, len(robot.feet)
@@ -87,7 +91,7 @@ class PybulletSimulator:
             for _ in range(substeps):
                 states = bullet.getJointStates(self._body, self._joints, physicsClientId=client)
                 q, dq = np.array([state[:2] for state in states]).T
-                torque = motor_torque(targets[env], q + offset, dq, kp, kd, limit)
+                torque = motor_torque(targets[env], q + offset, dq, kp, kd, limit, curve=self._curve)
                 bullet.setJointMotorControlArray(
                     self._body, self._joints, bullet.TORQUE_CONTROL, forces=torque.tolist(), physicsClientId=client
                 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy.interface import Clock, MotorCommand, RobotState
 from robots import Robot
+from robots.actuator import torque_bounds
 from sim.mujoco_model import build_model
 
 PHYSICS_DT = 0.002  # s
@@ -18,7 +19,7 @@ MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most
 
 
 class SimulatedRobot:
-    """MuJoCo at 500 Hz with the motors' PD law at every step; starts folded on the ground, motors off."""
+    """MuJoCo at 500 Hz with the motors' PD law, and their torque-speed curve, at every step; starts folded on the ground, motors off."""
 
     def __init__(self, robot: Robot, clock: Clock) -> None:
         self.robot, self._clock = robot, clock
@@ -75,7 +76,10 @@ class SimulatedRobot:
 
     def _advance(self) -> None:
         behind = min(self._clock.now() - self._time, MAX_CATCH_UP)
+        robot = self.robot
         for _ in range(int(behind / PHYSICS_DT + 1e-9)):
+            low, high = torque_bounds(self.data.qvel[self._qvel], robot.effort_limit, robot.torque_speed)
+            self.model.actuator_forcerange[:, 0], self.model.actuator_forcerange[:, 1] = low, high
             mujoco.mj_step(self.model, self.data)
             self._time += PHYSICS_DT
             self._tick += 1

@@ -32,7 +32,14 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         view.phase("export")
         export_checkpoint(folder / "best.pt", bundle)
         engines = {"mujoco": settings.episodes} | ({"pybullet": settings.pybullet_episodes} if settings.pybullet_episodes else {})
-        card = scorecard.score_file(bundle, engines, settings.randomization, 0, lambda name, share: view.phase(f"score {name}", share))
+        card = scorecard.score_file(
+            bundle,
+            engines,
+            settings.randomization,
+            0,
+            lambda name, share: view.phase(f"score {name}", share),
+            actuator=settings.sim.actuator,
+        )
         card |= {"train_seconds": done.seconds, "train_steps": done.steps}
         write_json(folder / "scorecard.json", card, "run")
         export_checkpoint(folder / "best.pt", bundle, card["scores"])

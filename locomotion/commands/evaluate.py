@@ -36,6 +36,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             settings.seed,
             lambda name, share: view.phase(name, share),
             settings.gait,
+            settings.sim.actuator,
         )
     print_scores(card["scores"])
     outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())

@@ -71,9 +71,32 @@ class GaitFigures(Document):
     traces: dict[str, Trace]
 
 
+class ShakingFigures(Document):
+    fell: float  # share of the robots
+    shaking: Figure  # share of the action's energy above 10 Hz
+    joint_acceleration: Figure  # rad/s^2, root mean square
+    peak_speed: Figure  # of the joint's speed limit
+
+
+class LoadFigures(Document):
+    torque: tuple[Figure, ...]  # [J] N m, root mean square
+    minutes: tuple[Figure, ...]  # [J] to 90 degrees C; None: never
+
+
+class MotorFigures(Document):
+    """See :mod:`locomotion.evaluation.jitter`."""
+
+    joints: tuple[str, ...]
+    nominal: ShakingFigures
+    harsh: ShakingFigures
+    standing: LoadFigures | None
+    walking: LoadFigures | None
+
+
 class Scorecard(Document):
     scores: dict[str, dict[str, dict[str, Figure]]]  # engine, condition, figure
     gait: GaitFigures | None = None
+    motors: MotorFigures | None = None
     train_seconds: Figure = None
     train_steps: Figure = None
 

@@ -57,6 +57,7 @@ def write(folder: Path) -> Path:
         _part("Learning", lambda: _learning(metrics)),
         _part("Scorecard", lambda: _scorecard(folder)),
         _part("Gait", lambda: _gait(folder)),
+        _part("Motors", lambda: _motors(folder)),
         _part("Behind the safety layer", lambda: _deployment(folder)),
         _part("How it was made", lambda: _provenance(folder, config)),
     ]
@@ -171,6 +172,38 @@ def _standing(s: StandFigures, feet: tuple[str, ...]) -> str:
     ]
     said = f"Told to stand, with sensor noise and joint bias; then, with perfect sensors, stops from 0.8 m/s. Feet: {', '.join(feet)}."
     return f"<h3>Standing</h3>{note(said)}" + table(["", "", "target"], rows)
+
+
+def _motors(folder: Path) -> str:
+    path = folder / "scorecard.json"
+    motors = read_scorecard(path).motors if path.exists() else None
+    if motors is None:
+        return note("Not measured: 'locomotion evaluate' measures them in MuJoCo.")
+    both = (motors.nominal, motors.harsh)
+    rows: list[list[Cell]] = [
+        ["share of the action's energy above 10 Hz", *(number(one.shaking, 3) for one in both)],
+        ["joint acceleration, rad/s², root mean square", *(number(one.joint_acceleration, 0) for one in both)],
+        ["fastest joint, of its speed limit", *(_judged(number(one.peak_speed, 2), [one.peak_speed], lambda x: x <= 1) for one in both)],
+        ["falls", *(number(one.fell, 2) for one in both)],
+    ]
+    loads = {name: load for name, load in (("standing", motors.standing), ("forward 0.8", motors.walking)) if load is not None}
+    if any(len(values) != len(motors.joints) for load in loads.values() for values in (load.torque, load.minutes)):
+        raise InputError("scorecard.motors", len(motors.joints), "torques and minutes of every joint", "Score the policy again.")
+    head = [f"{name}, {what}" for name in loads for what in ("N m rms", "min to 90 °C")]
+    heat = [
+        [joint, *(cell for load in loads.values() for cell in (number(load.torque[i], 1), _minutes(load.minutes[i])))]
+        for i, joint in enumerate(motors.joints)
+    ]
+    return (
+        note("Harsh: 12-bit encoders, joint-velocity noise of 1 rad/s, delays of 5 to 20 ms drawn anew every step, 50 % more damping.")
+        + table(["", "nominal", "harsh"], rows)
+        + note("Minutes from 25 °C by a generic estimate of the motors' thermal figures: compare policies by them, do not trust them.")
+        + table(["", *head], heat)
+    )
+
+
+def _minutes(value: float | None) -> str:
+    return "never" if value is None else number(value, 1)
 
 
 def _judged(content: str, values: list, good: Callable[[float], bool] | None) -> Cell:

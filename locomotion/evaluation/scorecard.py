@@ -18,7 +18,7 @@ from torch import Tensor
 
 import sim
 from deploy.policy import RobotPolicy
-from locomotion.evaluation import gait_trial
+from locomotion.evaluation import gait_trial, jitter
 from locomotion.evaluation.rollout import Actor, BundleActor, ModuleActor, World, channels, divide, has_fallen, load_policy, rollout
 from locomotion.models.policy import Policy
 from locomotion.task.commands import Commands
@@ -70,17 +70,18 @@ def score_file(
     seed: int,
     progress: Callable[[str, float], object] = lambda label, share: None,
     with_gait: bool = True,
+    actuator: str | None = None,
 ) -> dict[str, Any]:
-    """``{"scores": {engine: {condition: figures}}, "gait": figures}`` of a bundle; ``engines`` names the episodes of each engine.
+    """``{"scores": {engine: {condition: figures}}, "gait": figures, "motors": figures}`` of a bundle, ``engines`` with their episodes.
 
-    Conditions are "nominal" and, where the engine can express it, "randomized". Gait figures come from MuJoCo alone.
+    Conditions are "nominal" and, where the engine can express it, "randomized". Gait and motor figures come from MuJoCo alone.
     """
     policy = load_policy(path)
     dt = policy.contract.control_dt
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1])
+        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1], actuator=actuator)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
@@ -89,8 +90,10 @@ def score_file(
                 )
         finally:
             simulator.close()
-    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share)) if with_gait and "mujoco" in engines else None
-    return {"scores": scores, "gait": gait}
+    if not (with_gait and "mujoco" in engines):
+        return {"scores": scores, "gait": None, "motors": None}
+    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share))
+    return {"scores": scores, "gait": gait, "motors": jitter.measure(policy, lambda share: progress("motors", share))}
 
 
 def quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None = None) -> dict[str, float]:

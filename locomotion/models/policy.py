@@ -24,4 +24,5 @@ class Policy(nn.Module):
         *values, memory = signals
         inputs = dict(zip(self.inputs, values, strict=True))
         action = self.actor(self.encoder(inputs, memory))
-        return self.decoder(action, inputs["joint_pos"], inputs["joint_vel"]), action, self.encoder.remember(inputs, action, memory)
+        target, offset = self.decoder(action, inputs["joint_pos"], inputs["joint_vel"], memory)
+        return target, action, self.encoder.remember(inputs, action, memory, offset)

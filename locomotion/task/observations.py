@@ -25,6 +25,7 @@ from robots.errors import InputError
 from sim import PARAMETERS
 
 POLICY_INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what a robot measures, or is told
+TARGET, TARGET_TEXT = "joint_pos_target", "the last joint_pos_target less default_joint_pos, rad"  # remembered for the slew limit
 LIMIT = 100.0  # no sensor of a legged robot says more (rad, rad/s); a diverging simulation might
 POLAR, AXIAL = fixed(1, -1, 1), fixed(-1, 1, -1)  # velocity-like, rotation-like
 
@@ -199,14 +200,14 @@ def check_term(field: str, term: object, context: Context) -> None:
 
 
 class Encoder(nn.Module):
-    """The policy's observation: its terms side by side, and their memory."""
+    """The policy's observation: its terms side by side, and what is remembered: by the terms, and last the ``num_joints`` targets."""
 
-    def __init__(self, terms: dict[str, ObservationTerm]) -> None:
+    def __init__(self, terms: dict[str, ObservationTerm], num_joints: int) -> None:
         super().__init__()
         self.terms = nn.ModuleDict(terms)
         self.size = sum(term.width for term in terms.values())
-        self.memory_size = sum(term.memory for term in terms.values())
-        self._memory_sizes = [term.memory for term in terms.values()]
+        self._memory_sizes = [*(term.memory for term in terms.values()), num_joints]
+        self.memory_size = sum(self._memory_sizes)
         named = {name for term in terms.values() for name in term.inputs}
         for name in sorted(named - set(POLICY_INPUTS)):
             raise InputError("task.observations.actor", name, f"inputs that a robot measures: {POLICY_INPUTS}", "Give it to the critic.")
@@ -221,25 +222,26 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         """The observation, [N, size], within +-LIMIT."""
-        parts = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1), strict=True)
+        parts = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1)[:-1], strict=True)
         # forward() rather than a call: the hooks of a module's call cost as much as the arithmetic here
         return torch.cat([term.forward(inputs, part) for term, part in parts], dim=-1).clip(-LIMIT, LIMIT)  # type: ignore[operator]
 
-    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
-        """The memory for the next step, [N, M]."""
-        pairs = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1), strict=True)
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor, target: Tensor) -> Tensor:
+        """The memory for the next step, [N, M]; ``target`` [N, J] is the joints' target less the default (rad)."""
+        pairs = zip(self.terms.values(), memory.split(self._memory_sizes, dim=-1)[:-1], strict=True)
         parts = [term.remember(inputs, action, part) for term, part in pairs if term.memory]  # type: ignore[operator]
-        return torch.cat(parts, dim=-1) if parts else memory
+        return torch.cat([*parts, target], dim=-1)
 
     def split_memory(self, memory: Tensor) -> dict[str, Tensor]:
-        """``memory`` [..., M] by the name of its term."""
-        return dict(zip(self.terms, memory.split(self._memory_sizes, dim=-1), strict=True))
+        """``memory`` [..., M] by the name of its term, and last the target."""
+        return dict(zip((*self.terms, TARGET), memory.split(self._memory_sizes, dim=-1), strict=True))
 
     def describe(self) -> tuple[list[dict], list[dict]]:
         """Observation terms and memory layout in words: name, width and text of each, in order."""
         terms = self.terms.items()
         observed = [{"name": name, "width": term.width, "text": term.text or name} for name, term in terms]
         remembered = [{"name": name, "width": term.memory, "text": term.memory_text or name} for name, term in terms if term.memory]
+        remembered.append({"name": TARGET, "width": self._memory_sizes[-1], "text": TARGET_TEXT})
         return observed, remembered
 
 

@@ -89,4 +89,4 @@ def make_encoder(settings: TaskSettings, context: Context) -> Encoder:
     made = {name: term(context) for name, term in bound.items()}
     for name, term in made.items():
         check_term(f"task.observations.actor.{name}", term, context)
-    return Encoder(made)
+    return Encoder(made, context.robot.num_joints)

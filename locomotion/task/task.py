@@ -50,7 +50,7 @@ class Task:
         self.commands = make_commands(settings, self.device)
         context = Context(self.robot, self.commands, self.gait, settings.control_dt)
         self.encoder = make_encoder(settings, context).to(self.device)
-        self.decoder = ActionDecoder(self.robot, self.device)
+        self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
         critic = settings.observations.critic.items()
         self._privileged = [terms.privileged.bind("task.observations.critic", name, value)(context) for name, value in critic]
         self._bind_terms(settings)
@@ -90,11 +90,11 @@ class Task:
         before.copy_(packed)
         state.copy_(self._carried)
         taken.copy_(action)
-        target = self.decoder(action, inputs["joint_pos"], inputs["joint_vel"])
+        target, offset = self.decoder.forward(action, inputs["joint_pos"], inputs["joint_vel"], self._memory)
         simulator.step(self._link.send(target, self.now - 1, self._severity), self.substeps)
         self.now += 1
         # the clock and the last action as they will be seen next: rewards and terminations speak of the state after the step
-        self._memory.copy_(self.encoder.remember(inputs, action, self._memory))
+        self._memory.copy_(self.encoder.remember(inputs, action, self._memory, offset))
         self._previous_action.copy_(action)
         after.copy_(packed)
         memory.copy_(self._memory)

@@ -166,6 +166,18 @@ def test_standing_up_that_does_not_arrive_is_a_fault(go2):
     assert supervisor.state is State.FAULT
 
 
+def test_standing_up_from_the_stops_is_no_work_for_the_filters(go2):
+    """Folded calves rest on their mechanical stops, a little outside the limits."""
+    supervisor, folded = Supervisor(go2, DT, Limits()), go2.lie_joint_pos.copy()
+    folded[2::3] = go2.joint_pos_limit[2::3, 0] - 0.001
+    state = sample(go2, joint_pos=folded)
+    supervisor.observe(state, 0.0)
+    assert supervisor.request(State.STAND_UP, state, 0.0)
+    command = supervisor.command(state, 0.0, None)
+    assert command.joint_pos_target[2::3] == pytest.approx(go2.joint_pos_limit[2::3, 0] + 0.02)
+    assert not supervisor.interventions
+
+
 def test_standing_up_is_refused_on_the_back(go2):
     supervisor = Supervisor(go2, DT, Limits())
     over = sample(go2, projected_gravity=np.array([0.0, 0.0, 1.0]))

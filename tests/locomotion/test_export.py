@@ -54,7 +54,8 @@ def test_names_shapes_and_fields_are_the_published_ones(bundle, go2):
     assert data["envelope"] == {"max_tilt": 1.05}
     assert data["joint_pos_limit"] == go2.joint_pos_limit.tolist()  # full precision
     assert [term["name"] for term in data["observation"]][-2:] == ["previous_action", "gait_clock"]
-    assert [(term["name"], term["width"]) for term in data["memory"]] == [("previous_action", 12), ("gait_clock", 1)]
+    memory = [(term["name"], term["width"]) for term in data["memory"]]
+    assert memory == [("previous_action", 12), ("gait_clock", 1), ("joint_pos_target", 12)]
 
 
 def test_inputs_are_what_the_terms_name_and_the_decoder_needs(go2, tmp_path):

@@ -1,11 +1,14 @@
 """The actuator law against its definition, its inverse, and the engine that has it natively."""
 
+import dataclasses
+
 import mujoco
 import numpy as np
 import pytest
 import torch
 
-from robots.actuator import clip_target_to_effort, motor_torque
+from robots import InputError
+from robots.actuator import clip_target_to_effort, motor_torque, torque_bounds
 from robots.model import add_ground, build_spec
 
 
@@ -50,3 +53,44 @@ def test_mujoco_motors_follow_the_law(go2):
         np.testing.assert_allclose(data.qfrc_actuator[6:], expected, atol=1e-9)
         saturated += int((np.abs(expected) == go2.effort_limit).sum())
     assert saturated > 0
+
+
+CURVE = (np.array([10.0]), np.array([30.0]))  # rad/s; with 20 N m the line starts at 30 N m
+
+
+@pytest.mark.parametrize(
+    ("speed", "low", "high"),
+    [(0, -20, 20), (10, -20, 20), (20, -20, 10), (30, -20, 0), (40, -20, -10), (60, -20, -20), (-20, -10, 20), (-40, 10, 20)],
+)
+def test_torque_falls_from_the_knee_to_the_no_load_speed_and_braking_keeps_it_all(speed, low, high):
+    """Corners of the curve in all four quadrants, worked out by hand."""
+    bounds = torque_bounds(np.array([float(speed)]), np.array([20.0]), CURVE)
+    np.testing.assert_allclose(np.ravel(bounds), [low, high], atol=1e-12)
+
+
+def test_without_a_curve_the_whole_torque_is_there_at_any_speed():
+    assert torque_bounds(np.array([100.0]), np.array([20.0])) == (-20.0, 20.0)
+
+
+@pytest.mark.parametrize("actuator", ["pd", "dc_motor"])
+def test_the_engines_motors_follow_the_law_on_a_grid(go2, actuator):
+    spec = build_spec(go2, actuator=actuator)
+    add_ground(spec, go2)
+    model = spec.compile()
+    data, curve = mujoco.MjData(model), go2.torque_speed if actuator == "dc_motor" else None
+    braked = 0
+    for target in np.linspace(-2, 2, 5):
+        for offset in (-0.2, 0.1):
+            for speed in np.linspace(-40, 40, 17):
+                data.qpos[7:], data.qvel[6:] = go2.default_joint_pos + offset, speed
+                data.ctrl[:] = go2.default_joint_pos + target
+                mujoco.mj_forward(model, data)
+                law = (data.ctrl, data.qpos[7:], data.qvel[6:], go2.kp, go2.kd, go2.effort_limit)
+                np.testing.assert_allclose(data.actuator_force, motor_torque(*law, curve=curve), atol=1e-9)
+                braked += int((motor_torque(*law, curve=curve) != motor_torque(*law)).sum())
+    assert (braked > 100) == (actuator == "dc_motor")
+
+
+def test_a_dc_motor_needs_its_figures(go2):
+    with pytest.raises(InputError, match="torque-speed curve"):
+        build_spec(dataclasses.replace(go2, no_load_speed=None), actuator="dc_motor")

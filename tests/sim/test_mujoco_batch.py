@@ -9,6 +9,7 @@ from mujoco.batch import SimulationError
 
 import sim
 from robots import InputError
+from robots.model import KP
 from tests.conftest import only, standing
 
 ALL = only(4)
@@ -84,7 +85,7 @@ def test_randomization_starts_from_the_nominal_model_each_time(simulator, go2):
     base = model.body("base").id
     assert model.body_mass[base] == pytest.approx(6.921 + 2.0)
     assert model.body_ipos[base] == pytest.approx(simulator.model.body_ipos[base] + 0.02)
-    assert model.actuator_gainprm[:, 0] == pytest.approx(go2.kp * 1.1 * 0.9)
+    assert model.actuator_gainprm[:, KP] == pytest.approx(go2.kp * 1.1 * 0.9)
     assert model.actuator_forcerange[:, 1] == pytest.approx(go2.effort_limit * 0.9)
     simulator.reset(ALL, standing(go2, 4))
     settle(simulator, go2)
@@ -184,7 +185,7 @@ def test_values_set_by_name_stay_set_until_set_again(simulator, go2):
     simulator.set_parameters(ALL, {"kp_scale": torch.full((4, 12), 1.2)})
     simulator.set_parameters(ALL, {"motor_strength": torch.full((4, 12), 0.9)})
     simulator.set_parameters(only(4, 0, 1), {"kp_scale": torch.full((4, 12), 0.8)})
-    gains = [simulator.mj_model_data(env)[0].actuator_gainprm[0, 0] for env in range(4)]
+    gains = [simulator.mj_model_data(env)[0].actuator_gainprm[0, KP] for env in range(4)]
     assert gains == pytest.approx([go2.kp[0] * 0.8 * 0.9] * 2 + [go2.kp[0] * 1.2 * 0.9] * 2)
     simulator.set_parameters(ALL, {"base_com_offset": torch.full((4, 3), 0.02)})
     simulator.set_parameters(ALL, {"base_mass_offset": torch.full((4,), 1.0)})

@@ -113,7 +113,7 @@ def test_the_clock_advances_with_the_command_and_rests_when_standing():
 
 def test_a_clock_whose_rate_follows_the_command_is_exported():
     policy = tiny_policy("task.gait.frequency=[2.0,3.0]")
-    assert policy.memory_size == 13
+    assert policy.memory_size == 12 + 1 + 12  # last action, clock, last target
 
 
 def test_a_standing_foot_goes_back_as_fast_as_the_robot_is_asked_to_go():

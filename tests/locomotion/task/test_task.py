@@ -10,7 +10,6 @@ from locomotion.environment import NotFiniteError
 from locomotion.task.frame import is_moving
 from locomotion.task.observations import LIMIT
 from robots import InputError
-from robots.actuator import clip_target_to_effort
 from tests.conftest import make_task, only, standing
 
 SLICE = "slice.npz"  # written by the first version of this task, before its parts became terms
@@ -59,6 +58,7 @@ NEW_TERMS = [  # rewards that the slice did not have
     "track_yaw_wide", "effort", "standing_action_rate", "standing_speed", "touchdown", "power", "base_height",
 ]  # fmt: skip
 OLD_SETTINGS = [  # what has been changed on purpose since
+    "sim.actuator=pd",
     "task.curricula.ramp_weights=null", "task.gait.swing_height=0.07", "task.gait.frequency=[2.0,2.0]", "task.gait.swing_power=1.0",
     "task.gait.tolerance=0.7142857", "task.gait.excess=0.8571429", "task.gait.excess_tolerance=0.8571429", "task.gait.soft=false",
     "task.gait.reach=null", "task.rewards.track_lin_vel_wide.weight=1.0", "task.rewards.torque={weight: -5.0e-5}",
@@ -161,21 +161,6 @@ def test_absurd_states_do_not_reach_the_observation():
 def test_moving_is_a_command_that_is_long_enough():
     command = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 0.0], [0.05, 0.05, 0.05], [0.0, 0.0, -0.2]])
     assert is_moving(command).flatten().tolist() == [1.0, 0.0, 0.0, 1.0]
-
-
-def test_targets_follow_the_actuator_law_and_the_joint_limits(go2):
-    task = make_task("randomization=none")
-    generator = torch.Generator().manual_seed(0)
-    q = 0.3 * torch.randn(500, 12, generator=generator) + torch.tensor(go2.default_joint_pos).float()
-    dq, action = 10 * torch.randn(500, 12, generator=generator), 5 * torch.randn(500, 12, generator=generator)
-    target = task.decoder(action, q, dq)
-    low, high = torch.tensor(go2.joint_pos_limit).float().T
-    wanted = (torch.tensor(go2.default_joint_pos) + torch.tensor(go2.action_scale) * action).float().clip(low, high)
-    gains = (torch.tensor(value).float() for value in (go2.kp, go2.kd, go2.effort_limit))
-    torch.testing.assert_close(target, clip_target_to_effort(wanted, q, dq, *gains), atol=1e-5, rtol=1e-5)
-    low_action, high_action = task.spaces.action.low, task.spaces.action.high
-    torch.testing.assert_close(task.decoder(high_action[None], high[None], torch.zeros(1, 12))[0], high)
-    torch.testing.assert_close(task.decoder(low_action[None], low[None], torch.zeros(1, 12))[0], low)
 
 
 def test_time_outs_truncate_and_falls_terminate_with_their_true_last_observations():
