@@ -21,10 +21,10 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     Raises:
         InputError: a name is not in the model, or the two do not fit.
     """
-    _check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
-    _check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
-    _check_names("feet", robot.feet, (geom.name for geom in spec.geoms), "geom")
-    _check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
+    check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
+    check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
+    check_names("feet", robot.feet, (geom.name for geom in spec.geoms), "geom")
+    check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
     if spec.actuators:
         names = [actuator.name for actuator in spec.actuators]
         raise InputError("model", names, "no actuators: the toolkit adds the motors", f"Remove <actuator> from {robot.model.name}.")
@@ -36,12 +36,17 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     except ValueError as error:
         remedy = f"MuJoCo says: {' '.join(str(error).split())}."
         raise InputError("model", str(robot.model), "an MJCF that MuJoCo compiles", remedy) from error
-    _check_joints(robot, model)
+    check_joints(robot, model)
+    check_feet(robot, model)
+    check_mirror(robot, model)
+    check_height(robot, model)
+
+
+def check_feet(robot: Robot, model: mujoco.MjModel) -> None:
+    """The ground touches each foot."""
     for foot in robot.feet:
         if not model.geom(foot).conaffinity[0] & 1:
             raise InputError("feet", foot, "shapes that touch the ground", f'Give {foot} conaffinity="1" in {robot.model.name}.')
-    _check_mirror(robot, model)
-    _check_height(robot, model)
 
 
 def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mujoco.MjData:
@@ -53,7 +58,7 @@ def joint_pose(model: mujoco.MjModel, robot: Robot, joint_pos: np.ndarray) -> mu
     return data
 
 
-def _check_height(robot: Robot, model: mujoco.MjModel) -> None:
+def check_height(robot: Robot, model: mujoco.MjModel) -> None:
     """The soles are near the ground when the base is at ``standing_height`` in the default pose; a robot sags a little."""
     data = joint_pose(model, robot, robot.default_joint_pos)
     touching = -min(data.geom_xpos[model.geom(foot).id][2] - half_height(model, data, model.geom(foot).id) for foot in robot.feet)
@@ -77,7 +82,7 @@ def half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
     return float(vertical @ box[3:] - data.geom_xmat[geom].reshape(3, 3)[2] @ box[:3])
 
 
-def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:
+def check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:
     names = {name for name in known if name}
     for name in wanted:
         if name not in names:
@@ -85,7 +90,7 @@ def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: 
             raise InputError(field, name, f"the name of a {kind} in the model", remedy)
 
 
-def _check_joints(robot: Robot, model: mujoco.MjModel) -> None:
+def check_joints(robot: Robot, model: mujoco.MjModel) -> None:
     free = [i for i in range(model.njnt) if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
     if [model.body(model.jnt_bodyid[i]).name for i in free] != [robot.base_body]:
         found = [model.body(model.jnt_bodyid[i]).name for i in free]
@@ -107,7 +112,7 @@ def _check_joints(robot: Robot, model: mujoco.MjModel) -> None:
             raise InputError("joint_pos_limit", [float(low), float(high)], allowed, "Narrow them, or widen the model's.")
 
 
-def _check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
+def check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
     """Mirrored joint angles put each foot at the mirrored place of its partner."""
     mirror = robot.mirror
     turned = robot.default_joint_pos + 0.1 + 0.2 * np.sin(1.0 + 2.0 * np.arange(robot.num_joints))  # no two joints alike
