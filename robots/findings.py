@@ -97,13 +97,15 @@ def _mass(robot: Robot, model: mujoco.MjModel) -> Findings:
 
 
 def _inertia(robot: Robot, model: mujoco.MjModel) -> Findings:
-    """A body's mass lies within its shapes: the radius of gyration is no longer than they are, nor vanishingly short."""
+    """A body's mass lies within its shapes and joints: the radius of gyration is no longer than these, nor vanishingly short."""
     for body in range(1, model.nbody):
         geoms = range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body])
         if model.body_mass[body] < 0.005 * total_mass(model) or not geoms:
             continue
-        boxes, name = [_box(model, geom) for geom in geoms], model.body(body).name
-        low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+        name = model.body(body).name
+        joints = [np.zeros(3), *model.body_pos[np.flatnonzero(model.body_parentid == body)]]  # it reaches from its joint to the next
+        corners = np.array([*joints, *(corner for geom in geoms for corner in _box(model, geom))])
+        low, high = corners.min(axis=0), corners.max(axis=0)
         extent = float(np.linalg.norm(high - low))
         radius = float(np.sqrt(model.body_inertia[body].max() / model.body_mass[body]))
         if not extent / 40.0 <= radius <= extent:

@@ -1,4 +1,4 @@
-"""locomotion robots list | check NAME | show NAME [output=picture.png]"""
+"""locomotion robots list | check NAME | show NAME [output=picture.png] | import FILE [output=robots/NAME]"""
 
 from __future__ import annotations
 
@@ -84,4 +84,25 @@ def _show(words: list[str]) -> int:
     return 0
 
 
-ACTIONS: dict[str, Callable[[list[str]], int]] = {"list": _list, "check": _check, "show": _show}
+def _import(words: list[str]) -> int:
+    """A robot folder from a URDF or an MJCF, and what was guessed; 1 if it does not stand."""
+    file, output = _arguments("import", words, "a URDF or an MJCF")
+    from robots.importer import import_robot
+
+    folder = Path(output or Path("robots") / Path(file).stem)
+    with writing("output", folder):
+        imported = import_robot(Path(file), folder)
+    robot, stood = imported.robot, imported.stood
+    print(f"{folder}: {robot.num_joints} joints, {len(robot.feet)} feet, base {robot.standing_height:g} m above the ground")
+    print("guessed, to be confirmed or mended in robot.yaml:")
+    for line in imported.guessed:
+        print(f"  {line}")
+    if stood.fallen:
+        print("it falls within 10 s under its gains: 'locomotion robots check' says more")
+    else:
+        print(f"it stands for 10 s: sags by {100 * (1 - stood.height / robot.standing_height):.1f} %, tilts by {stood.tilt:.3f}")
+    print(f"next: locomotion robots show {folder}/ output={robot.name}.png; locomotion train robot={robot.name}")
+    return 1 if stood.fallen else 0
+
+
+ACTIONS: dict[str, Callable[[list[str]], int]] = {"list": _list, "check": _check, "show": _show, "import": _import}
