@@ -42,9 +42,8 @@ def main() -> None:
     settings = {"iterations": "160", "only": ",".join(ROBOTS), "output": tempfile.mkdtemp(prefix="imported_")}
     settings |= dict(word.split("=", 1) for word in words)
     output, iterations = Path(settings["output"]), int(settings["iterations"])
-    print(
-        "| robot | mass kg | joints | base m | 10 s on its feet | errors, warnings | after training | guessed |\n|---|---|---|---|---|---|---|---|"
-    )
+    columns = "robot", "mass, kg", "joints", "base, m", "10 s on its feet", "errors, warnings", "after training", "guessed"
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for name in settings["only"].split(","):
         print(f"| {name} | {_row(Path(source) / ROBOTS[name], output / 'robots' / name, iterations)} |", flush=True)
 

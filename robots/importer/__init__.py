@@ -9,6 +9,7 @@ from xml.etree import ElementTree as xml
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 
 from robots.errors import InputError
 from robots.importer.gains import STIFFER, gains, joint_figures
@@ -87,7 +88,7 @@ def import_robot(file: Path, folder: Path) -> Imported:
     frequency = [round(float(hz * np.sqrt(GO2[0] / height)), 2) for hz in GO2[1]]
 
     def fields(kp: np.ndarray, kd: np.ndarray, scale: np.ndarray) -> dict[str, object]:
-        def by_name(values: object, digits: int = 4) -> dict[str, object] | float:
+        def by_name(values: ArrayLike, digits: int = 4) -> dict[str, object] | float:
             rounded = np.round(np.asarray(values, dtype=np.float64), digits) + 0.0
             if np.ndim(values) == 1 and len(set(rounded.tolist())) == 1:
                 return float(rounded[0])

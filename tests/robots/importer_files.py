@@ -51,7 +51,8 @@ def biped() -> str:
             ("hip_yaw", "0 0 1", place, 1.0, "", 60), ("hip_roll", "1 0 0", "0 0 0", 1.0, "", 60),
             ("hip_pitch", "0 1 0", "0 0 0", 2.0, 'capsule radius="0.04" length="0.15" @ 0 0 -0.15', 90),
             ("knee", "0 1 0", "0 0 -0.3", 2.0, 'capsule radius="0.03" length="0.15" @ 0 0 -0.15', 90),
-            ("ankle_pitch", "0 1 0", "0 0 -0.3", 0.5, "", 60), ("ankle_roll", "1 0 0", "0 0 0", 0.5, 'box size="0.2 0.08 0.02" @ 0.03 0 -0.05', 60),
+            ("ankle_pitch", "0 1 0", "0 0 -0.3", 0.5, "", 60),
+            ("ankle_roll", "1 0 0", "0 0 0", 0.5, 'box size="0.2 0.08 0.02" @ 0.03 0 -0.05', 60),
         ]  # fmt: skip
         parent = "pelvis"
         for name, axis, at, mass, shape, effort in chain:

@@ -190,7 +190,7 @@ def test_hopeless_files_are_one_clear_error(tmp_path, text, says):
     path = tmp_path / "robot.urdf"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match="^import") as error:
+    with pytest.raises(InputError, match=r"^import") as error:
         import_robot(path, tmp_path / "out")
     assert says in str(error.value)
     assert not (tmp_path / "out").exists()
