@@ -59,7 +59,7 @@ def _row(file: Path, folder: Path, iterations: int) -> str:
     errors = sum(finding.error for finding in found)
     sag = 100 * (1 - stood.height / robot.standing_height)
     standing = "falls" if stood.fallen else f"stands, sags {sag:.1f} %, tilts {stood.tilt:.3f}"
-    said = "; ".join(dict.fromkeys(line.split(":")[0].split(" of ")[0].split(" ")[0] for line in imported.guessed))
+    said = "; ".join(dict.fromkeys(line.split(":")[0].split(" of ")[0].split(" ")[0].rstrip(",") for line in imported.guessed))
     mass = total_mass(build_spec(robot).compile())
     walking = _train(robot, folder, iterations) if iterations else "-"
     figures = f"{mass:.2f} | {robot.num_joints} | {robot.standing_height:.3f}"

@@ -190,6 +190,6 @@ def _imu(source: Source, base: int) -> np.ndarray:
 
 def _speeds(file: Path) -> dict[str, float]:
     """rad/s by joint: a URDF's limits, which MuJoCo does not keep."""
-    joints = xml.parse(file).getroot().iter("joint")
+    joints = xml.parse(file).getroot().findall("joint")  # not those of <transmission>
     limits = {joint.get("name", ""): joint.find("limit") for joint in joints}
     return {name: float(limit.get("velocity", "0")) for name, limit in limits.items() if limit is not None}

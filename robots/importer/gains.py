@@ -67,7 +67,10 @@ def _short(names: list[str]) -> str:
 
 
 def gains(effort: np.ndarray, inertia: np.ndarray, stiffer: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """kp, kd and action scale [J]: all effort at 0.5 rad, half of critical damping of the inertia that the motor sees."""
+    """kp, kd and action scale [J]: all effort at 0.5 rad, half of critical damping of the inertia that the motor sees.
+
+    A unit of action asks for three quarters of the effort, as on the Go2's thighs; less than 0.2 rad lifts no foot.
+    """
     kp = stiffer * effort / REACH
     kd = 2.0 * DAMPING_RATIO * np.sqrt(kp * inertia)
-    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.5 * effort / kp * np.sqrt(stiffer), 0.15, 0.5)
+    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.75 * effort / kp * np.sqrt(stiffer), 0.2, 0.5)

@@ -12,6 +12,7 @@ from locomotion.cli import COMMANDS, main
 from locomotion.export import export_checkpoint
 from tests.conftest import TINY
 from tests.robots.broken import go2_copy
+from tests.robots.importer_files import dog
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], *[[name, "--help"] for name in COMMANDS]])
@@ -94,6 +95,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["compare", "runs=[a,b]"], "run"),
         (["robots", "lst"], "Did you mean list"),
         (["robots", "check"], "a robot"),
+        (["robots", "import", "none.urdf"], "none.urdf"),
         (["robots", "show", "go2"], "Did you mean unitree_go2?"),
         (["train", "sim=pybullet"], "an engine that can train"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
@@ -204,6 +206,18 @@ def test_robots_check_says_what_is_wrong(tmp_path, capsys):
     assert "error: standing_height: got 0.4" in out
     assert "error: gaits: trot" in out
     assert "2 errors" in out
+
+
+def test_robots_import(tmp_path, capsys):
+    file, folder = tmp_path / "dog.urdf", tmp_path / "mine"
+    file.write_text(dog())
+    assert main(["robots", "import", str(file), f"output={folder}"]) == 0
+    out = capsys.readouterr().out
+    assert "12 joints, 4 feet" in out
+    assert "armature" in out  # guessed
+    assert "it stands for 10 s" in out
+    assert main(["robots", "check", f"{folder}/"]) == 0
+    assert main(["robots", "import", str(file), f"output={folder}"]) == 2
 
 
 def test_robots_show(tmp_path, capsys, go2):

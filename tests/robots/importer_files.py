@@ -39,7 +39,7 @@ def dog(legs: tuple[str, ...] = ("RR", "FR", "FL", "RL"), shin: str = "0.2") -> 
         text += joint(f"{leg}_hfe", f"{leg}_hip", f"{leg}_thigh", f"0 {y} 0", "0 1 0", (-1.5, 3.0))
         text += link(f"{leg}_shin", 0.2, "0 0 -0.1") + joint(f"{leg}_kfe", f"{leg}_thigh", f"{leg}_shin", "0 0 -0.2", "0 1 0", (-2.6, -0.5))
         text += link(f"{leg}_toe", 0.05, shape='sphere radius="0.02"') + joint(f"{leg}_mount", f"{leg}_shin", f"{leg}_toe", f"0 0 -{shin}")
-    return text + "</robot>"
+    return text + '<transmission name="t"><joint name="FL_haa"/></transmission></robot>'
 
 
 def biped() -> str:
