@@ -86,7 +86,8 @@ def _train(robot: Robot, folder: Path, iterations: int) -> str:
     if result.returncode:
         return f"refused: {result.stderr.strip().splitlines()[-1]}"
     last = read_metrics(run)[-1]
-    return f"tracking {last['metric/tracking']:.2f}, yaw {last['metric/yaw']:.2f}, gait {last['metric/gait']:.2f} after {iterations} iterations"
+    tracking, yaw, gait = (last[f"metric/{name}"] for name in ("tracking", "yaw", "gait"))
+    return f"tracking {tracking:.2f}, yaw {yaw:.2f}, gait {gait:.2f} after {iterations} iterations"
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ def table(robot: Robot) -> str:
         f"model {robot.model}",
         f"base {robot.base_body}, IMU {robot.imu_site}, gaits {', '.join(robot.gaits)}",
         "",
-        f"{'foot':<24}{'mirror image':<24}{'place in the default pose, m':>30}{'hip, m':>26}",
+        f"{'foot':<28}{'mirror image':<28}{'place in the default pose, m':>30}{'hip, m':>26}",
     ]
     hips = hip_positions(model, robot)
     for i, foot in enumerate(robot.feet):
         place = data.geom_xpos[model.geom(foot).id] + (0.0, 0.0, robot.standing_height)
-        lines.append(f"{foot:<24}{robot.feet[robot.mirror.foot_index[i]]:<24}{_vector(place):>30}{_vector(hips[i]):>26}")
+        lines.append(f"{foot:<28}{robot.feet[robot.mirror.foot_index[i]]:<28}{_vector(place):>30}{_vector(hips[i]):>26}")
     columns = ("default", "lower", "upper", "kp", "kd", "scale", "effort", "speed", "armature")
     lines += ["", f"{'joint':<28}{'mirror image':<28}" + "".join(f"{name:>10}" for name in columns)]
     lines.append(f"{'':56}" + "".join(f"{unit:>10}" for unit in ("rad", "rad", "rad", "Nm/rad", "Nms/rad", "rad", "Nm", "rad/s", "kg m^2")))
