@@ -41,7 +41,15 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
     "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
-    "robots": ("list the robots", ("locomotion robots list",)),
+    "robots": (
+        "list, check, show and import robots",
+        (
+            "locomotion robots list",
+            "locomotion robots check unitree_go2    what is wrong, with field and remedy; exit status 1",
+            "locomotion robots import anymal.urdf output=robots/anymal    a robot folder from a URDF or MJCF, and what was guessed",
+            "locomotion robots show unitree_go2 output=go2.png    its figures, and its picture",
+        ),
+    ),
 }  # fmt: skip
 
 

@@ -21,10 +21,10 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     Raises:
         InputError: a name is not in the model, or the two do not fit.
     """
-    _check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
-    _check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
-    _check_names("feet", [shape for shapes in robot.foot_geoms for shape in shapes], (geom.name for geom in spec.geoms), "geom")
-    _check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
+    check_names("base_body", [robot.base_body], (body.name for body in spec.bodies if body.name != "world"), "body")
+    check_names("imu_site", [robot.imu_site], (site.name for site in spec.sites), "site")
+    check_names("feet", [shape for shapes in robot.foot_geoms for shape in shapes], (geom.name for geom in spec.geoms), "geom")
+    check_names("joint_names", robot.joint_names, (joint.name for joint in spec.joints), "joint")
     if spec.actuators:
         names = [actuator.name for actuator in spec.actuators]
         raise InputError("model", names, "no actuators: the toolkit adds the motors", f"Remove <actuator> from {robot.model.name}.")
@@ -32,10 +32,10 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
         names, allowed = [geom.name for geom in spec.worldbody.geoms], "the robot alone: the toolkit adds the ground"
         raise InputError("model", names, allowed, f"Remove the world's geoms from {robot.model.name}.")
     model = _compiled(robot, spec)
-    _check_joints(robot, model)
-    _check_feet(robot, model)
-    _check_mirror(robot, model)
-    _check_height(robot, model)
+    check_joints(robot, model)
+    check_feet(robot, model)
+    check_mirror(robot, model)
+    check_height(robot, model)
 
 
 def lock_joints(robot: Robot, spec: mujoco.MjSpec) -> None:
@@ -46,7 +46,7 @@ def lock_joints(robot: Robot, spec: mujoco.MjSpec) -> None:
     """
     if not robot.locked:
         return
-    _check_names("lock", robot.locked, (joint.name for joint in spec.joints), "joint")
+    check_names("lock", robot.locked, (joint.name for joint in spec.joints), "joint")
     model = _compiled(robot, spec)
     for name, angle in robot.locked.items():
         joint = model.joint(name)
@@ -90,7 +90,7 @@ def sole_heights(robot: Robot, model: mujoco.MjModel, data: mujoco.MjData) -> np
     return np.array([min(data.geom_xpos[geom][2] - half_height(model, data, geom) for geom in foot) for foot in ids])
 
 
-def _check_feet(robot: Robot, model: mujoco.MjModel) -> None:
+def check_feet(robot: Robot, model: mujoco.MjModel) -> None:
     """Feet touch the ground; several shapes of a foot are all that touches it of one body."""
     for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True):
         for shape in shapes:
@@ -103,7 +103,7 @@ def _check_feet(robot: Robot, model: mujoco.MjModel) -> None:
             raise InputError("feet", foot, allowed, f"List all of these as {foot}, and no others.")
 
 
-def _check_height(robot: Robot, model: mujoco.MjModel) -> None:
+def check_height(robot: Robot, model: mujoco.MjModel) -> None:
     """The soles are near the ground when the base is at ``standing_height`` in the default pose; a robot sags a little."""
     data = joint_pose(model, robot, robot.default_joint_pos)
     touching = -sole_heights(robot, model, data).min()
@@ -127,7 +127,7 @@ def half_height(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
     return float(vertical @ box[3:] - data.geom_xmat[geom].reshape(3, 3)[2] @ box[:3])
 
 
-def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:
+def check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> None:
     names = {name for name in known if name}
     for name in wanted:
         if name not in names:
@@ -135,7 +135,7 @@ def _check_names(field: str, wanted: Iterable[str], known: Iterable[str], kind: 
             raise InputError(field, name, f"the name of a {kind} in the model", remedy)
 
 
-def _check_joints(robot: Robot, model: mujoco.MjModel) -> None:
+def check_joints(robot: Robot, model: mujoco.MjModel) -> None:
     free = [i for i in range(model.njnt) if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
     if [model.body(model.jnt_bodyid[i]).name for i in free] != [robot.base_body]:
         found = [model.body(model.jnt_bodyid[i]).name for i in free]
@@ -157,7 +157,7 @@ def _check_joints(robot: Robot, model: mujoco.MjModel) -> None:
             raise InputError("joint_pos_limit", [float(low), float(high)], allowed, "Narrow them, or widen the model's.")
 
 
-def _check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
+def check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
     """Mirrored joint angles put each foot at the mirrored place of its partner."""
     mirror = robot.mirror
     turned = robot.default_joint_pos + 0.1 + 0.2 * np.sin(1.0 + 2.0 * np.arange(robot.num_joints))  # no two joints alike

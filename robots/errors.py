@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class InputError(ValueError):
@@ -12,6 +13,17 @@ class InputError(ValueError):
     def __init__(self, field: str, value: object, allowed: str, remedy: str) -> None:
         super().__init__(" ".join(f"{field}: got {_short(value)}; expected {allowed}. {remedy}".split()))
         self.field, self.value, self.allowed, self.remedy = field, value, allowed, remedy
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check found: an error where the input cannot be used so, else a warning to look."""
+
+    error: bool
+    problem: InputError
+
+    def __str__(self) -> str:
+        return f"{'error' if self.error else 'warning'}: {self.problem}"
 
 
 def _short(value: object) -> str:

@@ -6,10 +6,13 @@ import sys
 import time
 
 import pytest
+from matplotlib.image import imread
 
 from locomotion.cli import COMMANDS, main
 from locomotion.export import export_checkpoint
 from tests.conftest import TINY
+from tests.robots.broken import go2_copy
+from tests.robots.importer_files import dog
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], *[[name, "--help"] for name in COMMANDS]])
@@ -90,7 +93,10 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["play", "policy=none.onnx", "command=[a,b]"], "valid number"),
         (["compare", "runs=[a]"], "at least 2"),
         (["compare", "runs=[a,b]"], "run"),
-        (["robots", "lst"], "robots list"),
+        (["robots", "lst"], "Did you mean list"),
+        (["robots", "check"], "a robot"),
+        (["robots", "import", "none.urdf"], "none.urdf"),
+        (["robots", "show", "go2"], "Did you mean unitree_go2?"),
         (["train", "sim=pybullet"], "an engine that can train"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
     ],
@@ -189,3 +195,41 @@ def test_without_a_library_to_render_with_all_but_videos_work(gl, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_robots_check_says_what_is_wrong(tmp_path, capsys):
+    assert main(["robots", "check", "unitree_go2"]) == 0
+    assert "it stands" in capsys.readouterr().out
+    broken = go2_copy(tmp_path / "mine", {"standing_height": 0.4, "gaits": {"trot": [0.0, 0.5, 0.0, 0.5]}})
+    assert main(["robots", "check", str(broken)]) == 1
+    out = capsys.readouterr().out
+    assert "error: standing_height: got 0.4" in out
+    assert "error: gaits: trot" in out
+    assert "2 errors" in out
+
+
+def test_robots_import(tmp_path, capsys):
+    file, folder = tmp_path / "dog.urdf", tmp_path / "mine"
+    file.write_text(dog())
+    assert main(["robots", "import", str(file), f"output={folder}"]) == 0
+    out = capsys.readouterr().out
+    assert "12 joints, 4 feet" in out
+    assert "armature" in out  # guessed
+    assert "it stands for 10 s" in out
+    assert main(["robots", "check", f"{folder}/"]) == 0
+    assert main(["robots", "import", str(file), f"output={folder}"]) == 2
+
+
+def test_robots_show(tmp_path, capsys, go2):
+    picture = tmp_path / "new" / "go2.png"
+    status = main(["robots", "show", "unitree_go2", f"output={picture}"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in (*go2.joint_names, *go2.feet))
+    assert "15.21 kg" in out
+    if status == 0:
+        pixels = imread(picture)
+        assert pixels.shape[:2] == (480, 720)
+        assert pixels[..., :3].std() > 0.05
+    else:
+        assert "no picture: nothing here can render" in out
+        assert not picture.exists()

@@ -1,0 +1,152 @@
+"""How a robot stands under its own gains: by figures of its linear motion, and in a few seconds of physics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from robots.check import joint_pose
+from robots.errors import Finding, InputError
+from robots.model import GROUND, add_ground, build_spec
+from robots.robot import Robot
+
+PHYSICS_DT = 0.002  # s
+DROP = 0.01  # m above the ground where it is let go
+MOTOR_DT = 0.001  # s, the loop of a motor's own PD on common drives
+SAG = 0.1  # largest share of standing_height
+TILT = 0.15  # largest sine of the tilt
+SPEED = 0.3  # rad/s, largest root mean square of a joint's speed when all should rest
+SATURATED = 0.9  # share of effort_limit that standing may take
+DAMPING_RATIO = 0.1  # least, of a joint alone in the air: Go2 0.4, ANYmal C 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Stood:
+    """What a robot does that is let stand with its joints' targets in the default pose."""
+
+    height: float  # m, base above the ground at the end
+    tilt: float  # sine of the angle between the base's vertical and the world's
+    speed: np.ndarray  # [J] rad/s, root mean square over the last second
+    effort: np.ndarray  # [J] share of effort_limit at the end
+    load: np.ndarray  # [F] share of the weight on each foot, mean of the last second
+    other_load: float  # share of the weight on shapes that are no feet
+    slid: float  # m, along the ground
+
+    @property
+    def fallen(self) -> bool:
+        return not self.tilt < 0.5 or not np.isfinite(self.height)
+
+
+def stand(robot: Robot, seconds: float = 5.0) -> Stood:
+    """Let the robot stand on flat, firm ground.
+
+    Raises:
+        InputError: description and model do not belong together.
+    """
+    spec = build_spec(robot)
+    add_ground(spec, robot)
+    spec.option.timestep, spec.option.integrator = PHYSICS_DT, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone, spec.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 100.0  # feet that do not creep
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    joint = np.array([model.joint(name).id for name in robot.joint_names])
+    position, velocity = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
+    data.qpos[:7] = 0, 0, robot.standing_height + DROP, 1, 0, 0, 0
+    data.qpos[position], data.ctrl[:] = robot.default_joint_pos, robot.default_joint_pos
+    steps, last = round(seconds / PHYSICS_DT), round(1.0 / PHYSICS_DT)
+    feet = [[model.geom(shape).id for shape in shapes] for shapes in robot.foot_geoms]
+    weight = float(model.body_mass.sum()) * 9.81
+    square, load, count = np.zeros(robot.num_joints), np.zeros(model.ngeom), 0
+    for step in range(steps):
+        mujoco.mj_step(model, data)
+        if step >= steps - last:
+            square += data.qvel[velocity] ** 2
+            if step % 25 == 0:
+                load += _loads(model, data)
+                count += 1
+    load /= max(count, 1) * weight
+    up = data.xmat[model.body(robot.base_body).id].reshape(3, 3)[:, 2]
+    return Stood(
+        height=float(data.qpos[2]),
+        tilt=float(np.hypot(up[0], up[1])) if up[2] > 0 else 1.0,
+        speed=np.sqrt(square / min(last, steps)),
+        effort=np.abs(data.actuator_force) / robot.effort_limit,
+        load=(carried := np.array([load[shapes].sum() for shapes in feet])),
+        other_load=float(load.sum() - carried.sum()),
+        slid=float(np.hypot(data.qpos[0], data.qpos[1])),
+    )
+
+
+def _loads(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """[G] N: vertical force of the ground on each shape."""
+    result, force, ground = np.zeros(model.ngeom), np.zeros(6), model.geom(GROUND).id
+    for i, contact in enumerate(data.contact):
+        if ground in contact.geom:
+            mujoco.mj_contactForce(model, data, i, force)
+            other = contact.geom[1] if contact.geom[0] == ground else contact.geom[0]
+            result[other] += abs(contact.frame[2]) * force[0]
+    return result
+
+
+def check_standing(robot: Robot) -> Iterator[Finding]:
+    """It stands for 5 s: upright, without sagging, shaking or motors at their limits, on its feet alone."""
+    stood = stand(robot)
+    if stood.fallen:
+        allowed = "a pose in which it stands for 5 s under its gains; it falls"
+        yield Finding(True, InputError("default_joint_pos", robot.name, allowed, "Put the centre of mass over the feet, or raise kp."))
+        return
+    sag = 1.0 - stood.height / robot.standing_height
+    if sag > SAG:
+        allowed = f"gains under which it sags by less than {100 * SAG:.0f} % of its height; it sags by {100 * sag:.0f} %"
+        yield Finding(True, InputError("kp", robot.kp.tolist(), allowed, "Raise kp: effort_limit / 0.5 rad is usual."))
+    if stood.tilt > TILT:
+        allowed = f"a pose in which it rests level; it tilts by {np.degrees(np.arcsin(stood.tilt)):.0f} degrees"
+        yield Finding(True, InputError("default_joint_pos", robot.name, allowed, "Put the centre of mass over the middle of the feet."))
+    worst = int(stood.speed.argmax())
+    if stood.speed[worst] > SPEED:
+        allowed = f"gains that hold still; {robot.joint_names[worst]} shakes at {stood.speed[worst]:.2f} rad/s"
+        yield Finding(
+            True, InputError("kd", float(robot.kd[worst]), allowed, "Lower kp, choose kd near kp / 40, or give the model its armature.")
+        )
+    worst = int(stood.effort.argmax())
+    if stood.effort[worst] > SATURATED:
+        allowed = f"motors that carry it; {robot.joint_names[worst]} needs {100 * stood.effort[worst]:.0f} % of its effort to stand"
+        yield Finding(True, InputError("effort_limit", float(robot.effort_limit[worst]), allowed, "Check it (N m), and the mass."))
+    for foot, share in zip(robot.feet, stood.load, strict=True):
+        if share < 0.1 / len(robot.feet):
+            allowed = f"feet that all carry; {foot} carries {100 * share:.1f} % of the weight"
+            yield Finding(True, InputError("feet", foot, allowed, "Is its shape the one that touches the ground?"))
+    if stood.other_load > 0.05:
+        allowed = f"a robot on its feet alone; {100 * stood.other_load:.0f} % of its weight rests on other shapes"
+        yield Finding(True, InputError("feet", list(robot.feet), allowed, "Name the shapes that touch the ground, or mend the pose."))
+
+
+def check_gains(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
+    """A joint's motor, with the rest of the robot free in the air: damped, and slower than the motor's own loop.
+
+    A loop of period dt that feeds velocity back with gain kd to an inertia I is stable for kd dt / I < 2.
+    """
+    inertia = joint_inertia(model, robot)
+    ratio = robot.kd / (2.0 * np.sqrt(robot.kp * inertia))
+    rate = robot.kd * MOTOR_DT / inertia
+    for i, name in enumerate(robot.joint_names):
+        if ratio[i] < DAMPING_RATIO:
+            allowed = f"a damping ratio of at least {DAMPING_RATIO}; {name} has {ratio[i]:.2g}"
+            yield Finding(True, InputError("kd", float(robot.kd[i]), allowed, "Raise kd to about kp / 40."))
+        if rate[i] > 2.0:
+            allowed = f"below {2.0 * inertia[i] / MOTOR_DT:.3g} N m s/rad at {name}, whose motor sees {inertia[i]:.2g} kg m^2"
+            remedy = f"Lower kd, or give the model its armature: a motor's loop of {1e3 * MOTOR_DT:g} ms shakes."
+            yield Finding(True, InputError("kd", float(robot.kd[i]), allowed, remedy))
+
+
+def joint_inertia(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
+    """[J] kg m^2: the inertia that each motor sees in the default pose, armature included, with all else free to move."""
+    data = joint_pose(model, robot, robot.default_joint_pos)
+    mujoco.mj_forward(model, data)
+    mass = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, data, mass)
+    dofs = [model.joint(name).dofadr[0] for name in robot.joint_names]
+    return 1.0 / np.diag(np.linalg.inv(mass))[dofs]
