@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from locomotion.environment import MirrorMap, concatenate_mirrors, fixed
 from locomotion.task.commands import Commands
 from locomotion.task.frame import CONTACT_FORCE, is_moving
-from locomotion.task.gait import Gait
+from locomotion.task.gait import Gait, GaitCommand
 from locomotion.task.terms import observation, privileged
 from robots import Robot
 from robots.errors import InputError
@@ -160,17 +160,48 @@ class gait_clock(ObservationTerm):
     def __init__(self, context: Context) -> None:
         if context.gait is None:
             raise InputError("task.observations", "gait_clock", "a task with a gait", "Set task.gait, or remove the gait_clock.")
+        if len(context.gait.names) > 1:
+            raise InputError("task.observations.actor", "gait_clock", "a task with one gait", "Use foot_clock: {}.")
         super().__init__(context.gait.clock_mirror, 2)
         self._gait, self._control_dt = context.gait, context.control_dt
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         angle = (2 * math.pi) * memory
-        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(inputs["command"])
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(self._gait.asked(inputs["command"]).velocity)
 
     def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
-        command = inputs["command"]
-        phase = (memory + self._gait.frequency(command) * self._control_dt) * is_moving(command)
-        return phase - torch.floor(phase)
+        return advance_clock(self._gait.asked(inputs["command"]), memory, self._control_dt)
+
+
+@observation
+class foot_clock(ObservationTerm):
+    """The clock as each foot has it: unlike the gait's, it has a mirror image that holds for all gaits at once."""
+
+    inputs = ("command",)
+    memory = 1
+    text = "sine of each foot's phase, then cosine of each; zero where the command is to stand"
+    memory_text = "phase of the gait in cycles; advances by the commanded (or the robot's) frequency times control_dt a step"
+
+    def __init__(self, context: Context) -> None:
+        if context.gait is None:
+            raise InputError("task.observations", "foot_clock", "a task with a gait", "Set task.gait, or remove the foot_clock.")
+        mirror = concatenate_mirrors(context.foot_mirror, context.foot_mirror) if context.gait.is_mirrored else None
+        super().__init__(mirror, 2 * len(context.robot.feet))
+        self._gait, self._control_dt = context.gait, context.control_dt
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        asked = self._gait.asked(inputs["command"])
+        angle = (2 * math.pi) * (memory + asked.offsets)
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(asked.velocity)
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        return advance_clock(self._gait.asked(inputs["command"]), memory, self._control_dt)
+
+
+def advance_clock(asked: GaitCommand, phase: Tensor, control_dt: float) -> Tensor:
+    """The clock's phase a step later, [N, 1] in cycles; 0 where the command is to stand."""
+    phase = (phase + asked.frequency * control_dt) * is_moving(asked.velocity)
+    return phase - torch.floor(phase)
 
 
 def check_term(field: str, term: object, context: Context) -> None:
