@@ -107,7 +107,7 @@ def _device_of(module: nn.Module) -> torch.device:
 class World:
     """N robots at the start of an episode under ``condition``: physics and biases drawn once, noise every step, events now and then."""
 
-    def __init__(self, simulator: Simulator, condition: RandomizationSettings, control_dt: float, seed: int) -> None:
+    def __init__(self, simulator: Simulator, condition: RandomizationSettings, control_dt: float, seed: int, start: Any = None) -> None:
         n, j, device = simulator.num_envs, simulator.robot.num_joints, simulator.device
         check_supported(simulator.engine, simulator.supports, set(condition.parameters))
         self.simulator, self.control_dt = simulator, control_dt
@@ -117,9 +117,9 @@ class World:
         drawn = sampler.named(sampler.sample(self._uniform(sampler.draws)))
         self.physics = nominal_values(n, j, device) | drawn  # by parameter, [N, ...]
         simulator.set_parameters(every, {name: value for name, value in self.physics.items() if name in simulator.supports})
-        start = standing(simulator.robot, simulator, drop=DROP)
+        begin = start(simulator.robot, simulator) if start else standing(simulator.robot, simulator, drop=DROP)
         state = InitialState(torch.zeros(n, width(initial_shapes(j)), device=device), j)
-        start(self._uniform(start.draws), state)
+        begin(self._uniform(begin.draws), state)
         simulator.reset(every, state)
         self._noise, spread = 2.0 * sensor_scale(condition.noise, j, device), 2.0 * sensor_scale(condition.bias, j, device)
         self._bias = (self._uniform(len(spread)) - 0.5) * spread
