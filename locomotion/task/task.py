@@ -126,7 +126,8 @@ class Task:
         return self._outcome.ended(self.spaces.groups)
 
     def statistics(self) -> dict[str, float]:
-        return self._outcome.statistics()
+        levels = {f"curriculum/{name}": float(one.level) for name, one in zip(self.settings.curricula, self.curricula, strict=True)}
+        return self._outcome.statistics() | levels
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)

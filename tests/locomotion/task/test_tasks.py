@@ -16,7 +16,7 @@ from robots import InputError
 from tests.conftest import bundle_fields, make_task, tiny_policy
 from tests.locomotion.task.frames import make_frame
 
-TASKS = ["gait", "stand", "forward", "recovery"]
+TASKS = ["gait", "fast", "stand", "forward", "recovery"]
 
 
 @pytest.mark.parametrize("name", TASKS)
