@@ -63,6 +63,7 @@ class Contract:
     imu_frame: str
     observation: tuple[Term, ...]  # empty in version 1, which did not say
     memory: tuple[Term, ...] | None  # None in version 1
+    protocol: str  # how it is scored; "velocity" where the file does not say
     envelope: dict[str, float]  # the states that it may be in, such as max_tilt (rad)
     training: dict[str, Any]  # randomization and action_delay as trained
     provenance: dict[str, Any]
@@ -79,8 +80,10 @@ class Contract:
             raise error("version", version, f"a version up to {VERSION}", "Update this program, or export the policy anew with it.")
         old = version == 1
         fields = Fields({**data, **_unsaid_in_version_1(data)} if old else data)
-        joint_names, command_names = fields.names("joint_names"), fields.names("command_names")
+        joint_names = fields.names("joint_names")
         j, inputs = len(joint_names), fields.names("inputs", KNOWN_INPUTS)
+        uncommanded = fields.data.get("command_names") == [] and "command" not in inputs  # some tasks take no command
+        command_names = () if uncommanded else fields.names("command_names")
         return cls(
             version=version,
             robot=fields.text("robot"),
@@ -100,6 +103,7 @@ class Contract:
             imu_frame=fields.text("imu_frame"),
             observation=_terms(fields, "observation"),
             memory=None if old else _terms(fields, "memory"),
+            protocol=fields.text("protocol") if "protocol" in fields.data else "velocity",
             envelope=_envelope(fields),
             training=fields.mapping("training", TRAINING),
             provenance=fields.mapping("provenance") if old else _provenance(fields),

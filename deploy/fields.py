@@ -72,10 +72,12 @@ class Fields:
         return tuple(values)
 
     def array(self, name: str, *shape: int | None) -> np.ndarray:
-        """Finite float64 numbers that a float32 holds; None in ``shape`` is any length of at least one."""
+        """Finite float64 numbers that a float32 holds; None in ``shape`` is any length of at least one, 0 an empty list."""
         value = self._get(name)
         try:
             array = np.array(value, dtype=np.float64) if _fits(value, shape) else None
+            if shape and shape[0] == 0 and array is not None:
+                array = array.reshape([length or 0 for length in shape])
         except (ValueError, OverflowError):  # ragged, or an integer beyond every float
             array = None
         if array is None or not (np.abs(array) <= FLOAT32_MAX).all():
@@ -132,4 +134,6 @@ def _fits(value: Any, shape: tuple[int | None, ...]) -> bool:
     """Whether ``value`` is nested lists of numbers, and of numbers alone: numpy would also take text and truth values."""
     if not shape:
         return _is_number(value)
-    return isinstance(value, list | tuple) and len(value) == (shape[0] or len(value)) > 0 and all(_fits(part, shape[1:]) for part in value)
+    if not isinstance(value, list | tuple) or len(value) != (len(value) if shape[0] is None else shape[0]):
+        return False
+    return shape[0] == 0 or (len(value) > 0 and all(_fits(part, shape[1:]) for part in value))

@@ -53,8 +53,9 @@ def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
 def encoder(settings: TrainSettings, robot: robots.Robot) -> Encoder:
     """The policy's observation, without a simulator."""
     device = torch.device("cpu")
-    gait = Gait(settings.task.gait, robot, settings.task.control_dt, device) if settings.task.gait else None
-    return make_encoder(settings.task, Context(robot, make_commands(settings.task, device), gait, settings.task.control_dt))
+    commands = make_commands(settings.task, device)
+    gait = Gait(settings.task.gait, robot, settings.task.control_dt, device, commands) if settings.task.gait else None
+    return make_encoder(settings.task, Context(robot, commands, gait, settings.task.control_dt))
 
 
 def policy(settings: TrainSettings, actor_state: dict[str, Any]) -> Policy:

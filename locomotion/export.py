@@ -66,6 +66,7 @@ def task_fields(task: TaskSettings) -> dict[str, Any]:
     """What a contract says of the task."""
     commands = make_commands(task, torch.device("cpu"))
     return {
+        "protocol": task.protocol,
         "control_dt": task.control_dt,
         "command_names": list(commands.channels),
         "command_range": [list(limits) for limits in commands.limits],
@@ -120,7 +121,7 @@ def example_inputs(policy: Policy, robot: Robot, command_range: Any, batch: int,
     """Plausible random signals, float32 [steps, batch, ...], without memory."""
     rng, j = np.random.default_rng(seed), robot.num_joints
     gravity = np.array([0.0, 0.0, -1.0]) + 0.1 * rng.standard_normal((steps, batch, 3))
-    low, high = np.asarray(command_range, dtype=np.float64).T
+    low, high = np.asarray(command_range, dtype=np.float64).reshape(-1, 2).T
     signals = {
         "base_ang_vel": 0.5 * rng.standard_normal((steps, batch, 3)),
         "projected_gravity": gravity / np.linalg.norm(gravity, axis=-1, keepdims=True),

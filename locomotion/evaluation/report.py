@@ -101,9 +101,12 @@ def _scorecard(folder: Path) -> str:
 
     def row(key: str) -> list[Cell]:
         digits = 0 if key == "episodes" else 3
-        return [key, *(number(values.get(key), digits) for values in columns.values()), (FACTS[key], "text note")]
+        return [key, *(number(values.get(key), digits) for values in columns.values()), (FACTS.get(key, ""), "text note")]
 
-    return note(PROTOCOL) + table(["", *columns, ""], [row(key) for key in FACTS])
+    given = {key: None for values in columns.values() for key in values}
+    velocity = "lin_vel_error" in given or not given  # other protocols say what they measure by name
+    keys = FACTS if velocity else given
+    return (note(PROTOCOL) if velocity else "") + table(["", *columns, ""], [row(key) for key in keys])
 
 
 def _gait(folder: Path) -> str:

@@ -109,7 +109,7 @@ def _device_of(module: nn.Module) -> torch.device:
 class World:
     """N robots at the start of an episode under ``condition``: physics and biases drawn once, noise every step, events now and then."""
 
-    def __init__(self, simulator: Simulator, condition: RandomizationSettings, control_dt: float, seed: int) -> None:
+    def __init__(self, simulator: Simulator, condition: RandomizationSettings, control_dt: float, seed: int, start: Any = None) -> None:
         n, j, device = simulator.num_envs, simulator.robot.num_joints, simulator.device
         check_supported(simulator.engine, simulator.supports, condition.needs)
         self.simulator, self.control_dt = simulator, control_dt
@@ -119,9 +119,9 @@ class World:
         drawn = sampler.named(sampler.sample(self._uniform(sampler.draws)))
         self.physics = nominal_values(n, j, device) | drawn  # by parameter, [N, ...]
         simulator.set_parameters(every, {name: value for name, value in self.physics.items() if name in simulator.supports})
-        start = standing(simulator.robot, simulator, drop=DROP)
+        begin = start(simulator.robot, simulator) if start else standing(simulator.robot, simulator, drop=DROP)
         state = InitialState(torch.zeros(n, width(initial_shapes(j)), device=device), j)
-        start(self._uniform(start.draws), state)
+        begin(self._uniform(begin.draws), state)
         simulator.reset(every, state)
         self._sensors, self._link = Sensors(condition, n, j, control_dt, device), Link(condition, simulator)
         self._held = self._sensors.hold(self._uniform(self._sensors.draws), joint_zero_offset=self.physics["joint_zero_offset"])

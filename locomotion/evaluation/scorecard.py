@@ -18,7 +18,7 @@ from torch import Tensor
 
 import sim
 from deploy.policy import RobotPolicy
-from locomotion.evaluation import gait_trial, jitter
+from locomotion.evaluation import gait_trial, jitter, protocols
 from locomotion.evaluation.rollout import Actor, BundleActor, ModuleActor, World, channels, divide, has_fallen, load_policy, rollout
 from locomotion.models.policy import Policy
 from locomotion.task.commands import Commands
@@ -90,19 +90,23 @@ def score_file(
                 )
         finally:
             simulator.close()
-    if not (with_gait and "mujoco" in engines):
+    if not (policy.contract.protocol == protocols.VELOCITY and with_gait and "mujoco" in engines):
         return {"scores": scores, "gait": None, "motors": None}
     gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share))
     return {"scores": scores, "gait": gait, "motors": jitter.measure(policy, lambda share: progress("motors", share))}
 
 
-def quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None = None) -> dict[str, float]:
+def quick(
+    policy: Policy, robot: Robot, control_dt: float, commands: Commands | None = None, protocol: str = protocols.VELOCITY
+) -> dict[str, float]:
     """The nominal grid once, 6 s each, with the torch module itself: what chooses ``best.pt`` in training.
 
     ``commands`` are the task's (None: forward, left and yaw alone, with no range to clip to). ``selection`` is
     min(tracking, yaw) - falls, at most 1.
     """
     names, rest = (commands.channels, commands.rest) if commands else (("forward", "left", "yaw"), (0.0, 0.0, 0.0))
+    if protocol != protocols.VELOCITY:
+        return _quick(policy, robot, control_dt, commands, protocols.find(protocol))
     asked = channels(GRID, names, rest)
     command = asked.clip(*torch.tensor(commands.limits).T) if commands else asked
     simulator = sim.make("mujoco", robot, len(GRID), divide(control_dt)[1])
@@ -116,6 +120,23 @@ def quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | 
         simulator.close()
     tracking, yaw, falls = (scores[name] for name in ("tracking_score", "yaw_score", "fall_rate"))
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
+
+
+def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, protocol: protocols.Protocol) -> dict[str, float]:
+    """Another protocol's figures, nominal, of the torch module itself."""
+    names, rest = (commands.channels, commands.rest) if commands else ((), ())
+    command = protocols.command_of(protocol, len(protocol.rows), names, torch.tensor(rest))
+    if commands and names:
+        command = command.clip(*torch.tensor(commands.limits).T)
+    simulator = sim.make("mujoco", robot, len(command), divide(control_dt)[1])
+    training = policy.training
+    policy.eval()
+    try:
+        world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(protocol))
+        return protocols.run(protocol, ModuleActor(policy), world, command, names)
+    finally:
+        policy.train(training)
+        simulator.close()
 
 
 def velocities(command: Tensor, names: Sequence[str]) -> Tensor:
@@ -138,6 +159,13 @@ def _evaluate(
     progress: Progress,
 ) -> dict[str, float]:
     contract = policy.contract
+    if contract.protocol != protocols.VELOCITY:
+        protocol = protocols.find(contract.protocol)
+        asked = protocols.command_of(protocol, len(rows), contract.command_names, torch.tensor(contract.command_rest).float())
+        clipped = torch.from_numpy(policy.clip_command(asked.numpy())).to(simulator.device)
+        world = World(simulator, condition, contract.control_dt, seed, protocols.start_of(protocol))
+        scores = protocols.run(protocol, BundleActor(policy), world, clipped, contract.command_names, progress)
+        return scores | {"episodes": len(rows), "outside": int((clipped.cpu() != asked).any(dim=-1).sum())}
     world = World(simulator, condition, contract.control_dt, seed)
     command = channels(rows, contract.command_names, contract.command_rest).to(simulator.device)
     clipped = torch.from_numpy(policy.clip_command(command.cpu().numpy())).to(simulator.device)

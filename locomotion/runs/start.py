@@ -186,6 +186,6 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
     task: Any = run.env
 
     def score(learner: Algorithm) -> dict[str, float]:
-        return scorecard.quick(task.policy(learner.actor), task.robot, task.step_seconds, task.commands)
+        return scorecard.quick(task.policy(learner.actor), task.robot, task.step_seconds, task.commands, task.settings.protocol)
 
     return score

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from locomotion.schema import Positive, Range, Share
+from locomotion.schema import Positive, Range, Share, Text
 from locomotion.task.terms import curriculum
 from robots.errors import InputError, nearest
 
@@ -70,3 +70,32 @@ class widen_ranges:
 
     def apply(self) -> None:
         self._physics.widen(self._columns, self.level)
+
+
+@curriculum
+class grow_commands:
+    """The range of a command's channel grows towards the one that the task gives, by a step with every rollout that scores enough."""
+
+    def __init__(self, task: Task, *, channel: Text, start: Range, score: Share = 0.7, rollouts: Positive = 200.0) -> None:
+        owner = next((term for term in task.commands.terms if channel in term.channels), None)
+        if owner is None:
+            field, names = "task.curricula.grow_commands.channel", task.commands.channels
+            raise InputError(field, channel, "a channel of the task's commands", nearest(channel, names))
+        i = owner.channels.index(channel)
+        low, high = owner.limits[i]  # the contract's range is that of the task's file
+        if not low <= start[0] <= start[1] <= high:
+            raise InputError("task.curricula.grow_commands.start", list(start), f"a range within [{low}, {high}]", "Begin with less.")
+        self._bounds = owner._low[i : i + 1], owner._high[i : i + 1]  # views of what is drawn from
+        self._ends = (start[0], low), (start[1], high)
+        self._score, self._step = score, 1.0 / rollouts
+        self.level = torch.zeros((), device=task.device)  # 0..1
+        self.apply()
+
+    def update(self, score: Tensor) -> None:
+        """After a rollout: ``score`` [] smoothed over rollouts."""
+        self.level.add_((score >= self._score) * self._step).clamp_(max=1.0)
+        self.apply()
+
+    def apply(self) -> None:
+        for bound, (first, last) in zip(self._bounds, self._ends, strict=True):
+            bound.copy_(first + (last - first) * self.level)

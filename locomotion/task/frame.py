@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locomotion.task.gait import Gait, foot_places, gait_score
+from locomotion.task.commands import velocity_of
+from locomotion.task.gait import Gait, GaitCommand, contact_timing, foot_places, gait_score
+from locomotion.task.past import Past, a_step_ago, steps_airborne
 from robots import Robot
 from sim import Signals, Simulator, Terrain
 
@@ -31,6 +33,7 @@ class RobotTensors:
             return torch.as_tensor(np.array(value), dtype=torch.float32, device=simulator.device)
 
         self.name, self.standing_height, self.total_mass = robot.name, robot.standing_height, simulator.total_mass
+        self.swing_height = robot.swing_height
         self.default_joint_pos, self.action_scale = tensor(robot.default_joint_pos), tensor(robot.action_scale)
         self.kp, self.kd = tensor(robot.kp), tensor(robot.kd)
         self.effort_limit, self.joint_vel_limit = tensor(robot.effort_limit), tensor(robot.joint_vel_limit)
@@ -39,6 +42,8 @@ class RobotTensors:
         self.groups = {name: tensor(np.isin(np.arange(robot.num_joints), ids)) for name, ids in robot.joint_groups.items()}
         # joints whose mirror image turns the other way: hips that abduct
         self.sideways = tensor(robot.mirror.joint_sign < 0)
+        self.mirror_index = torch.as_tensor(np.array(robot.mirror.joint_index), device=simulator.device)
+        self.mirror_sign = tensor(robot.mirror.joint_sign)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +59,26 @@ class Frame:
     command_names: tuple[str, ...]
     memory: Mapping[str, Tensor]  # what each observation term carries to the next step, [..., N, width]
     terminated: Tensor  # [..., N] bool
+    ended: Tensor  # [..., N] bool, terminated or truncated
+    past: Past  # before the first of these steps
     gait: Gait | None
     terrain: Terrain
     control_dt: float  # s
+    generator: torch.Generator | None = None  # of the task; for terms of the present step alone
 
     def channel(self, name: str) -> Tensor:
         """One channel of the command, [..., N]."""
         return self.command[..., self.command_names.index(name)]
 
     @cached_property
+    def velocity_command(self) -> Tensor:
+        """Forward, left (m/s) and yaw (rad/s) that are asked for, [..., N, 3]; zero where the task has no such channel."""
+        return velocity_of(self.command, self.command_names)
+
+    @cached_property
     def moving(self) -> Tensor:
         """1 where the command asks for motion, 0 where it asks to stand, [..., N]."""
-        return is_moving(self.command).squeeze(-1)
+        return is_moving(self.velocity_command).squeeze(-1)
 
     @cached_property
     def contact(self) -> Tensor:
@@ -93,17 +106,56 @@ class Frame:
     @cached_property
     def lin_vel_error(self) -> Tensor:
         """Squared horizontal velocity error, (m/s)^2, [..., N]."""
-        return (self.signals.base_lin_vel[..., :2] - self.command[..., :2]).square().sum(dim=-1)
+        return (self.signals.base_lin_vel[..., :2] - self.velocity_command[..., :2]).square().sum(dim=-1)
 
     @cached_property
     def yaw_error(self) -> Tensor:
         """Squared yaw rate error, (rad/s)^2, [..., N]."""
-        return (self.signals.base_ang_vel[..., 2] - self.command[..., 2]).square()
+        return (self.signals.base_ang_vel[..., 2] - self.velocity_command[..., 2]).square()
 
     @cached_property
     def tilt(self) -> Tensor:
         """Angle of the base from upright, rad, [..., N]."""
         return torch.acos((-self.signals.projected_gravity[..., 2]).clamp(-1.0, 1.0))
+
+    @cached_property
+    def roll(self) -> Tensor:
+        """Of the base, rad, right side down positive, [..., N]."""
+        gravity = self.signals.projected_gravity
+        return torch.atan2(-gravity[..., 1], -gravity[..., 2])
+
+    @cached_property
+    def pitch(self) -> Tensor:
+        """Of the base, rad, nose down positive, [..., N]."""
+        gravity = self.signals.projected_gravity
+        return torch.atan2(gravity[..., 0], torch.linalg.vector_norm(gravity[..., 1:], dim=-1))
+
+    @cached_property
+    def height_error(self) -> Tensor:
+        """Height of the base less the robot's standing height and what the command adds, as a share of the former, [..., N]."""
+        error = self.base_height / self.robot.standing_height - 1.0
+        added = "body_height" in self.command_names
+        return error - self.channel("body_height") / self.robot.standing_height if added else error
+
+    @cached_property
+    def action_before_previous(self) -> Tensor:
+        """[..., N, J], zeros at the start of an episode."""
+        if self.ended.dim() == 1:
+            return self.past.action
+        return a_step_ago(self.previous_action, self.past.action, self.ended)
+
+    @cached_property
+    def airborne(self) -> Tensor:
+        """Steps since each foot was on the ground, after the step, [..., N, F]."""
+        if self.ended.dim() == 1:
+            return steps_airborne(self.contact[None], self.past.airborne, self.ended[None])[0]
+        return steps_airborne(self.contact, self.past.airborne, self.ended)
+
+    @cached_property
+    def flight(self) -> Tensor:
+        """How long each foot had been in the air as the step began, s, [..., N, F]."""
+        before = self.past.airborne if self.ended.dim() == 1 else a_step_ago(self.airborne, self.past.airborne, self.ended)
+        return before * self.control_dt
 
     @cached_property
     def pose_error(self) -> Tensor:
@@ -123,12 +175,30 @@ class Frame:
         return r.kp * (target - before.joint_pos) - r.kd * before.joint_vel
 
     @cached_property
+    def phase(self) -> Tensor:
+        """Of the gait's clock, cycles, [..., N, 1]."""
+        return self.memory["gait_clock"] if "gait_clock" in self.memory else self.memory["foot_clock"]
+
+    @cached_property
+    def gait_command(self) -> GaitCommand:
+        """What is asked of the gait."""
+        assert self.gait is not None
+        return self.gait.asked(self.command)
+
+    @cached_property
+    def contact_timing(self) -> Tensor:
+        """Share of feet whose contact is what the gait's clock says, [..., N]; 1 where there is no gait."""
+        if self.gait is None:
+            return torch.ones_like(self.moving)
+        return contact_timing(self.contact, self.phase, self.moving, self.gait, self.gait_command)
+
+    @cached_property
     def gait_score(self) -> Tensor:
         """How well the feet follow the gait clock, 0 to 1, [..., N]; 1 where there is no gait."""
         if self.gait is None:
             return torch.ones_like(self.moving)
         misplaced = self.misplaced if self.gait.settings.reach is not None else None
-        return gait_score(self.sole_height, self.contact, self.memory["gait_clock"], self.moving, self.gait, misplaced)
+        return gait_score(self.sole_height, self.contact, self.phase, self.moving, self.gait, self.gait_command, misplaced)
 
     @cached_property
     def misplaced(self) -> Tensor:
@@ -138,7 +208,7 @@ class Frame:
         yaw = torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
         cos, sin = torch.cos(yaw)[..., None], torch.sin(yaw)[..., None]
         dx, dy = (self.signals.foot_pos[..., :2] - self.signals.base_pos[..., None, :2]).unbind(-1)
-        places = foot_places(self.memory["gait_clock"], self.command, self.robot.hips, self.gait)
+        places = foot_places(self.phase, self.robot.hips, self.gait, self.gait_command)
         return (cos * dx + sin * dy - places[..., 0]).square() + (cos * dy - sin * dx - places[..., 1]).square()
 
     @cached_property
@@ -158,9 +228,9 @@ class Frame:
         return (1.0 - share) + share * self.gait_score
 
 
-def is_moving(command: Tensor) -> Tensor:
-    """[..., 1] float: 1 where the velocity command (the first three channels) asks for motion, 0 where it asks to stand."""
-    return (torch.linalg.vector_norm(command[..., :3], dim=-1, keepdim=True) > STANDING_COMMAND).to(command.dtype)
+def is_moving(velocity: Tensor) -> Tensor:
+    """[..., 1] float: 1 where the velocity command [..., 3] asks for motion, 0 where it asks to stand."""
+    return (torch.linalg.vector_norm(velocity, dim=-1, keepdim=True) > STANDING_COMMAND).to(velocity.dtype)
 
 
 TILT_LIMIT = math.radians(30.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from locomotion.environment import MirrorMap, fixed
 from locomotion.schema import NotNegative, Positive, Settings, Share, Text
+from locomotion.task.commands import Commands, velocity_of
 from robots import Robot
 from robots.errors import InputError, nearest
 
@@ -31,31 +32,67 @@ class GaitSettings(Settings):
     gate: Share  # of the tracking reward that depends on the gait
 
 
-class Gait:
-    """A gait of one robot."""
+class GaitCommand(NamedTuple):
+    """What is asked of a gait: numbers for all, or tensors with leading dimensions [...]."""
 
-    def __init__(self, settings: GaitSettings, robot: Robot, control_dt: float, device: torch.device) -> None:
-        if settings.name not in robot.gaits:
-            raise InputError("task.gait.name", settings.name, f"a gait of {robot.name}", nearest(settings.name, robot.gaits))
+    velocity: Tensor  # [..., 3]
+    frequency: Tensor | float  # Hz, [..., 1]
+    swing_height: Tensor | float  # m, [..., 1]
+    offsets: Tensor  # [F] or [..., F] cycles
+
+
+class Gait:
+    """A gait of one robot, or several among which a command chooses."""
+
+    def __init__(self, settings: GaitSettings, robot: Robot, control_dt: float, device: torch.device, commands: Commands) -> None:
+        names = commands.gaits or (settings.name,)
+        for name in names:
+            if name not in robot.gaits:
+                field = "task.commands.gait.choices" if commands.gaits else "task.gait.name"
+                raise InputError(field, name, f"a gait of {robot.name}", nearest(name, robot.gaits))
         if not 0.0 < settings.stance < 1.0:
             raise InputError(
                 "task.gait.stance", settings.stance, "a share between 0 and 1, so that feet stand and swing", "0.5 is a trot's."
             )
-        self.settings, self.name, self.control_dt = settings, settings.name, control_dt
+        self.settings, self.names, self.control_dt, self._channels = settings, names, control_dt, commands.channels
         self.swing_height = settings.swing_height or robot.swing_height
         self.reach = None if settings.reach is None else settings.reach * robot.standing_height  # m
         self.frequencies = settings.frequency or robot.stride_frequency
-        self.offsets = torch.tensor(robot.gaits[settings.name], dtype=torch.float32, device=device)
-        self.clock_mirror = clock_mirror(robot.gaits[settings.name], robot.mirror.foot_index)
+        self.offsets = torch.tensor(np.array([robot.gaits[name] for name in names]), dtype=torch.float32, device=device)  # [G, F]
+        mirrors = [clock_mirror(robot.gaits[name], robot.mirror.foot_index) for name in names]
+        self.is_mirrored = all(mirror is not None for mirror in mirrors)  # the mirror image of each gait is itself, at some phase
+        self.clock_mirror = mirrors[0] if len(names) == 1 else None
 
-    def frequency(self, command: Tensor) -> Tensor | float:
+    def asked(self, command: Tensor) -> GaitCommand:
+        """What a command [..., C] asks of the gait: by the channels that the task has, and the robot's own figures for the others."""
+        velocity = velocity_of(command, self._channels)
+        frequency, height = self._channel(command, "frequency"), self._channel(command, "swing_height")
+        offsets, chosen = self.offsets[0], self._channel(command, "gait")
+        if chosen is not None:
+            offsets = self.offsets[chosen[..., 0].round().clamp(0, len(self.names) - 1).long()]
+        return GaitCommand(
+            velocity,
+            self.frequency(velocity) if frequency is None else frequency,
+            self.swing_height if height is None else height,
+            offsets,
+        )
+
+    def _channel(self, command: Tensor, name: str) -> Tensor | None:
+        """One channel of the command, [..., 1]; None where the task has none of that name."""
+        if name not in self._channels:
+            return None
+        i = self._channels.index(name)
+        return command[..., i : i + 1]
+
+    def frequency(self, velocity: Tensor) -> Tensor | float:
         """Of the clock, Hz: it grows with the speed that is asked for, [..., 1], or is one number for all."""
         slow, fast = self.frequencies
-        return slow if slow == fast else slow + (fast - slow) * torch.linalg.vector_norm(command[..., :2], dim=-1, keepdim=True)
+        return slow if slow == fast else slow + (fast - slow) * torch.linalg.vector_norm(velocity[..., :2], dim=-1, keepdim=True)
 
-    def foot_phase(self, phase: Tensor) -> Tensor:
-        """Where each foot is in its cycle, [..., F] in 0..1, stance first, from the clock's ``phase`` [..., 1]."""
-        return torch.remainder(phase + self.offsets, 1.0)
+
+def foot_phases(phase: Tensor, asked: GaitCommand) -> Tensor:
+    """Where each foot is in its cycle, [..., F] in 0..1, stance first, from the clock's ``phase`` [..., 1]."""
+    return torch.remainder(phase + asked.offsets, 1.0)
 
 
 def clock_mirror(offsets: np.ndarray, foot_index: np.ndarray) -> MirrorMap | None:
@@ -71,18 +108,35 @@ def clock_mirror(offsets: np.ndarray, foot_index: np.ndarray) -> MirrorMap | Non
     return fixed(turn[0].real.round(), turn[0].real.round())
 
 
-def gait_score(sole_height: Tensor, contact: Tensor, phase: Tensor, moving: Tensor, gait: Gait, misplaced: Tensor | None = None) -> Tensor:
+def contact_timing(contact: Tensor, phase: Tensor, moving: Tensor, gait: Gait, asked: GaitCommand) -> Tensor:
+    """Share of feet that stand where the clock says stance and swing where it says swing, [...]; all should stand when standing.
+
+    ``contact`` [..., F] 0 or 1, ``phase`` [..., 1] cycles, ``moving`` [...] 0 or 1.
+    """
+    swing = (foot_phases(phase, asked) >= gait.settings.stance).float() * moving[..., None]
+    return (contact + swing == 1.0).float().mean(dim=-1)
+
+
+def gait_score(
+    sole_height: Tensor,
+    contact: Tensor,
+    phase: Tensor,
+    moving: Tensor,
+    gait: Gait,
+    asked: GaitCommand,
+    misplaced: Tensor | None = None,
+) -> Tensor:
     """How well the feet follow the clock, [...] in 0..1: clearance in swing, contact in stance; all feet down when standing.
 
     ``sole_height`` [..., F] in m, ``contact`` [..., F] 0 or 1, ``phase`` [..., 1] in cycles, ``moving`` [...] 0 or 1, ``misplaced``
     [..., F] m^2, the squared distance of each foot from its place over ground, which counts where the gait has a reach.
     """
     settings = gait.settings
-    swing = (gait.foot_phase(phase) - settings.stance) / (1.0 - settings.stance)
+    swing = (foot_phases(phase, asked) - settings.stance) / (1.0 - settings.stance)
     swinging = (swing > 0.0).float() * moving[..., None]
     sine = torch.sin(math.pi * swing).clamp(min=0.0)
-    reference = gait.swing_height * (sine if settings.swing_power == 1.0 else sine**settings.swing_power)
-    off = (sole_height - reference) / gait.swing_height
+    reference = asked.swing_height * (sine if settings.swing_power == 1.0 else sine**settings.swing_power)
+    off = (sole_height - reference) / asked.swing_height
     below, above = off.clamp(max=0.0) / settings.tolerance, (off - settings.excess).clamp(min=0.0) / settings.excess_tolerance
     follows = torch.exp(-below.square() - above.square())
     standing = torch.lerp(contact, torch.maximum(contact, follows), moving[..., None]) if settings.soft else contact
@@ -92,19 +146,18 @@ def gait_score(sole_height: Tensor, contact: Tensor, phase: Tensor, moving: Tens
     return score.mean(dim=-1)
 
 
-def foot_places(phase: Tensor, command: Tensor, hips: Tensor, gait: Gait) -> Tensor:
+def foot_places(phase: Tensor, hips: Tensor, gait: Gait, asked: GaitCommand) -> Tensor:
     """Where the feet belong over ground, relative to the base, in the frame that turns with its heading, [..., F, 2] m.
 
     A standing foot goes back at the velocity that is asked for and is under its hip at mid stance: hip + v T (1/2 - s), s its share of
     the stance that takes T. A swinging foot joins the two ends by the cubic that leaves and meets the ground without sliding.
-    ``phase`` [..., 1] cycles, ``command`` [..., 3], ``hips`` [F, 2] m.
+    ``phase`` [..., 1] cycles, ``hips`` [F, 2] m.
     """
-    stance, foot_phase = gait.settings.stance, gait.foot_phase(phase)
+    stance, foot_phase = gait.settings.stance, foot_phases(phase, asked)
     stood = (foot_phase / stance).clamp(max=1.0)
     s = ((foot_phase - stance) / (1.0 - stance)).clamp(min=0.0)
     lead = stance * (0.5 - stood + s * s * (3.0 - 2.0 * s)) - (1.0 - stance) * s * (1.0 - s) * (1.0 - 2.0 * s)  # cycles
-    turn = command[..., None, 2:3] * torch.stack([-hips[:, 1], hips[:, 0]], dim=-1)  # the hips' speed as the base turns
-    velocity = command[..., None, :2] + turn
-    frequency = gait.frequency(command)
-    seconds = lead / frequency
+    turn = asked.velocity[..., None, 2:3] * torch.stack([-hips[:, 1], hips[:, 0]], dim=-1)  # the hips' speed as the base turns
+    velocity = asked.velocity[..., None, :2] + turn
+    seconds = lead / asked.frequency
     return hips + velocity * seconds[..., None]

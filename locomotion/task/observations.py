@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from locomotion.environment import MirrorMap, concatenate_mirrors, fixed
+from locomotion.schema import Text
 from locomotion.task.commands import Commands
 from locomotion.task.frame import CONTACT_FORCE, is_moving
-from locomotion.task.gait import Gait
+from locomotion.task.gait import Gait, GaitCommand
 from locomotion.task.terms import observation, privileged
 from robots import Robot
 from robots.errors import InputError
@@ -26,6 +28,8 @@ from sim import PARAMETERS
 
 POLICY_INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what a robot measures, or is told
 TARGET, TARGET_TEXT = "joint_pos_target", "the last joint_pos_target less default_joint_pos, rad"  # remembered for the slew limit
+Names = Annotated[tuple[Text, ...], Field(min_length=1)]
+Length = Annotated[int, Field(ge=2, le=200)]
 LIMIT = 100.0  # no sensor of a legged robot says more (rad, rad/s); a diverging simulation might
 POLAR, AXIAL = fixed(1, -1, 1), fixed(-1, 1, -1)  # velocity-like, rotation-like
 
@@ -51,7 +55,7 @@ class Context:
 class ObservationTerm(nn.Module):
     """A part of the policy's observation. ``mirror`` gives its width; None: it has no mirror image of the same shape."""
 
-    inputs: ClassVar[tuple[str, ...]] = ()  # of POLICY_INPUTS
+    inputs: tuple[str, ...] = ()  # of POLICY_INPUTS
     memory: int = 0  # numbers carried from step to step
     text: ClassVar[str] = ""  # what it is, for a person who has to rebuild it
     memory_text: ClassVar[str] = ""
@@ -161,17 +165,76 @@ class gait_clock(ObservationTerm):
     def __init__(self, context: Context) -> None:
         if context.gait is None:
             raise InputError("task.observations", "gait_clock", "a task with a gait", "Set task.gait, or remove the gait_clock.")
+        if len(context.gait.names) > 1:
+            raise InputError("task.observations.actor", "gait_clock", "a task with one gait", "Use foot_clock: {}.")
         super().__init__(context.gait.clock_mirror, 2)
         self._gait, self._control_dt = context.gait, context.control_dt
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         angle = (2 * math.pi) * memory
-        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(inputs["command"])
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(self._gait.asked(inputs["command"]).velocity)
 
     def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
-        command = inputs["command"]
-        phase = (memory + self._gait.frequency(command) * self._control_dt) * is_moving(command)
-        return phase - torch.floor(phase)
+        return advance_clock(self._gait.asked(inputs["command"]), memory, self._control_dt)
+
+
+@observation
+class foot_clock(ObservationTerm):
+    """The clock as each foot has it: unlike the gait's, it has a mirror image that holds for all gaits at once."""
+
+    inputs = ("command",)
+    memory = 1
+    text = "sine of each foot's phase, then cosine of each; zero where the command is to stand"
+    memory_text = "phase of the gait in cycles; advances by the commanded (or the robot's) frequency times control_dt a step"
+
+    def __init__(self, context: Context) -> None:
+        if context.gait is None:
+            raise InputError("task.observations", "foot_clock", "a task with a gait", "Set task.gait, or remove the foot_clock.")
+        mirror = concatenate_mirrors(context.foot_mirror, context.foot_mirror) if context.gait.is_mirrored else None
+        super().__init__(mirror, 2 * len(context.robot.feet))
+        self._gait, self._control_dt = context.gait, context.control_dt
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        asked = self._gait.asked(inputs["command"])
+        angle = (2 * math.pi) * (memory + asked.offsets)
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(asked.velocity)
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        return advance_clock(self._gait.asked(inputs["command"]), memory, self._control_dt)
+
+
+def advance_clock(asked: GaitCommand, phase: Tensor, control_dt: float) -> Tensor:
+    """The clock's phase a step later, [N, 1] in cycles; 0 where the command is to stand."""
+    phase = (phase + asked.frequency * control_dt) * is_moving(asked.velocity)
+    return phase - torch.floor(phase)
+
+
+@observation
+class history(ObservationTerm):
+    """The last values of other terms, the present ones first; zeros from before the episode."""
+
+    text = "the named terms as they are now, a step ago, two steps ago, ..."
+    memory_text = "the named terms a step ago, two steps ago, ..."
+
+    def __init__(self, context: Context, *, terms: Names, length: Length) -> None:
+        field = "task.observations.actor.history.terms"
+        parts = [observation.bind(field, name, {})(context) for name in terms]
+        for name, part in zip(terms, parts, strict=True):
+            if part.memory:
+                raise InputError(field, name, "terms without a memory of their own", "The last action is in joint_pos a step later.")
+        mirrors = [part.mirror for part in parts]
+        known = all(mirror is not None for mirror in mirrors)
+        self_width = sum(part.width for part in parts)
+        super().__init__(concatenate_mirrors(*mirrors * length) if known else None, self_width * length)
+        self.parts, self.memory = nn.ModuleList(parts), self_width * (length - 1)
+        self.inputs = tuple({name: None for part in parts for name in part.inputs})
+
+    def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
+        now = [part.forward(inputs, memory[..., :0]) for part in self.parts]  # type: ignore[operator]
+        return torch.cat([*now, memory], dim=-1)
+
+    def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
+        return self.forward(inputs, memory)[..., : self.memory]
 
 
 def check_term(field: str, term: object, context: Context) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locomotion.schema import NotNegative
+from locomotion.schema import NotNegative, Positive
 from locomotion.task.terms import reset
 from robots import Robot
 from sim import InitialState, Simulator
@@ -45,6 +45,31 @@ class standing:
         state.base_quat[:] = quat_from_euler(spread[:, 6], spread[:, 7], spread[:, 8])
         state.joint_pos[:] = self._robot_pose + spread[:, 9:]
         state.joint_vel[:] = 0.0
+
+
+@reset
+class anywhere:
+    """Any orientation and any joint position, at rest and let fall from ``height`` (standing heights): it settles as the episode begins."""
+
+    def __init__(self, robot: Robot, simulator: Simulator, *, height: Positive = 1.5) -> None:
+        self.draws = 3 + robot.num_joints
+        limits = torch.as_tensor(np.array(robot.joint_pos_limit), dtype=torch.float32, device=simulator.device)
+        self._low, self._high = limits.T
+        self._terrain, self._height = simulator.terrain, height * robot.standing_height
+
+    def __call__(self, u: Tensor, state: InitialState) -> None:
+        """Fill ``state`` [n] from uniform numbers ``u`` [n, draws] in 0..1."""
+        state.packed[:] = 0.0
+        state.base_pos[:, 2] = self._height + self._terrain.height(state.base_pos[:, :2])
+        state.base_quat[:] = any_rotation(u[:, :3])
+        state.joint_pos[:] = torch.lerp(self._low, self._high, u[:, 3:])
+
+
+def any_rotation(u: Tensor) -> Tensor:
+    """Quaternions [n, 4], uniform over rotations, from uniform numbers ``u`` [n, 3] in 0..1. Shoemake 1992, Uniform random rotations."""
+    first, second = (1.0 - u[:, 0]).sqrt(), u[:, 0].sqrt()
+    a, b = (2.0 * math.pi) * u[:, 1], (2.0 * math.pi) * u[:, 2]
+    return torch.stack([first * torch.sin(a), first * torch.cos(a), second * torch.sin(b), second * torch.cos(b)], dim=-1)
 
 
 def quat_from_euler(roll: Tensor, pitch: Tensor, yaw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reward terms: plain functions of a :class:`Frame`, [..., N], run once over a whole rollout.
+"""A task's reward, and the reward terms of the base: plain functions of a :class:`Frame`, [..., N], run once over a whole rollout.
 
 A task's YAML gives each its ``weight`` and settings. Penalties are positive quantities with negative weights. The weighted sum
 of terms ``per: second`` (the default) is floored and multiplied by the control period; a term ``per: event`` is added as it is.
@@ -17,7 +17,49 @@ from locomotion.task.frame import TILT_LIMIT, Frame
 from locomotion.task.terms import reward
 from robots.errors import InputError
 
-GRAVITY = 9.81  # m/s^2
+
+@reward
+def upright(frame: Frame, *, width: Positive = 0.5) -> Tensor:
+    """exp(-|gravity - down|^2 / width^2): 1 upright; the difference of unit vectors is 2 upside down."""
+    gravity = frame.signals.projected_gravity
+    off = gravity[..., :2].square().sum(dim=-1) + (gravity[..., 2] + 1.0).square()
+    return torch.exp(off * (-1.0 / width**2))
+
+
+@reward
+def standing_height(frame: Frame, *, width: Positive = 0.25) -> Tensor:
+    """exp(-(height / standing height - 1)^2 / width^2); a base higher than standing counts as standing."""
+    return torch.exp((frame.base_height / frame.robot.standing_height - 1.0).clamp(max=0.0).square() * (-1.0 / width**2))
+
+
+@reward
+def forward_velocity(frame: Frame) -> Tensor:
+    """Velocity of the base in its own forward direction, m/s."""
+    return frame.signals.base_lin_vel[..., 0]
+
+
+@reward
+def roll(frame: Frame) -> Tensor:
+    """Absolute roll of the base, rad."""
+    return frame.roll.abs()
+
+
+@reward
+def pitch(frame: Frame) -> Tensor:
+    """Absolute pitch of the base, rad."""
+    return frame.pitch.abs()
+
+
+@reward
+def pitch_error(frame: Frame) -> Tensor:
+    """Squared difference of the base's pitch from the command's channel, rad^2."""
+    return (frame.pitch - frame.channel("pitch")).square()
+
+
+@reward
+def horizontal_speed(frame: Frame) -> Tensor:
+    """Horizontal speed of the base, m/s, whatever it is told."""
+    return torch.linalg.vector_norm(frame.signals.base_lin_vel[..., :2], dim=-1)
 
 
 @reward
@@ -32,12 +74,6 @@ def track_yaw(frame: Frame, *, width: Positive = 0.5, gated: bool = True) -> Ten
     """exp(-(yaw rate - command)^2 / width^2), gated by the gait."""
     score = torch.exp(frame.yaw_error * (-1.0 / width**2))
     return score * frame.gate if gated else score
-
-
-@reward
-def gait(frame: Frame) -> Tensor:
-    """How well the feet follow the gait clock, 0 to 1."""
-    return frame.gait_score
 
 
 @reward
@@ -65,98 +101,15 @@ def tilt_over_limit(frame: Frame, *, limit: NotNegative = TILT_LIMIT) -> Tensor:
 
 
 @reward
-def torque(frame: Frame) -> Tensor:
-    """Sum of squared motor torques, (N m)^2."""
-    return frame.signals.joint_torque.square().sum(dim=-1)
-
-
-@reward
-def effort(frame: Frame) -> Tensor:
-    """Sum of squared motor torques, each as a share of its limit."""
-    return (frame.signals.joint_torque / frame.robot.effort_limit).square().sum(dim=-1)
-
-
-@reward
-def torque_over_limit(frame: Frame) -> Tensor:
-    """Torque asked for beyond the motors' limits, as a multiple of the limit, summed over joints."""
-    return (frame.requested_torque.abs() / frame.robot.effort_limit - 1.0).clamp(min=0.0).sum(dim=-1)
-
-
-@reward
-def action_rate(frame: Frame) -> Tensor:
-    """Squared change of the action from step to step."""
-    return (frame.action - frame.previous_action).square().sum(dim=-1)
-
-
-@reward
-def abduction(frame: Frame) -> Tensor:
-    """Squared deviation of the joints that move legs sideways from the default pose, rad^2."""
-    return (frame.pose_error * frame.robot.sideways).square().sum(dim=-1)
-
-
-@reward
-def standing_pose(frame: Frame) -> Tensor:
-    """Squared deviation from the default pose while the command is to stand, rad^2."""
-    return frame.pose_error.square().sum(dim=-1) * (1.0 - frame.moving)
-
-
-@reward
-def standing_joint_vel(frame: Frame) -> Tensor:
-    """Squared joint velocities while the command is to stand, (rad/s)^2."""
-    return frame.signals.joint_vel.square().sum(dim=-1) * (1.0 - frame.moving)
-
-
-@reward
 def standing_speed(frame: Frame) -> Tensor:
     """Horizontal speed of the base while the command is to stand, m/s."""
     return torch.linalg.vector_norm(frame.signals.base_lin_vel[..., :2], dim=-1) * (1.0 - frame.moving)
 
 
 @reward
-def standing_action_rate(frame: Frame) -> Tensor:
-    """Squared change of the action from step to step while the command is to stand."""
-    return (frame.action - frame.previous_action).square().sum(dim=-1) * (1.0 - frame.moving)
-
-
-@reward
-def foot_slip(frame: Frame) -> Tensor:
-    """Squared horizontal velocity of the feet that carry load, (m/s)^2."""
-    return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.contact).sum(dim=-1)
-
-
-@reward
-def touchdown(frame: Frame) -> Tensor:
-    """Squared vertical speed with which feet meet the ground, summed over feet, (m/s)^2.
-
-    The engine's foot velocities are those of the last physics step's start, or of the control step before: the larger counts,
-    since the landing may lie between the two.
-    """
-    fastest = torch.maximum(frame.signals.foot_vel[..., 2].square(), frame.before.foot_vel[..., 2].square())
-    return (fastest * frame.touchdown).sum(dim=-1)
-
-
-@reward
-def touchdown_slide(frame: Frame) -> Tensor:
-    """Squared horizontal speed of feet as they meet the ground, summed over feet, (m/s)^2."""
-    return (frame.signals.foot_vel[..., :2].square().sum(dim=-1) * frame.touchdown).sum(dim=-1)
-
-
-@reward
-def power(frame: Frame) -> Tensor:
-    """The motors' absolute mechanical power over the robot's weight, m/s: cost of transport times speed."""
-    return frame.power / (GRAVITY * frame.robot.total_mass)
-
-
-@reward
 def base_height(frame: Frame) -> Tensor:
-    """Squared deviation of the base's height from the standing height, as a share of it."""
-    return (frame.base_height / frame.robot.standing_height - 1.0).square()
-
-
-@reward
-def foothold(frame: Frame) -> Tensor:
-    """Squared distance of standing feet from where the gait has them, summed over feet, as a share of the standing height squared."""
-    return (frame.misplaced * frame.contact).sum(dim=-1) * frame.moving / frame.robot.standing_height**2
+    """Squared deviation of the base's height from the standing height (or what the command asks for), as a share of the former."""
+    return frame.height_error.square()
 
 
 @reward

@@ -32,6 +32,7 @@ class TaskSettings(Settings):
     """A ``configs/task`` file."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)]  # of the default run folder too
+    protocol: Text = "velocity"  # of the scorecard: see locomotion/evaluation/protocols.py
     control_dt: Annotated[float, Field(ge=0.001, le=0.1)]  # s
     episode_seconds: Positive
     command_seconds: PositiveRange  # until the next command
@@ -48,11 +49,11 @@ class TaskSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TaskSettings:
-        tables = {"commands": self.commands, "observations.actor": self.observations.actor, "rewards": self.rewards, "resets": self.resets}
+        tables = {"observations.actor": self.observations.actor, "rewards": self.rewards, "resets": self.resets}
         for table, value in tables.items():
             if not value:
                 raise InputError(f"task.{table}", {}, "at least one term", "See configs/task/velocity_flat.yaml.")
-        if self.gait is not None and "gait_clock" not in self.observations.actor:
+        if self.gait is not None and not {"gait_clock", "foot_clock"} & set(self.observations.actor):
             allowed, remedy = "the clock of the task's gait", "Add gait_clock: {}, or set task.gait=null."
             raise InputError("task.observations.actor", "no gait_clock", allowed, remedy)
         needs = [f"task.{table}.gait=null" for table in ("rewards", "metrics") if self.gait is None and "gait" in getattr(self, table)]

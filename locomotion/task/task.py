@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from locomotion.environment import ActionSpace, Ended, Observations, Spaces, Symmetry, Transition, concatenate_mirrors
 from locomotion.models.policy import Policy
 from locomotion.schema import check
-from locomotion.task import curriculum, events, metrics, observations, resets, rewards, terminations, terms
+from locomotion.task import curriculum, events, metrics, observations, resets, rewards, rewards_feet, rewards_joints, terminations, terms
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.episodes import Episodes, draw_steps
 from locomotion.task.frame import Frame, RobotTensors
@@ -21,6 +21,7 @@ from locomotion.task.gait import Gait
 from locomotion.task.link import Link
 from locomotion.task.observations import Context
 from locomotion.task.outcome import Outcome
+from locomotion.task.past import Past
 from locomotion.task.randomization import PhysicsSampler, RandomizationSettings
 from locomotion.task.recorder import Recorder
 from locomotion.task.sensors import MEASURED, Sensors
@@ -29,7 +30,8 @@ from robots.errors import InputError
 from sim import Signals, Simulator
 from sim.parameters import check_supported
 
-BUILT_IN = (curriculum, events, metrics, observations, resets, rewards, terminations)  # their terms are known once imported
+# their terms are known once imported
+BUILT_IN = (curriculum, events, metrics, observations, resets, rewards, rewards_feet, rewards_joints, terminations)
 AHEAD = 16  # steps for which noise and episodes are drawn in one call
 BEAT = 4  # steps between looks at whose new command or event is due
 CAPACITY = 32  # steps that are kept before their rewards are worked out
@@ -46,8 +48,8 @@ class Task:
         self.generator = None if self.device.type == "meta" else torch.Generator(device=self.device).manual_seed(seed)
         check_supported(simulator.engine, simulator.supports, randomization.needs)
         self.robot_tensors = RobotTensors(self.robot, simulator)
-        self.gait = Gait(settings.gait, self.robot, settings.control_dt, self.device) if settings.gait else None
         self.commands = make_commands(settings, self.device)
+        self.gait = Gait(settings.gait, self.robot, settings.control_dt, self.device, self.commands) if settings.gait else None
         context = Context(self.robot, self.commands, self.gait, settings.control_dt)
         self.encoder = make_encoder(settings, context).to(self.device)
         self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
@@ -74,6 +76,7 @@ class Task:
         """Start an episode everywhere, at a random time of its length so that time-outs are spread evenly."""
         self.now = 0
         self._forget()
+        self._past.packed.zero_()
         self._episodes.refill()
         self._draw_errors()
         self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
@@ -133,11 +136,13 @@ class Task:
         return Policy(self.encoder, actor, self.decoder)
 
     def state_dict(self) -> dict[str, Any]:
+        self._evaluate()  # what the past is as of now
         aligned = self.now % AHEAD == 0  # then noise and episodes are drawn anew before they are next used
         return {
             "now": self.now,
             "carried": self._all.clone(),
             "timers": self._timers.clone(),
+            "past": self._past.packed.clone(),
             "inputs": self._inputs.clone(),
             "observations": {name: value.clone() for name, value in self._observations.items()},
             "ahead": None if aligned else {name: tensor.clone() for name, tensor in self._ahead().items()},
@@ -151,7 +156,7 @@ class Task:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.now = state["now"]
-        for name, tensor in (("carried", self._all), ("timers", self._timers), ("inputs", self._inputs)):
+        for name, tensor in (("carried", self._all), ("timers", self._timers), ("inputs", self._inputs), ("past", self._past.packed)):
             tensor.copy_(state[name])
         self._observations = {name: value.to(self.device, copy=True) for name, value in state["observations"].items()}
         for name, value in (state["ahead"] or {}).items():
@@ -225,6 +230,7 @@ class Task:
         self._recorder = Recorder(CAPACITY, n, self.simulator.signals.packed.shape[1], self._carried.shape[1], m, j, device)
         # what terminations see of each slot from before the step: its signals, the previous action, and the action
         slots, feet = self._recorder.slots, len(self.robot.feet)
+        self._past = Past(n, j, feet, device)
         self._before = [(Signals(b, j, feet), state.split(self._carried_widths, dim=-1)[1], taken) for b, state, taken, *_ in slots]
         self.now = 0
 
@@ -249,7 +255,7 @@ class Task:
         result = self.simulator.faults.clone()
         if self._terminations:
             before, previous, action = self._before[self._recorder.length]
-            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result)
+            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result)
             for name, term in self._terminations.items():
                 value = term(frame)
                 if value.shape != result.shape or value.dtype != torch.bool:
@@ -297,11 +303,20 @@ class Task:
         self._observations = {"actor": seen[:n], "critic": torch.cat([seen[n:], *extra], dim=-1)}
 
     def _frame(
-        self, signals: Signals, before: Signals, action: Tensor, previous: Tensor, command: Tensor, memory: Tensor, terminated: Tensor
+        self,
+        signals: Signals,
+        before: Signals,
+        action: Tensor,
+        previous: Tensor,
+        command: Tensor,
+        memory: Tensor,
+        terminated: Tensor,
+        ended: Tensor,
     ) -> Frame:
         return Frame(
             robot=self.robot_tensors, signals=signals, before=before, action=action, previous_action=previous, command=command,
-            command_names=self.commands.channels, memory=self.encoder.split_memory(memory), terminated=terminated, gait=self.gait,
+            command_names=self.commands.channels, memory=self.encoder.split_memory(memory), terminated=terminated, ended=ended,
+            past=self._past, gait=self.gait, generator=self.generator,
             terrain=self.simulator.terrain, control_dt=self.step_seconds,
         )  # fmt: skip
 
@@ -310,13 +325,16 @@ class Task:
         record, t = self._recorder, self._recorder.length
         before, after = (Signals(x[:t], self.robot.num_joints, len(self.robot.feet)) for x in (record.before, record.after))
         _, previous, command = record.state[:t].split(self._carried_widths, dim=-1)
-        return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0])
+        ended = record.flags[:t, 0] | record.flags[:t, 1]
+        return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0], ended)
 
     def _evaluate(self) -> None:
         """Hand the recorded steps over to be worked out, and empty the record."""
         record, t = self._recorder, self._recorder.length
         if t:
-            self._outcome.add(self.recorded_frame(), record.flags[:t], torch.isfinite(record.action[:t]).all(), self._ended())
+            frame = self.recorded_frame()
+            self._outcome.add(frame, record.flags[:t], torch.isfinite(record.action[:t]).all(), self._ended())
+            self._past.advance(frame.previous_action, frame.airborne, frame.ended)
             record.length = 0
 
     def _forget(self) -> None:

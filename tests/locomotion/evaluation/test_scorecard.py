@@ -161,7 +161,7 @@ def test_quick_is_the_module_on_the_nominal_grid(go2, short):
     policy.train()
     figures = scorecard.quick(policy, go2, 0.02)
     assert policy.training
-    contract = SimpleNamespace(control_dt=0.02, command_names=("forward", "left", "yaw"), command_rest=(0, 0, 0))
+    contract = SimpleNamespace(protocol="velocity", control_dt=0.02, command_names=("forward", "left", "yaw"), command_rest=(0, 0, 0))
     memory = []
 
     def step(signals):

@@ -125,7 +125,7 @@ def test_a_standing_foot_goes_back_as_fast_as_the_robot_is_asked_to_go():
     velocity = torch.tensor([0.6, -0.2]) + 0.4 * torch.stack([-hips[:, 1], hips[:, 0]], dim=-1)
 
     def place(phase):
-        return foot_places(torch.tensor([[phase]], dtype=torch.float64).float(), command, hips, gait)[0]
+        return foot_places(torch.tensor([[phase]], dtype=torch.float64).float(), hips, gait, gait.asked(command))[0]
 
     early, middle, late = place(0.0), place(0.25), place(0.4999)
     torch.testing.assert_close(middle[0], hips[0])

@@ -1,11 +1,12 @@
 """Every reward, metric and termination term has an exact value, worked out by hand."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from locomotion.task import metrics, rewards, terminations
+from locomotion.task import metrics, rewards, rewards_feet, rewards_joints, terminations
 from locomotion.task.terms import metric, reward, termination
 from robots import InputError
 from tests.conftest import make_task
@@ -30,6 +31,11 @@ FALLING = {
     "foot_vel": torch.tensor([[9.0, 9.0, 9.0], [0.3, 0.4, -0.5], [9.0, 9.0, 9.0], [0.4, -0.3, -0.1]]),
     "before_foot_vel": torch.tensor([[9.0, 9.0, 9.0], [7.0, 7.0, -0.2], [9.0, 9.0, 9.0], [7.0, 7.0, -0.8]]),
 }
+
+WEIGHT = 9.81 * 15.2064  # N
+LANDING = {"foot_contact_force": LOADED, "before_foot_contact_force": HALF, "past_airborne": torch.tensor([7.0, 5.0, 7.0, 40.0])}
+DIAGONAL = LOADED * torch.tensor([1.0, 0.0, 0.0, 1.0])[:, None]
+POSE = torch.tensor([0.1, 0.8, -1.5, -0.1, 0.8, -1.5, 0.1, 1.0, -1.5, -0.1, 1.0, -1.5])
 
 CASES = [
     # |(0.3, -0.4)|^2 = 0.25 off a command of (0.5, 0.2); moving, phase 0: feet 0 and 3 stand, 1 and 2 begin to swing
@@ -68,6 +74,50 @@ CASES = [
     ("touchdown", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": LOADED, **FALLING}, 0.0),
     ("power", {}, {"joint_torque": unit(0, 3.0) + unit(5, -4.0), "joint_vel": unit(0, -2.0) + unit(5, -1.5)}, 12.0 / (9.81 * 15.2064)),
     ("base_height", {}, {"base_pos": [5.0, 5.0, 0.341]}, 0.01),
+    ("base_height", {}, {"base_pos": [5.0, 5.0, 0.279]}, 0.01),
+    ("upright", {}, {"projected_gravity": [0.0, 0.6, -0.8]}, math.exp(-(0.36 + 0.04) / 0.25)),
+    ("upright", {"width": 2.0}, {"projected_gravity": [0.0, 0.0, 1.0]}, math.exp(-1.0)),
+    ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.31 * 0.75]}, math.exp(-1.0)),
+    ("standing_height", {"width": 0.5}, {"base_pos": [0.0, 0.0, 0.31 * 0.75]}, math.exp(-0.25)),
+    ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.4]}, 1.0),
+    ("forward_velocity", {}, {"base_lin_vel": [-0.7, 4.0, 5.0]}, -0.7),
+    ("roll", {}, {"projected_gravity": [0.0, -math.sin(0.3), -math.cos(0.3)]}, 0.3),
+    ("roll", {}, {"projected_gravity": [math.sin(0.2), math.cos(0.2) * math.sin(2.5), -math.cos(0.2) * math.cos(2.5)]}, 2.5),
+    ("pitch", {}, {"projected_gravity": [-math.sin(0.2), math.cos(0.2) * math.sin(2.5), -math.cos(0.2) * math.cos(2.5)]}, 0.2),
+    ("horizontal_speed", {}, {"base_lin_vel": [0.3, -0.4, 7.0], "command": [1.0, 0.0, 0.0]}, 0.5),
+    ("joint_vel", {}, {"joint_vel": unit(2, -3.0) + unit(7, 4.0), "command": [1.0, 0.0, 0.0]}, 25.0),
+    ("joint_acc", {}, {"joint_vel": unit(2, 0.5), "before_joint_vel": unit(2, 0.2) + unit(3, 0.4)}, 15.0**2 + 20.0**2),
+    # a calf within [-2.7227, -0.83776]: nine tenths of the range end 0.0942 rad before its ends
+    ("joint_limits", {}, {"joint_pos": POSE + unit(2, -2.7 - -1.5)}, 2.7 - (2.7227 - 0.05 * 1.88494)),
+    ("joint_limits", {"share": 1.0}, {"joint_pos": POSE + unit(2, -0.8 - -1.5)}, 0.83776 - 0.8),
+    ("joint_limits", {}, {"joint_pos": POSE}, 0.0),
+    ("joint_vel_limits", {}, {"joint_vel": unit(0, -30.1) + unit(2, 15.7 * 1.1) + unit(4, 5.0)}, 0.1 + 0.2),
+    (
+        "action_acc",
+        {},
+        {"action": unit(0, 0.3), "previous_action": unit(0, 0.1) + unit(1, 0.2), "past_action": unit(0, 0.2)},
+        0.3**2 + 0.4**2,
+    ),
+    ("posture", {}, {"joint_pos": POSE + unit(0, 0.5)}, (11 + math.exp(-1.0)) / 12),
+    ("posture", {"width": 1.0}, {"joint_pos": POSE + unit(0, 0.5)}, (11 + math.exp(-0.25)) / 12),
+    ("pose", {}, {"joint_pos": POSE + unit(0, 0.3) + unit(4, -0.4), "command": [1.0, 0.0, 0.0]}, 0.25),
+    # a left thigh 0.3 off its right one, and both hips turned to the left: each counts from both sides
+    ("symmetry", {}, {"joint_pos": POSE + unit(1, 0.3)}, 2 * 0.09),
+    ("symmetry", {}, {"joint_pos": POSE + unit(0, 0.2) + unit(3, 0.2)}, 2 * 0.4**2),
+    ("symmetry", {}, {"joint_pos": POSE + unit(0, 0.2) + unit(3, -0.2)}, 0.0),
+    ("clearance", {}, {"foot_pos": [0.0, 0.0, 0.022 + 0.05], "foot_vel": [0.3, -0.4, 9.0]}, 4 * 0.015 * 0.5),
+    ("clearance", {"height": 0.03}, {"foot_pos": [0.0, 0.0, 0.022 + 0.05], "foot_vel": [0.3, -0.4, 9.0]}, 4 * 0.02 * 0.5),
+    # feet 1 and 3 land after 0.1 s and 0.8 s in the air
+    ("air_time", {}, {**LANDING, "command": [0.5, 0.0, 0.0]}, (0.1 - 0.2) + (0.5 - 0.2)),
+    ("air_time", {"shortest": 0.0, "longest": 1.0}, {**LANDING, "command": [0.5, 0.0, 0.0]}, 0.9),
+    ("air_time", {}, LANDING, 0.0),
+    ("contact_timing", {}, {"foot_contact_force": HALF, "command": [0.5, 0.0, 0.0], "phase": 0.25}, 0.5),
+    ("contact_timing", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.25}, 1.0),
+    ("contact_timing", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.75}, 0.0),
+    ("contact_timing", {}, {"foot_contact_force": DIAGONAL}, 0.5),
+    ("landing_force", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF}, 2 * 40.0 / WEIGHT),
+    ("impact", {"limit": 0.1}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 4 * (50.0 / WEIGHT - 0.1)),
+    ("impact", {}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 0.0),
     ("fell", {}, {"terminated": True}, 1.0),
     ("fell", {}, {}, 0.0),
 ]
@@ -82,10 +132,31 @@ def test_exact_value(name, settings, values, expected):
 def test_pose_terms_measure_from_the_default_pose():
     default = shared_task().robot_tensors.default_joint_pos
     hips = default + unit(0, 0.3) + unit(3, -0.4) + unit(1, 0.9)
-    assert rewards.abduction(make_frame(joint_pos=hips)).item() == pytest.approx(0.25, abs=1e-6)
-    assert rewards.standing_pose(make_frame(joint_pos=hips)).item() == pytest.approx(0.25 + 0.81, abs=1e-6)
-    assert rewards.standing_pose(make_frame(joint_pos=hips, command=[0.0, 0.0, 0.5])).item() == 0.0
-    assert rewards.standing_pose(make_frame()).item() == 0.0
+    assert rewards_joints.abduction(make_frame(joint_pos=hips)).item() == pytest.approx(0.25, abs=1e-6)
+    assert rewards_joints.standing_pose(make_frame(joint_pos=hips)).item() == pytest.approx(0.25 + 0.81, abs=1e-6)
+    assert rewards_joints.standing_pose(make_frame(joint_pos=hips, command=[0.0, 0.0, 0.5])).item() == 0.0
+    assert rewards_joints.standing_pose(make_frame()).item() == 0.0
+
+
+def test_pitch_error_measures_from_the_commanded_pitch():
+    nose_down = make_frame(projected_gravity=[math.sin(0.3), 0.0, -math.cos(0.3)], command=[0.0, 0.0, 0.1])
+    asked = dataclasses.replace(nose_down, command_names=("gait", "frequency", "pitch"))
+    assert rewards.pitch_error(asked).item() == pytest.approx(0.04)
+
+
+def test_height_is_measured_from_what_the_command_adds():
+    frame = make_frame(base_pos=[0.0, 0.0, 0.31], command=[0.0, -0.062, 0.0])
+    asked = dataclasses.replace(frame, command_names=("gait", "body_height", "pitch"))
+    assert rewards.base_height(asked).item() == pytest.approx(0.04)
+
+
+def test_velocity_is_found_by_the_name_of_its_channels():
+    frame = make_frame(command=[0.5, 0.2, -0.3], base_lin_vel=[0.2, -0.3, 0.0], base_ang_vel=[0.0, 0.0, 0.5])
+    other = dataclasses.replace(frame, command_names=("yaw", "left", "forward"))
+    assert other.velocity_command.flatten().tolist() == pytest.approx([-0.3, 0.2, 0.5])
+    without = dataclasses.replace(frame, command_names=("frequency", "left", "pitch"))
+    assert without.velocity_command.flatten().tolist() == pytest.approx([0.0, 0.2, 0.0])
+    assert other.lin_vel_error.item() == pytest.approx(0.5**2 + 0.5**2)
 
 
 def test_foothold_measures_from_the_place_that_the_gait_gives():
@@ -101,17 +172,17 @@ def test_foothold_measures_from_the_place_that_the_gait_gives():
         "phase": 0.25, "base_pos": [3.0, -1.0, 0.31], "base_quat": [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)],
         "foot_contact_force": torch.tensor([stance, [0.0] * 3, [0.0] * 3, stance]),
     }  # fmt: skip
-    assert rewards.foothold(make_frame(command=[0.8, 0.2, 0.5], foot_pos=place, **common)).item() == pytest.approx(0.0, abs=1e-9)
+    assert rewards_feet.foothold(make_frame(command=[0.8, 0.2, 0.5], foot_pos=place, **common)).item() == pytest.approx(0.0, abs=1e-9)
     moved = place.clone()
     moved[:, 0] += 0.031
-    assert rewards.foothold(make_frame(command=[0.8, 0.2, 0.5], foot_pos=moved, **common)).item() == pytest.approx(2 * 0.01, rel=1e-3)
-    assert rewards.foothold(make_frame(foot_pos=moved, **common)).item() == 0.0
+    assert rewards_feet.foothold(make_frame(command=[0.8, 0.2, 0.5], foot_pos=moved, **common)).item() == pytest.approx(2 * 0.01, rel=1e-3)
+    assert rewards_feet.foothold(make_frame(foot_pos=moved, **common)).item() == 0.0
 
 
 def test_every_term_has_an_exact_value_here():
     """A new built-in term without one fails this."""
-    tested = {name for name, *_ in CASES} | {"abduction", "standing_pose", "foothold"}
-    built_in = {name for name, term in reward.terms.items() if term.__module__ == "locomotion.task.rewards"}
+    tested = {name for name, *_ in CASES} | {"abduction", "standing_pose", "foothold", "pitch_error"}
+    built_in = {name for name, term in reward.terms.items() if term.__module__.startswith("locomotion.task.rewards")}
     assert built_in == tested
 
 
@@ -120,7 +191,16 @@ def test_metrics():
     assert metrics.tracking(frame).item() == pytest.approx(math.exp(-1.0))
     assert metrics.yaw(frame).item() == pytest.approx(math.exp(-1.0))
     assert metrics.gait(make_frame(**STANDING)).item() == 1.0
-    assert set(metric.terms) >= {"tracking", "yaw", "gait"}
+    tilted = make_frame(projected_gravity=[0.6, 0.0, -0.8], base_pos=[0.0, 0.0, 0.31 * 1.2], base_lin_vel=[0.3, -0.4, 9.0])
+    assert metrics.upright(tilted).item() == pytest.approx(0.9)
+    assert metrics.height(tilted).item() == pytest.approx(math.exp(-1.0), abs=1e-6)
+    assert metrics.still(tilted).item() == pytest.approx(math.exp(-1.0))
+    assert [metrics.stood(make_frame(projected_gravity=[math.sin(a), 0.0, -math.cos(a)])).item() for a in (0.5, 0.55)] == [1.0, 0.0]
+    assert [metrics.stood(make_frame(base_pos=[0.0, 0.0, 0.31 * share])).item() for share in (0.79, 0.81)] == [0.0, 1.0]
+    assert [metrics.speed(make_frame(base_lin_vel=[v, 9.0, 9.0]), top=2.0).item() for v in (-1.0, 0.5, 3.0)] == [0.0, 0.25, 1.0]
+    assert metrics.timing(make_frame(foot_contact_force=HALF)).item() == 0.5
+    built_in = {name for name, term in metric.terms.items() if term.__module__ == "locomotion.task.metrics"}
+    assert built_in == {"tracking", "yaw", "gait", "upright", "height", "still", "stood", "speed", "timing"}
 
 
 @pytest.mark.parametrize(("angle", "ended"), [(1.0, False), (1.1, True)])
@@ -137,6 +217,19 @@ def test_a_low_base_ends_an_episode(height, ended):
 def test_body_contact_ends_an_episode_where_asked():
     assert terminations.body_contact(make_frame(ground_contacts=1.0)).item() is True
     assert terminations.body_contact(make_frame(ground_contacts=1.0, foot_contacts=torch.tensor([1.0, 0, 0, 0]))).item() is False
+
+
+def test_limits_end_an_episode_with_a_probability():
+    """A calf's range ends at -0.83776 rad, its motor at 15.7 rad/s, a thigh's at 23.7 N m."""
+    past, within = make_frame(joint_pos=POSE + unit(2, 0.67)), make_frame(joint_pos=POSE + unit(2, 0.66))
+    assert [terminations.joint_limits(frame).item() for frame in (past, within)] == [True, False]
+    assert terminations.joint_limits(within, share=0.9).item() is True
+    assert [terminations.joint_vel_limits(make_frame(joint_vel=unit(2, v))).item() for v in (-15.8, 15.6)] == [True, False]
+    assert [terminations.torque_limits(make_frame(action=unit(1, a))).item() for a in (1.36, -1.35)] == [True, False]  # 17.5 N m each
+    many = make_frame(n=4000, joint_vel=unit(2, 20.0))
+    assert terminations.joint_vel_limits(many, probability=0.25).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert not terminations.joint_vel_limits(many, probability=0.0).any()
+    assert not terminations.joint_vel_limits(make_frame(n=9), probability=0.5).any()
 
 
 def test_the_sum_is_floored_scaled_by_time_and_events_are_added_as_they_are():
