@@ -69,7 +69,6 @@ def _row(file: Path, folder: Path, iterations: int) -> str:
 def _train(robot: Robot, folder: Path, iterations: int) -> str:
     """The training's own scores at its end: tracking 0.40 is standing still."""
     run = folder.parent.parent / "runs" / robot.name
-    gait = [] if "trot" in robot.gaits else ["task.gait.name=walk"]
     abduction = [] if "abduction" in robot.joint_groups else ["task.rewards.abduction=null"]
     command = [
         sys.executable,
@@ -82,7 +81,7 @@ def _train(robot: Robot, folder: Path, iterations: int) -> str:
         f"run={run}",
     ]
     environment = os.environ | {"LOCOMOTION_ROBOTS": str(folder.parent)}
-    result = subprocess.run([*command, *gait, *abduction], env=environment, capture_output=True, text=True)
+    result = subprocess.run([*command, *abduction], env=environment, capture_output=True, text=True)
     if result.returncode:
         return f"refused: {result.stderr.strip().splitlines()[-1]}"
     last = read_metrics(run)[-1]

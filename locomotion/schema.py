@@ -31,6 +31,11 @@ Range = Annotated[tuple[Finite, Finite], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 
 
+def present(value: Any) -> Any:
+    """A mapping without the entries that are null: how a configuration removes one."""
+    return {name: entry for name, entry in value.items() if entry is not None} if isinstance(value, dict) else value
+
+
 class Settings(BaseModel):
     """A group of settings: immutable, every key known, numbers and flags not taken from text."""
 

@@ -23,6 +23,7 @@ from sim.terrain import Terrain
 DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
 GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
+DEAD = 1e-9  # strength of a motor that gives no torque, as a divisor
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
     "geom_friction", "body_mass", "body_inertia", "body_ipos", *DOFS.values(), "actuator_gainprm", "actuator_biasprm",
@@ -38,6 +39,7 @@ class MujocoSimulator:
 
     engine = "mujoco"
     device = torch.device("cpu")
+    supports = frozenset({*PARAMETERS, "terrain", "resume"} - {"restitution"})
 
     def __init__(
         self,
@@ -53,9 +55,8 @@ class MujocoSimulator:
         self.terrain = terrain or Terrain()
         self._actuator = actuator
         self._learned = LearnedActuator(NETWORKS[actuator], num_envs, robot.num_joints) if actuator in NETWORKS else None
-        # a learned law has the gains and delays of the robot that it was learned from
-        lacks = {"restitution"} | ({*GAINS, "joint_zero_offset", "action_delay", "action_jitter"} if self._learned else set())
-        self.supports = frozenset({*PARAMETERS, "terrain", "resume"} - lacks)
+        if self._learned:  # it has the gains and delays of the robot that it was learned from
+            self.supports = self.supports - {*GAINS, "joint_zero_offset", "action_delay", "action_jitter"}
         self.model = build_model(robot, physics_dt, terrain, firm, "torque" if self._learned else actuator, payload=True)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
@@ -227,7 +228,7 @@ class MujocoSimulator:
         kd, gain = self.robot.kd * kd_scale * strength, self._expanded["actuator_gainprm"]
         if self._actuator == DC_MOTOR:
             # the stall torque goes with the inverse of the resistance, the no-load speed stays
-            gain[rows, :, RESISTANCE] = self.model.actuator_gainprm[:, RESISTANCE] / strength
+            gain[rows, :, RESISTANCE] = self.model.actuator_gainprm[:, RESISTANCE] / np.maximum(strength, DEAD)
             gain[rows, :, KP], gain[rows, :, KD] = kp, kd
         else:
             gain[rows, :, 0] = kp

@@ -18,7 +18,7 @@ from robots.errors import InputError, nearest
 
 
 class GaitSettings(Settings):
-    name: Text  # one of the robot's gaits
+    name: Text | None  # one of the robot's gaits; null: its first
     stance: Share  # of the cycle that a foot stands
     swing_height: Positive | None  # m, clearance of the sole at mid swing; null: the robot's
     frequency: tuple[Positive, Positive] | None  # Hz at a standing start and at 1 m/s; null: the robot's
@@ -45,7 +45,7 @@ class Gait:
     """A gait of one robot, or several among which a command chooses."""
 
     def __init__(self, settings: GaitSettings, robot: Robot, control_dt: float, device: torch.device, commands: Commands) -> None:
-        names = commands.gaits or (settings.name,)
+        names = commands.gaits or (settings.name or next(iter(robot.gaits)),)
         for name in names:
             if name not in robot.gaits:
                 field = "task.commands.gait.choices" if commands.gaits else "task.gait.name"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from locomotion.schema import NotNegative, Range, Settings, Share
+from locomotion.schema import NotNegative, Range, Settings, Share, present
 from locomotion.task.observations import TOLD
 from robots.errors import InputError, nearest
 from sim import PARAMETERS
@@ -53,14 +53,14 @@ class Dropped(Settings):
 class RandomizationSettings(Settings):
     """Ranges by physical parameter (see :data:`sim.PARAMETERS`), sensor errors, and what happens to the robot now and then."""
 
-    parameters: dict[str, Range] = Field(default_factory=dict)
+    parameters: Annotated[dict[str, Range], BeforeValidator(present)] = Field(default_factory=dict)
     noise: SensorSpread = SensorSpread()  # drawn anew every step
     bias: SensorSpread = SensorSpread()  # held for an episode; of readings alone, motors do not share it (see joint_zero_offset)
     delay: SensorDelay = SensorDelay()
     imu_tilt: Annotated[float, Field(ge=0, le=MAX_TILT)] = 0.0  # rad, +-U about each axis, of gyroscope and gravity together
     dropped: Dropped = Dropped()
     dead_joint: Share = 0.0  # of the episodes, in which one joint's motor gives no torque
-    events: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    events: Annotated[dict[str, dict[str, Any]], BeforeValidator(present)] = Field(default_factory=dict)
     graded: bool = False  # every episode draws how severe it is, 0..1, and scales all of this towards the nominal robot
 
     @model_validator(mode="after")

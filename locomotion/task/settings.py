@@ -7,20 +7,14 @@ from typing import Annotated, Any
 import torch
 from pydantic import BeforeValidator, Field, model_validator
 
-from locomotion.schema import Finite, Positive, PositiveRange, Settings, Text
+from locomotion.schema import Finite, Positive, PositiveRange, Settings, Text, present
 from locomotion.task import terms
 from locomotion.task.commands import Commands
 from locomotion.task.gait import GaitSettings
 from locomotion.task.observations import Context, Encoder, check_term
 from robots.errors import InputError, nearest
 
-
-def _present(value: Any) -> Any:
-    """A term that is set to null is left out."""
-    return {name: settings for name, settings in value.items() if settings is not None} if isinstance(value, dict) else value
-
-
-Terms = Annotated[dict[str, dict[str, Any]], BeforeValidator(_present)]
+Terms = Annotated[dict[str, dict[str, Any]], BeforeValidator(present)]
 
 
 class ObservationSettings(Settings):

@@ -6,6 +6,7 @@ import pytest
 
 from locomotion.adapters.gymnasium import VectorEnv
 from robots import InputError
+from robots.actuator import POSITION_MARGIN
 from tests.conftest import make_task, only, standing
 
 
@@ -46,7 +47,7 @@ def test_rows_that_fell_have_their_last_observation_too():
 def test_actions_are_bounded_by_what_they_can_change():
     env = VectorEnv(make_task())
     robot = env.env.robot
-    expected = (robot.joint_pos_limit[:, 1] - robot.default_joint_pos) / robot.action_scale
+    expected = (robot.joint_pos_limit[:, 1] - POSITION_MARGIN - robot.default_joint_pos) / robot.action_scale
     np.testing.assert_allclose(env.single_action_space.high, expected, rtol=1e-5)
     assert env.single_action_space.contains(np.zeros(12, dtype=np.float32))
 
