@@ -28,7 +28,7 @@ def ratio(num_envs: int, rounds: int, warm_up: int = WARM_UP) -> tuple[float, fl
     inner = simulator.step
 
     def step_and_record(target: torch.Tensor, count: int) -> None:
-        targets.append(target)
+        targets.append(target.clone())  # the next step may write to it
         inner(target, count)
 
     def run_task() -> None:

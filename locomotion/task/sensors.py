@@ -72,7 +72,8 @@ class Sensors:
             bias[:, self._joint_pos] += joint_zero_offset
         parts = [bias]
         if self._tilt:
-            parts.append(rotation((2.0 * tilt - 1.0) * self._tilt * severity).flatten(1))
+            turn = rotation((2.0 * tilt - 1.0) * self._tilt * severity)
+            parts.append(turn.transpose(1, 2).flatten(1))  # rows are turned by v R^T
         if self.slots:
             lag = torch.lerp(self._lag_low.expand_as(delay), self._lag_high.expand_as(delay), delay) * severity
             parts.append(lag.repeat_interleave(self._sizes, dim=-1, output_size=self.size))
@@ -97,22 +98,21 @@ class Sensors:
         """
         bias, matrix, lag = held.split(self._widths, dim=-1)
         if self._tilt:
-            imu = clean[:, :6].view(self._n, 1, 2, 3) * matrix.view(self._n, 3, 1, 3)
-            clean[:, :6] = imu.sum(dim=-1).transpose(1, 2).reshape(self._n, 6)
+            clean[:, :6] = torch.bmm(clean[:, :6].view(self._n, 2, 3), matrix.view(self._n, 3, 3)).view(self._n, 6)
         if self.slots:
             clean = self._delayed(clean, lag)
         torch.add(clean, bias, out=clean)
         noise = self._noise[step % self.ahead]
+        seen = clean if self._dropped else out
+        if severity is None:
+            torch.add(clean, noise, out=seen)
+        else:
+            torch.addcmul(clean, noise, severity, out=seen)
         if self._dropped:
             lost = self._lost[step % self.ahead]
             if self._fresh is not None:
                 lost = lost & ~self._fresh[:, None]
-            noise = noise if severity is None else noise * severity
-            torch.where(lost, out, clean + noise, out=out)
-        elif severity is None:
-            torch.add(clean, noise, out=out)
-        else:
-            torch.addcmul(clean, noise, severity, out=out)
+            torch.where(lost, out, seen, out=out)
         self._fresh = None
 
     def _delayed(self, clean: Tensor, lag: Tensor) -> Tensor:
