@@ -105,7 +105,7 @@ CASES = [
     ("symmetry", {}, {"joint_pos": POSE + unit(1, 0.3)}, 2 * 0.09),
     ("symmetry", {}, {"joint_pos": POSE + unit(0, 0.2) + unit(3, 0.2)}, 2 * 0.4**2),
     ("symmetry", {}, {"joint_pos": POSE + unit(0, 0.2) + unit(3, -0.2)}, 0.0),
-    ("clearance", {}, {"foot_pos": [0.0, 0.0, 0.022 + 0.05], "foot_vel": [0.3, -0.4, 9.0]}, 4 * 0.015 * 0.5),
+    ("clearance", {}, {"foot_pos": [0.0, 0.0, 0.022 + 0.04], "foot_vel": [0.3, -0.4, 9.0]}, 4 * 0.03 * 0.5),
     ("clearance", {"height": 0.03}, {"foot_pos": [0.0, 0.0, 0.022 + 0.05], "foot_vel": [0.3, -0.4, 9.0]}, 4 * 0.02 * 0.5),
     # feet 1 and 3 land after 0.1 s and 0.8 s in the air
     ("air_time", {}, {**LANDING, "command": [0.5, 0.0, 0.0]}, (0.1 - 0.2) + (0.5 - 0.2)),
