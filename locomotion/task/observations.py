@@ -1,4 +1,4 @@
-"""What the policy and the critic see, and how each of it looks in a mirror.
+"""What the policy sees, and how each of it looks in a mirror.
 
 A policy observation is a list of terms, each a small module. Training calls the encoder that holds them, and the exported graph
 contains it, so no second implementation exists that could differ. What a term carries from step to step is its part of
@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from locomotion.environment import MirrorMap, concatenate_mirrors, fixed
 from locomotion.schema import Text
 from locomotion.task.commands import Commands
-from locomotion.task.frame import CONTACT_FORCE, is_moving
+from locomotion.task.frame import is_moving
 from locomotion.task.gait import Gait, GaitCommand
-from locomotion.task.terms import observation, privileged
+from locomotion.task.terms import observation
 from robots import Robot
 from robots.errors import InputError
-from sim import PARAMETERS
 
 POLICY_INPUTS = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what a robot measures, or is told
 TARGET, TARGET_TEXT = "joint_pos_target", "the last joint_pos_target less default_joint_pos, rad"  # remembered for the slew limit
@@ -306,69 +305,3 @@ class Encoder(nn.Module):
         remembered = [{"name": name, "width": term.memory, "text": term.memory_text or name} for name, term in terms if term.memory]
         remembered.append({"name": TARGET, "width": self._memory_sizes[-1], "text": TARGET_TEXT})
         return observed, remembered
-
-
-class PrivilegedTerm:
-    """A part of the critic's observation that only a simulator knows; never exported."""
-
-    def __init__(self, mirror: MirrorMap) -> None:
-        self.mirror = mirror
-        self.width = len(mirror[0])
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        """[n, width] of signals by name and of the physics told to the critic [n, K]."""
-        raise NotImplementedError
-
-
-@privileged
-class base_lin_vel(PrivilegedTerm):
-    def __init__(self, context: Context) -> None:
-        super().__init__(POLAR)
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        return signals["base_lin_vel"]
-
-
-@privileged
-class base_height(PrivilegedTerm):
-    def __init__(self, context: Context) -> None:
-        super().__init__(fixed(1))
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        return signals["base_pos"][..., 2:]
-
-
-@privileged
-class foot_contact(PrivilegedTerm):
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.foot_mirror)
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        return (signals["foot_contact_force"][..., 2] > CONTACT_FORCE).float()
-
-
-@privileged
-class foot_height(PrivilegedTerm):
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.foot_mirror)
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        return signals["foot_pos"][..., 2]
-
-
-@privileged
-class physics(PrivilegedTerm):
-    """The randomized parameters that the table of :data:`sim.PARAMETERS` tells."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(concatenate_mirrors(*(_parameter_mirror(name) for name in TOLD)))
-
-    def __call__(self, signals: dict[str, Tensor], told: Tensor) -> Tensor:
-        return told
-
-
-TOLD = tuple(name for name, parameter in PARAMETERS.items() if parameter.told is not None)
-
-
-def _parameter_mirror(name: str) -> MirrorMap:
-    return {"even": fixed(1), "polar": POLAR, "slope": fixed(1, -1)}[PARAMETERS[name].mirror]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from locomotion.schema import NotNegative, Range, Settings, Share, present
-from locomotion.task.observations import TOLD
+from locomotion.task.privileged import TOLD
 from robots.errors import InputError, nearest
 from sim import PARAMETERS
 

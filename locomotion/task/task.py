@@ -13,7 +13,19 @@ from torch import Tensor, nn
 from locomotion.environment import ActionSpace, Ended, Observations, Spaces, Symmetry, Transition, concatenate_mirrors
 from locomotion.models.policy import Policy
 from locomotion.schema import check
-from locomotion.task import curriculum, events, metrics, observations, resets, rewards, rewards_feet, rewards_joints, terminations, terms
+from locomotion.task import (
+    curriculum,
+    events,
+    metrics,
+    observations,
+    privileged,
+    resets,
+    rewards,
+    rewards_feet,
+    rewards_joints,
+    terminations,
+    terms,
+)
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.episodes import Episodes, draw_steps
 from locomotion.task.frame import Frame, RobotTensors
@@ -31,7 +43,7 @@ from sim import Signals, Simulator
 from sim.parameters import check_supported
 
 # their terms are known once imported
-BUILT_IN = (curriculum, events, metrics, observations, resets, rewards, rewards_feet, rewards_joints, terminations)
+BUILT_IN = (curriculum, events, metrics, observations, privileged, resets, rewards, rewards_feet, rewards_joints, terminations)
 AHEAD = 16  # steps for which noise and episodes are drawn in one call
 BEAT = 4  # steps between looks at whose new command or event is due
 CAPACITY = 32  # steps that are kept before their rewards are worked out
