@@ -33,7 +33,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
     ("words", "message"),
     [
         (["trian"], "Did you mean train?"),
-        (["train", "robot=unitree_gos2"], "Did you mean unitree_go2?"),
+        (["train", "robot=unitree_gos2"], "Did you mean unitree_go2"),
         (["train", "task=velocity_flt"], "Did you mean velocity_flat?"),
         (["train", "sim=mujco"], "Did you mean mujoco?"),
         (["train", "algorithm=pp0"], "Did you mean ppo"),

@@ -227,7 +227,7 @@ def test_a_faulted_environment_starts_anew_and_is_counted():
 
 
 def test_commands_fill_their_ranges_and_one_in_ten_is_to_stand():
-    commands = make_task().commands
+    commands = make_task("task.commands.velocity.standing=0.1").commands
     drawn = commands.sample(torch.rand(20000, commands.draws, generator=torch.Generator().manual_seed(0)))
     assert (drawn == 0).all(dim=1).float().mean().item() == pytest.approx(0.1, abs=0.01)
     for i, (low, high) in enumerate([(-1.0, 1.5), (-0.6, 0.6), (-1.0, 1.0)]):
