@@ -98,7 +98,7 @@ class Runtime:
 
     def _clip(self, command: np.ndarray) -> np.ndarray:
         clipped = self.policy.clip_command(command)
-        if np.abs(clipped - command).max() > 1e-6:
+        if np.abs(clipped - command).max(initial=0.0) > 1e-6:
             message = f"command {command.tolist()} is outside the trained range: clamped to {np.round(clipped, 3).tolist()}"
             if message not in self.warnings:
                 self.warnings.append(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from locomotion.task import terminations, terms
 from locomotion.task.settings import TaskSettings, make_commands
 from robots import Robot
 from robots.errors import InputError
+from sim import PARAMETERS
 
 GOLDEN_STEPS, GOLDEN_SEQUENCES = 8, 2
 ROBOT_FIELDS = (
@@ -46,13 +47,16 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
     plugins.load(state["config"]["plugins"])
     settings = check(TrainSettings, state["config"])
     policy = build.policy(settings, state["learner"]["actor"])
-    randomization = state["config"]["randomization"]
+    levels = state.get("environment", {}).get("curricula", [0.0] * len(settings.task.curricula))
+    randomization = {**state["config"]["randomization"], "parameters": trained_parameters(settings, levels)}
     fields = {
         **task_fields(settings.task),
+        "command_range": trained_commands(settings.task, levels),
         "training": {
             "randomization": randomization,
             "action_delay": randomization["parameters"].get("action_delay", [0.0, 0.0]),
             "physics_dt": settings.sim.physics_dt,
+            "actuator": settings.sim.actuator,
         },
         "provenance": {**state["provenance"], "steps": state["steps"], "iteration": state["iteration"]},
         "scorecard": scorecard,
@@ -73,6 +77,32 @@ def task_fields(task: TaskSettings) -> dict[str, Any]:
         "command_rest": list(commands.rest),
         "envelope": _envelope(task),
     }
+
+
+def trained_commands(task: TaskSettings, levels: Sequence[Any]) -> list[list[float]]:
+    """The commands' ranges [C][2] that ``grow_commands`` at these levels (0..1, of each curriculum) has come to."""
+    commands = make_commands(task, torch.device("cpu"))
+    ranges = dict(zip(commands.channels, map(list, commands.limits), strict=True))
+    for settings, level in _curricula(task, "grow_commands", levels):
+        first, last = settings["start"], ranges[settings["channel"]]
+        ranges[settings["channel"]] = [a + (b - a) * level for a, b in zip(first, last, strict=True)]
+    return [ranges[name] for name in commands.channels]
+
+
+def trained_parameters(settings: TrainSettings, levels: Sequence[Any]) -> dict[str, list[float]]:
+    """The randomized parameters' ranges that ``widen_ranges`` at these levels has come to."""
+    ranges = {name: list(limits) for name, limits in settings.randomization.parameters.items()}
+    for curriculum, level in _curricula(settings.task, "widen_ranges", levels):
+        for name in curriculum["parameters"]:
+            nominal = PARAMETERS[name].nominal
+            ranges[name] = [nominal + (limit - nominal) * level for limit in ranges[name]]
+    return ranges
+
+
+def _curricula(task: TaskSettings, term: str, levels: Sequence[Any]) -> list[tuple[dict[str, Any], float]]:
+    """Settings and level of each curriculum that is a ``term``. A snapshot of the policy alone knows no levels: those of the start."""
+    rows = zip(task.curricula.items(), levels, strict=True)
+    return [(settings, float(level)) for (name, settings), level in rows if settings.get("term", name) == term]
 
 
 def _envelope(task: TaskSettings) -> dict[str, float]:

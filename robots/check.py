@@ -53,7 +53,7 @@ def lock_joints(robot: Robot, spec: mujoco.MjSpec) -> None:
         if joint.type[0] != mujoco.mjtJoint.mjJNT_HINGE or model.body_jntnum[joint.bodyid[0]] != 1:
             raise InputError("lock", name, "a hinge that is the only joint of its body", f"Do not lock {name}.")
         body, turn, moved, quat = spec.joint(name).parent, np.zeros(4), np.zeros(3), np.zeros(4)
-        mujoco.mju_axisAngle2Quat(turn, joint.axis, angle)
+        mujoco.mju_axisAngle2Quat(turn, joint.axis, angle - model.qpos0[joint.qposadr[0]])  # from where the model is drawn
         mujoco.mju_rotVecQuat(moved, joint.pos, turn)
         mujoco.mju_rotVecQuat(moved, joint.pos - moved, model.body_quat[joint.bodyid[0]])  # of the origin, about the hinge's anchor
         mujoco.mju_mulQuat(quat, model.body_quat[joint.bodyid[0]], turn)

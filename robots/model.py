@@ -76,15 +76,20 @@ def _set_dc_motor(motor: mujoco.MjsActuator, robot: Robot, joint: int) -> None:
     )
 
 
+def centre_site(foot: str) -> str:
+    """The name of the site at the centre of a foot of several shapes."""
+    return f"{foot}_centre"
+
+
 def _mark_feet(spec: mujoco.MjSpec, robot: Robot) -> None:
-    """A site, called like the foot, where a foot of several shapes is measured: the mean of their centres."""
+    """A site where a foot of several shapes is measured: the mean of their centres."""
     several = [(foot, shapes) for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True) if len(shapes) > 1]
     if not several:
         return
     model = spec.compile()  # a shape given by its ends has its centre only then
     for foot, shapes in several:
         centre = np.mean([model.geom(shape).pos for shape in shapes], axis=0)
-        spec.geom(shapes[0]).parent.add_site(name=foot, pos=centre)
+        spec.geom(shapes[0]).parent.add_site(name=centre_site(foot), pos=centre)
 
 
 def add_ground(spec: mujoco.MjSpec, robot: Robot) -> None:

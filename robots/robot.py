@@ -190,7 +190,7 @@ def variants(name: str) -> list[str]:
     """Names of the variants of the robot called ``name``, as :func:`load` takes them: ``unitree_g1.legs``."""
     path = next((folder / name / "robot.yaml" for folder in search_path() if (folder / name / "robot.yaml").is_file()), None)
     data = _parse(path) if path else None
-    return [f"{name}.{variant}" for variant in data.get("variants", ())] if isinstance(data, dict) else []
+    return [f"{name}.{variant}" for variant in data.get("variants") or ()] if isinstance(data, dict) else []
 
 
 def _overridden(where: str, data: object, variant: str) -> tuple[dict[str, Any], object]:

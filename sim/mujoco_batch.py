@@ -23,6 +23,7 @@ from sim.terrain import Terrain
 DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
 GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
+LIGHTEST = 0.2  # share of its mass that a base keeps, whatever is taken off
 DEAD = 1e-9  # strength of a motor that gives no torque, as a divisor
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
@@ -212,7 +213,8 @@ class MujocoSimulator:
         value = {name: self._values[name][rows] for name in MASS}
         links = np.concatenate([value["link_mass_scale"], np.ones((len(rows), 1), np.float32)], axis=1)  # the last is of no joint
         factor = links[:, self._carrier].astype(np.float64)  # [rows, bodies]
-        base_mass = self.model.body_mass[self._base] + value["base_mass_offset"]
+        nominal = self.model.body_mass[self._base]
+        base_mass = np.maximum(nominal + value["base_mass_offset"], LIGHTEST * nominal)
         factor[:, self._base] = base_mass / self.model.body_mass[self._base]
         mass, inertia, ipos = (self._expanded[name] for name in ("body_mass", "body_inertia", "body_ipos"))
         mass[rows] = self.model.body_mass * factor

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from robots import Robot
-from robots.model import add_ground, build_spec
+from robots.model import add_ground, build_spec, centre_site
 from sim.parameters import MAX_ACTION_DELAY
 from sim.terrain import Terrain
 
@@ -45,7 +45,8 @@ def build_model(
     feet = [(shapes, spec.geom(shapes[0]).parent.name) for shapes in robot.foot_geoms]
     touching = [(mujoco.mjtObj.mjOBJ_BODY, body) if shapes[1:] else (geom, shapes[0]) for shapes, body in feet]
     measured = [
-        (mujoco.mjtObj.mjOBJ_SITE, foot) if shapes[1:] else (geom, shapes[0]) for foot, (shapes, _) in zip(robot.feet, feet, strict=True)
+        (mujoco.mjtObj.mjOBJ_SITE, centre_site(foot)) if shapes[1:] else (geom, shapes[0])
+        for foot, (shapes, _) in zip(robot.feet, feet, strict=True)
     ]
     found, force, net = 1 << mujoco.mjtConDataField.mjCONDATA_FOUND.value, 1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, 3
     for foot, (kind, name) in zip(robot.feet, touching, strict=True):  # net force of the ground (first) on the foot (second), world frame

@@ -58,7 +58,7 @@ class PybulletSimulator:
             path.write_text(to_urdf(self._model, robot))
             self._clients = [self._build(path) for _ in range(num_envs)]
         self._gains = {"kp": np.tile(robot.kp, (n, 1)), "kd": np.tile(robot.kd, (n, 1)), "limit": np.tile(robot.effort_limit, (n, 1))}
-        self._gains["offset"] = np.zeros((n, j))
+        self._gains |= {"full": self._gains["limit"].copy(), "offset": np.zeros((n, j))}
         self._torque, self._applied = np.zeros((n, j)), np.zeros((n, 6))
         self._vectors = torch.zeros(n, 3, 3)  # base velocities and gravity, world frame
         self._vectors[:, 2, 2] = -1.0
@@ -86,12 +86,12 @@ class PybulletSimulator:
         bullet, targets = self._bullet, joint_pos_target.numpy().astype(np.float64)
         self.faults.zero_()
         for env, client in enumerate(self._clients):
-            kp, kd, limit, offset = (self._gains[name][env] for name in ("kp", "kd", "limit", "offset"))
+            kp, kd, full, limit, offset = (self._gains[name][env] for name in ("kp", "kd", "full", "limit", "offset"))
             torque = self._torque[env]
             for _ in range(substeps):
                 states = bullet.getJointStates(self._body, self._joints, physicsClientId=client)
                 q, dq = np.array([state[:2] for state in states]).T
-                torque = motor_torque(targets[env], q + offset, dq, kp, kd, limit, curve=self._curve)
+                torque = motor_torque(targets[env], q + offset, dq, kp, kd, full, curve=self._curve).clip(-limit, limit)
                 bullet.setJointMotorControlArray(
                     self._body, self._joints, bullet.TORQUE_CONTROL, forces=torque.tolist(), physicsClientId=client
                 )
@@ -124,7 +124,8 @@ class PybulletSimulator:
         kp, kd, strength = (self.values[name][ids].double().numpy() for name in ("kp_scale", "kd_scale", "motor_strength"))
         self._gains["kp"][rows] = self.robot.kp * kp * strength
         self._gains["kd"][rows] = self.robot.kd * kd * strength
-        self._gains["limit"][rows] = self.robot.effort_limit * strength * self.values["effort_limit_scale"][ids].double().numpy()
+        self._gains["full"][rows] = self.robot.effort_limit * strength  # where the torque-speed curve begins
+        self._gains["limit"][rows] = self._gains["full"][rows] * self.values["effort_limit_scale"][ids].double().numpy()
         self._gains["offset"][rows] = self.values["joint_zero_offset"][ids].double().numpy()
         if changed.keys() - GAINS:
             for env in rows.tolist():

@@ -32,14 +32,15 @@ def _list(words: list[str]) -> int:
     if words:
         raise InputError("robots list", " ".join(words), "nothing further", "Try 'locomotion robots list'.")
     status = 0
-    for name in [entry for robot in robots.available() for entry in (robot, *robots.variants(robot))]:
+    for robot in robots.available():
+        name = robot
         try:
-            robot = robots.load(name)
+            for name in (robot, *robots.variants(robot)):
+                found = robots.load(name)
+                print(f"{name:20} {found.num_joints} joints, {len(found.feet)} feet   {found.model}")
         except InputError as error:
             print(f"{name:20} cannot be used: {error}")
             status = 1
-            continue
-        print(f"{name:20} {robot.num_joints} joints, {len(robot.feet)} feet   {robot.model}")
     return status
 
 

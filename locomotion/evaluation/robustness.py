@@ -84,6 +84,8 @@ def axes(simulator: Simulator, randomization: RandomizationSettings) -> list[Axi
             span = (PAYLOAD[0] * simulator.total_mass, PAYLOAD[1] * simulator.total_mass)
         if name not in simulator.supports or (edges is None and span is None):
             continue
+        if edges is not None and edges[0] == edges[1] == p.nominal and span is None:
+            continue  # nowhere to go
         if span is None:
             assert edges is not None
             span = tuple(p.nominal + REACH * (edge - p.nominal) for edge in edges)
@@ -130,7 +132,7 @@ def trial(
     asked = velocities(command, contract.command_names)
     world, every = World(simulator, NOMINAL, contract.control_dt, seed), torch.ones(n * m, dtype=torch.bool, device=device)
     physics, push = _physics(simulator, chosen, values.to(device).float().repeat_interleave(m, dim=0))
-    simulator.set_parameters(every, physics)
+    world.set_physics(physics)
     actor = BundleActor(policy)
     actor.reset(n * m)
     steps, unscored, between = (round(t / contract.control_dt) for t in (seconds, UNSCORED_SECONDS, PUSH_EVERY))

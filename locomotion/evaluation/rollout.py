@@ -124,13 +124,25 @@ class World:
         begin(self._uniform(begin.draws), state)
         simulator.reset(every, state)
         self._sensors, self._link = Sensors(condition, n, j, control_dt, device), Link(condition, simulator)
-        self._held = self._sensors.hold(self._uniform(self._sensors.draws), joint_zero_offset=self.physics["joint_zero_offset"])
-        self._perfect = self._sensors.perfect and "joint_zero_offset" not in drawn
+        self._errors = self._uniform(self._sensors.draws)
+        self._hold()
         self._seen, self._sizes = torch.zeros(n, self._sensors.size, device=device), sensor_sizes(j)
         self._sensors.begin(every)
         self._link.begin(every, state.joint_pos)
         self._events = [event.bind("randomization.events", name, value)() for name, value in condition.events.items()]
         self._due = torch.stack([self._steps(one) for one in self._events]) if self._events else None
+
+    def set_physics(self, values: Mapping[str, Tensor]) -> None:
+        """Other physical parameters [N, ...] from now on, encoders included."""
+        every = torch.ones(self.simulator.num_envs, dtype=torch.bool, device=self.simulator.device)
+        self.physics |= values
+        self.simulator.set_parameters(every, {name: value for name, value in values.items() if name in self.simulator.supports})
+        self._hold()
+
+    def _hold(self) -> None:
+        offset = self.physics["joint_zero_offset"]
+        self._held = self._sensors.hold(self._errors, joint_zero_offset=offset)
+        self._perfect = self._sensors.perfect and not bool(offset.any())
 
     @property
     def mass(self) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from locomotion.files import write_atomically
 from robots.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 KEYS = ("config", "provenance", "iteration", "steps", "learner")
 _MAGIC = b"locomotion checkpoint "
 

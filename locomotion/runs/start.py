@@ -21,6 +21,7 @@ from locomotion.runs import folder as files
 from locomotion.runs.train import Run, View, train
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
+from locomotion.task.settings import make_commands
 from robots.errors import InputError
 
 PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every", "iterations")  # of a config: not what is learned
@@ -94,10 +95,24 @@ def _refuse_older(source: Path, folder: Path, iteration: int, say: Callable[[str
 def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     """A run at its beginning."""
     torch.set_num_threads(settings.threads)
+    check_protocol(settings)
     task = build.task(settings)
     run = Run(config, task, build.algorithm(settings, task), provenance(settings, config))
     _check_algorithm(run)
     return run
+
+
+def check_protocol(settings: TrainSettings) -> None:
+    """The task can be scored. Raises InputError where its protocol is unknown, or asks for commands that it has not."""
+    from locomotion.evaluation import protocols
+    from locomotion.evaluation.rollout import channels
+
+    commands = make_commands(settings.task, torch.device("cpu"))
+    if settings.task.protocol == protocols.VELOCITY:
+        channels([(0.0, 0.0, 0.0)], commands.channels, commands.rest)
+    else:
+        protocol = protocols.find(settings.task.protocol)
+        protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
 
 
 def _check_algorithm(run: Run) -> None:

@@ -19,6 +19,7 @@ from locomotion.task.commands import velocity_of
 from locomotion.task.gait import Gait, GaitCommand, contact_timing, foot_places, gait_score
 from locomotion.task.past import Past, a_step_ago, steps_airborne
 from robots import Robot
+from robots.errors import InputError
 from sim import Signals, Simulator, Terrain
 
 CONTACT_FORCE = 1.0  # N, above which a foot counts as on the ground
@@ -60,7 +61,7 @@ class Frame:
     memory: Mapping[str, Tensor]  # what each observation term carries to the next step, [..., N, width]
     terminated: Tensor  # [..., N] bool
     ended: Tensor  # [..., N] bool, terminated or truncated
-    past: Past  # before the first of these steps
+    past: Past | None  # before the first of these steps; None for terminations
     gait: Gait | None
     terrain: Terrain
     control_dt: float  # s
@@ -138,23 +139,30 @@ class Frame:
         return error - self.channel("body_height") / self.robot.standing_height if added else error
 
     @cached_property
+    def _known_past(self) -> Past:
+        if self.past is None:
+            raise InputError("frame", "no past", "a reward or a metric, which see a rollout", "A termination sees the present step alone.")
+        return self.past
+
+    @cached_property
     def action_before_previous(self) -> Tensor:
         """[..., N, J], zeros at the start of an episode."""
-        if self.ended.dim() == 1:
-            return self.past.action
-        return a_step_ago(self.previous_action, self.past.action, self.ended)
+        past = self._known_past
+        return past.action if self.ended.dim() == 1 else a_step_ago(self.previous_action, past.action, self.ended)
 
     @cached_property
     def airborne(self) -> Tensor:
         """Steps since each foot was on the ground, after the step, [..., N, F]."""
+        past = self._known_past
         if self.ended.dim() == 1:
-            return steps_airborne(self.contact[None], self.past.airborne, self.ended[None])[0]
-        return steps_airborne(self.contact, self.past.airborne, self.ended)
+            return steps_airborne(self.contact[None], past.airborne, self.ended[None])[0]
+        return steps_airborne(self.contact, past.airborne, self.ended)
 
     @cached_property
     def flight(self) -> Tensor:
         """How long each foot had been in the air as the step began, s, [..., N, F]."""
-        before = self.past.airborne if self.ended.dim() == 1 else a_step_ago(self.airborne, self.past.airborne, self.ended)
+        past = self._known_past
+        before = past.airborne if self.ended.dim() == 1 else a_step_ago(self.airborne, past.airborne, self.ended)
         return before * self.control_dt
 
     @cached_property

@@ -212,9 +212,6 @@ def advance_clock(asked: GaitCommand, phase: Tensor, control_dt: float) -> Tenso
 class history(ObservationTerm):
     """The last values of other terms, the present ones first; zeros from before the episode."""
 
-    text = "the named terms as they are now, a step ago, two steps ago, ..."
-    memory_text = "the named terms a step ago, two steps ago, ..."
-
     def __init__(self, context: Context, *, terms: Names, length: Length) -> None:
         field = "task.observations.actor.history.terms"
         parts = [observation.bind(field, name, {})(context) for name in terms]
@@ -227,6 +224,9 @@ class history(ObservationTerm):
         super().__init__(concatenate_mirrors(*mirrors * length) if known else None, self_width * length)
         self.parts, self.memory = nn.ModuleList(parts), self_width * (length - 1)
         self.inputs = tuple({name: None for part in parts for name in part.inputs})
+        named = ", ".join(terms)
+        self.text = f"{named}, as they are now, a step ago, ..., {length - 1} steps ago"
+        self.memory_text = f"{named}, a step ago, ..., {length - 1} steps ago"
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         now = [part.forward(inputs, memory[..., :0]) for part in self.parts]  # type: ignore[operator]

@@ -139,7 +139,8 @@ class Rewards:
         weights = [
             check(Weight, {key: value[key] for key in own if key in value}, f"task.rewards.{name}") for name, value in settings.items()
         ]
-        self._event = torch.tensor([w.per == "event" for w in weights], device=device)
+        kinds = [[i for i, w in enumerate(weights) if w.per == per] for per in ("second", "event")]
+        self._rates, self._events = (torch.tensor(kind, dtype=torch.int64, device=device) for kind in kinds)
         self.weights = torch.tensor([w.weight for w in weights], device=device)  # [K]; a curriculum may change them in place
 
     @staticmethod
@@ -159,7 +160,8 @@ class Rewards:
                 got = list(value.shape) if isinstance(value, Tensor) else value
                 raise InputError(f"task.rewards.{name}", got, f"a tensor of shape {list(valid.shape)}", "Sum over the last dimension.")
         terms = torch.stack(values)
-        rate, events = (torch.einsum("k,k...->...", torch.where(which, self.weights, 0.0), terms) for which in (~self._event, self._event))
+        # not zero times a term: the figures of a robot whose simulation diverged are no numbers
+        rate, events = (torch.einsum("k,k...->...", self.weights[which], terms[which]) for which in (self._rates, self._events))
         if self.floor is not None:
             rate = rate.clamp(min=self.floor)
         return torch.where(valid, rate, 0.0) * self.control_dt + events, terms

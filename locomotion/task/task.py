@@ -267,7 +267,7 @@ class Task:
         result = self.simulator.faults.clone()
         if self._terminations:
             before, previous, action = self._before[self._recorder.length]
-            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result)
+            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result, None)
             for name, term in self._terminations.items():
                 value = term(frame)
                 if value.shape != result.shape or value.dtype != torch.bool:
@@ -324,11 +324,12 @@ class Task:
         memory: Tensor,
         terminated: Tensor,
         ended: Tensor,
+        past: Past | None,
     ) -> Frame:
         return Frame(
             robot=self.robot_tensors, signals=signals, before=before, action=action, previous_action=previous, command=command,
             command_names=self.commands.channels, memory=self.encoder.split_memory(memory), terminated=terminated, ended=ended,
-            past=self._past, gait=self.gait, generator=self.generator,
+            past=past, gait=self.gait, generator=self.generator,
             terrain=self.simulator.terrain, control_dt=self.step_seconds,
         )  # fmt: skip
 
@@ -338,7 +339,7 @@ class Task:
         before, after = (Signals(x[:t], self.robot.num_joints, len(self.robot.feet)) for x in (record.before, record.after))
         _, previous, command = record.state[:t].split(self._carried_widths, dim=-1)
         ended = record.flags[:t, 0] | record.flags[:t, 1]
-        return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0], ended)
+        return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0], ended, self._past)
 
     def _evaluate(self) -> None:
         """Hand the recorded steps over to be worked out, and empty the record."""

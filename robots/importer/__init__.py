@@ -46,8 +46,8 @@ def import_robot(file: Path, folder: Path) -> Imported:
     """
     if (folder / "robot.yaml").exists():
         raise InputError("output", str(folder), "a new folder", "It holds a robot: remove it, or choose another name.")
-    if not re.fullmatch(r"\w[\w.-]*", folder.absolute().name):
-        raise InputError("output", str(folder), "a folder named by letters, digits and _", "It is the robot's name.")
+    if not re.fullmatch(r"\w[\w-]*", folder.absolute().name):
+        raise InputError("output", str(folder), "a folder named by letters, digits, _ and -", "It is the robot's name.")
     source = read(file)
     limbs = find_limbs(source)
     if len(limbs.legs) not in GAITS:

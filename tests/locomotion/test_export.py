@@ -9,8 +9,11 @@ import torch
 
 import robots
 from deploy.policy import RobotPolicy, load
-from locomotion import files
+from locomotion import export, files
+from locomotion.config import compose
 from locomotion.export import example_inputs, export_checkpoint, write_bundle
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
 from robots import InputError
 from tests.conftest import bundle_fields, tiny_policy
 
@@ -108,3 +111,16 @@ def test_a_missing_checkpoint_is_said(tmp_path):
 def test_the_bundle_binds_to_the_robot_by_name(bundle):
     policy = RobotPolicy(load(bundle), robots.load("unitree_go2"))
     assert policy.contract.control_dt == 0.02
+
+
+def test_a_contract_says_how_far_curricula_have_come():
+    """Half way, fast has asked for (1 + 4) / 2 m/s, and a widened friction has been half as far from nominal as it may go."""
+    words = ["task=fast", "task.curricula.widen_ranges={parameters: [friction]}", "randomization.parameters.friction=[0.4,1.6]"]
+    settings = check(TrainSettings, compose("train", words))
+    names = list(settings.task.curricula)
+    levels = [{"grow_commands": 0.5, "widen_ranges": 0.25}.get(name, 1.0) for name in names]
+    assert export.trained_commands(settings.task, levels)[0] == pytest.approx([-0.75, 2.5])
+    assert export.trained_commands(settings.task, levels)[1:] == [[-0.3, 0.3], [-0.8, 0.8]]
+    ranges = export.trained_parameters(settings, levels)
+    assert ranges["friction"] == pytest.approx([0.7, 1.0])
+    assert ranges["kp_scale"] == [0.85, 1.15]

@@ -152,6 +152,28 @@ def test_the_effort_limit_bounds_the_torque(make, go2, engine, scale):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_the_effort_limit_is_apart_from_the_curve(make, go2, engine):
+    """At 20 rad/s a hip's curve has 23.7 (30 - 20) / (30 - 10.64) = 12.24 N m: a limit at 0.75 of the effort leaves that alone."""
+    torques = []
+    for scale in (1.0, 0.75):
+        simulator = make(engine, effort_limit_scale=scale, gravity_scale=0.0)
+        state = standing(go2, 1, height=2.0)
+        state.joint_vel[0, 0] = 20.0
+        simulator.reset(ONE, state)
+        simulator.step(pose(go2) + 10.0, 1)
+        torques.append(simulator.signals.joint_torque[0, 0].item())
+    assert torques[1] == pytest.approx(torques[0], rel=1e-3)
+    assert torques[0] == pytest.approx(12.24, abs=1.0)
+
+
+def test_a_base_keeps_some_of_its_mass(make, go2):
+    simulator = make(base_mass_offset=-100.0)
+    model, _ = simulator.mj_model_data(0)
+    assert model.body("base").mass[0] == pytest.approx(0.2 * simulator.model.body("base").mass[0])
+    assert (model.body("base").inertia > 0).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_effort_limit_leaves_weak_torques_alone(make, go2, engine):
     simulator = make(engine, effort_limit_scale=0.5)
     simulator.step(pose(go2) + 0.1, 1)

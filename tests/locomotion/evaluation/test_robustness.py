@@ -11,8 +11,9 @@ import sim
 from locomotion.cli import main
 from locomotion.evaluation import falsify, robustness
 from locomotion.evaluation.robustness import Axis
-from locomotion.evaluation.rollout import load_policy
+from locomotion.evaluation.rollout import World, load_policy
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
+from sim.parameters import nominal_values
 from tests.conftest import tiny
 from tests.deploy import bundles
 
@@ -214,3 +215,23 @@ def test_bad_input_is_one_clear_error(standing_bundle, tmp_path, capsys):
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == 1, error
+
+
+def test_an_encoders_offset_reaches_what_the_policy_reads(go2):
+    simulator = sim.make("mujoco", go2, 1, 0.002)
+    world = World(simulator, NOMINAL, 0.02, 0)
+    values = nominal_values(1, 12)
+    values["joint_zero_offset"][:] = 0.04
+    world.set_physics(values)
+    seen = world.measure(("joint_pos",))["joint_pos"]
+    assert (seen - simulator.signals.joint_pos).numpy() == pytest.approx(0.04, abs=1e-6)
+    simulator.close()
+
+
+def test_a_range_that_is_nominal_alone_is_no_axis(go2):
+    simulator = sim.make("mujoco", go2, 1, 0.002)
+    randomization = RandomizationSettings(parameters={"kd_scale": (1.0, 1.0), "kp_scale": (0.9, 1.1)})
+    names = {axis.parameter for axis in robustness.axes(simulator, randomization)}
+    assert "kp_scale" in names
+    assert "kd_scale" not in names
+    simulator.close()

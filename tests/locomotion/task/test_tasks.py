@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.hil.simulated_robot import SimulatedRobot
+from deploy.interface import SimulatedTime
 from deploy.operator import ScriptedOperator
+from deploy.runtime import Runtime
+from deploy.supervisor import Limits, Supervisor
 from locomotion.evaluation import protocols, scorecard
 from locomotion.evaluation.rollout import load_policy
 from locomotion.export import write_bundle
@@ -31,7 +35,11 @@ def test_a_task_goes_from_its_file_to_a_scored_bundle(name, go2, tmp_path, monke
     policy = load_policy(path)
     assert policy.contract.protocol == name
     assert policy.contract.command_names == task.commands.channels
-    ScriptedOperator([[0, policy.contract.command_rest.tolist()]], policy.contract)
+    operator = ScriptedOperator([[0, policy.contract.command_rest.tolist()]], policy.contract)
+    clock = SimulatedTime()
+    runtime = Runtime(policy, SimulatedRobot(go2, clock), Supervisor(go2, policy.contract.control_dt, Limits()), clock)
+    runtime.run(3.0, operator)
+    assert not [event for event in runtime.supervisor.events if event.kind == "crash"]
     short = dataclasses.replace(protocols.PROTOCOLS[name], seconds=0.1, unscored=0.06)
     monkeypatch.setitem(protocols.PROTOCOLS, name, short)
     scores = scorecard.evaluate(policy, policy.robot, "mujoco", NOMINAL, 3, 0)
