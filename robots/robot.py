@@ -146,6 +146,8 @@ def from_yaml(path: Path, variant: str = "") -> Robot:
     if variant:
         data, lock = _overridden(where, data, variant)
     data = fields.mapping(where, data, known, OPTIONAL)
+    if "variants" in data:
+        _variants(where, data)
 
     def field(key: str) -> str:
         return f"{where}: {key}"
@@ -190,15 +192,28 @@ def variants(name: str) -> list[str]:
     """Names of the variants of the robot called ``name``, as :func:`load` takes them: ``unitree_g1.legs``."""
     path = next((folder / name / "robot.yaml" for folder in search_path() if (folder / name / "robot.yaml").is_file()), None)
     data = _parse(path) if path else None
-    return [f"{name}.{variant}" for variant in data.get("variants") or ()] if isinstance(data, dict) else []
+    if not isinstance(data, dict) or "variants" not in data:
+        return []
+    return [f"{name}.{variant}" for variant in _variants(f"{name}/robot.yaml", data)]
+
+
+def _variants(where: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under ``variants``, by name."""
+    known = fields.mapping(f"{where}: variants", data["variants"])
+    for variant in known:
+        if not variant.replace("_", "").isalnum():
+            raise InputError(
+                f"{where}: variants", variant, "names of letters, digits and _", "It is written after the robot's name and a dot."
+            )
+    return known
 
 
 def _overridden(where: str, data: object, variant: str) -> tuple[dict[str, Any], object]:
     """A description with the fields of a variant in place of its own, and the joints that the variant locks."""
     data = fields.mapping(where, data)
-    known = fields.mapping(f"{where}: variants", data.get("variants", {"": {}}))
+    known = _variants(where, data) if "variants" in data else {}
     if variant not in known:
-        raise InputError(f"{where}: variants", variant, "the name of a variant", nearest(variant, filter(None, known)))
+        raise InputError(f"{where}: variants", variant, "the name of a variant", nearest(variant, known) if known else "It has none.")
     changed = fields.mapping(f"{where}: variants: {variant}", known[variant])
     for key in ("name", "joint_names", "variants"):
         if key in changed:

@@ -37,7 +37,7 @@ J = ("J",)
 PARAMETERS: dict[str, Parameter] = {
     "friction": Parameter((), "1", "sliding friction of the ground on every shape", 0.8, (0.01, 5.0), "even", 1.0),
     "restitution": Parameter((), "1", "speed after over speed before an impact on the ground", 0.0, (0.0, 1.0), "even"),
-    "base_mass_offset": Parameter((), "kg", "added to the base, its inertia alike", 0.0, (-100.0, 500.0), "even", 1.0),
+    "base_mass_offset": Parameter((), "kg", "added to the base, of which a fifth stays", 0.0, (-100.0, 500.0), "even", 1.0),
     "base_com_offset": Parameter((3,), "m", "added to the base's centre of mass", 0.0, (-0.5, 0.5), "polar", 20.0),
     "payload_mass": Parameter((), "kg", "a point mass fixed to the base", 0.0, (0.0, 500.0), "even"),
     "payload_pos": Parameter((3,), "m", "where the payload is, base frame", 0.0, (-2.0, 2.0), "polar"),

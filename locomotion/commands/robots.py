@@ -102,7 +102,8 @@ def _import(words: list[str]) -> int:
         print("it falls within 10 s under its gains: 'locomotion robots check' says more")
     else:
         print(f"it stands for 10 s: sags by {100 * (1 - stood.height / robot.standing_height):.1f} %, tilts by {stood.tilt:.3f}")
-    print(f"next: locomotion robots show {folder}/ output={robot.name}.png; locomotion train robot={robot.name}")
+    name = robot.name if robot.name in robots.available() else f"{folder}/"
+    print(f"next: locomotion robots show {folder}/ output={robot.name}.png; locomotion train robot={name}")
     return 1 if stood.fallen else 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from deploy.policy import RobotPolicy
 from locomotion.evaluation import falsify, plots, robustness, video
+from locomotion.evaluation.protocols import VELOCITY
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import output_file, write_atomically, write_json, writing
 from locomotion.settings import EvaluateSettings
@@ -18,6 +19,10 @@ def run(settings: EvaluateSettings) -> int:
     """A policy past what it was trained for: curves over each parameter, or the smallest fall."""
     path = Path(settings.policy)
     policy = load_policy(path)
+    if policy.contract.protocol != VELOCITY:
+        raise InputError(
+            "sweep", settings.sweep, "a policy that follows velocities", f"This one is scored as '{policy.contract.protocol}'."
+        )
     output = Path(settings.output) if settings.output else path.with_name(f"{path.stem}_{settings.sweep}.json")
     if output.suffix != ".json":
         raise InputError("output", str(output), "the name of a .json file", "The figure or video gets the same name.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -39,15 +40,25 @@ class Imported:
 
 
 def import_robot(file: Path, folder: Path) -> Imported:
-    """Write ``folder`` from ``file``, and let the robot stand in it.
+    """Make ``folder`` from ``file``, and let the robot stand in it. The folder appears whole, or not at all.
 
     Raises:
-        InputError: the file cannot be read, or is no robot with legs, left and right alike; or ``folder`` holds a robot.
+        InputError: the file cannot be read, or is no robot with legs, left and right alike; or ``folder`` holds something.
+        OSError: ``folder`` cannot be written.
     """
-    if (folder / "robot.yaml").exists():
-        raise InputError("output", str(folder), "a new folder", "It holds a robot: remove it, or choose another name.")
-    if not re.fullmatch(r"\w[\w-]*", folder.absolute().name):
+    name, parent = folder.absolute().name, folder.absolute().parent
+    if not re.fullmatch(r"\w[\w-]*", name):
         raise InputError("output", str(folder), "a folder named by letters, digits, _ and -", "It is the robot's name.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError("output", str(folder), "a new or an empty folder", "Choose another name; nothing is written over.")
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as work:
+        imported = _build(file, Path(work) / name)
+        (Path(work) / name).replace(folder)
+    return replace(imported, robot=load(folder))
+
+
+def _build(file: Path, folder: Path) -> Imported:
     source = read(file)
     limbs = find_limbs(source)
     if len(limbs.legs) not in GAITS:

@@ -196,7 +196,21 @@ def test_hopeless_files_are_one_clear_error(tmp_path, text, says):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_there_stays_and_what_fails_leaves_nothing(write, tmp_path, monkeypatch):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "model.xml").write_text("mine")
+    with pytest.raises(InputError, match="a new or an empty folder"):
+        import_robot(write(dog()), full)
+    assert (full / "model.xml").read_text() == "mine"
+    monkeypatch.setattr("robots.importer.stand", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        import_robot(write(dog()), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.glob(".import-*"))
+
+
 def test_a_robot_is_not_overwritten(write, tmp_path):
     import_robot(write(dog()), tmp_path / "dog")
-    with pytest.raises(InputError, match="It holds a robot"):
+    with pytest.raises(InputError, match="nothing is written over"):
         import_robot(tmp_path / "robot.urdf", tmp_path / "dog")

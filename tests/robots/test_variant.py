@@ -7,6 +7,7 @@ import pytest
 import robots
 from deploy.contract import ContractError
 from deploy.policy import RobotPolicy, load
+from locomotion.cli import main
 from locomotion.export import write_bundle
 from robots import InputError
 from robots.model import build_spec, total_mass
@@ -130,3 +131,19 @@ def test_a_bundle_refuses_another_variant(tmp_path, names):
     assert RobotPolicy(loaded, robots.load(mine)).robot.name == mine
     with pytest.raises(ContractError, match=f"robot: got '{other}'"):
         RobotPolicy(loaded, robots.load(other))
+
+
+@pytest.mark.parametrize("broken", ["null", "7", "x", "{'a.b': {lock: {}}}", "{'': {}}"])
+def test_variants_that_are_none_are_one_error_and_others_are_listed(tmp_path, monkeypatch, capsys, broken):
+    folder = tmp_path / "robots" / "odd"
+    folder.mkdir(parents=True)
+    text = (robots.FOLDER / "anymal_c" / "robot.yaml").read_text().replace("name: anymal_c", "name: odd", 1)
+    (folder / "robot.yaml").write_text(f"{text}\nvariants: {broken}\n")
+    (folder / "model.xml").write_bytes((robots.FOLDER / "anymal_c" / "model.xml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="variants"):
+        robots.load("odd")
+    assert main(["robots", "list"]) == 1
+    out = capsys.readouterr().out
+    assert "odd" in out
+    assert "unitree_g1.legs" in out
