@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from locomotion.gymnasium_env import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import robots
 from benchmarks.common import make_task
-from locomotion import scorecard
+from locomotion.adapters.gymnasium import VectorEnv
+from locomotion.evaluation import scorecard
 
 
 class Adapter(VecEnv):
