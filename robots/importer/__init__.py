@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robots.errors import InputError
-from robots.importer.gains import STIFFER, gains, joint_figures
+from robots.importer.gains import REACH, STIFFER, gains, joint_figures
 from robots.importer.limbs import find_limbs
 from robots.importer.pose import Chain, solve
 from robots.importer.read import Source, read
@@ -29,7 +30,7 @@ GAITS = {
     2: {"walk": [0.0, 0.5], "hop": [0.0, 0.0]},
 }  # fmt: skip
 SWING = {4: 0.2, 2: 0.09}  # swing height over standing height
-GO2 = 0.31, (1.7, 2.3)  # m, Hz: frequencies go with the root of a robot's height
+GO2 = 0.31, (1.5, 2.2)  # m, Hz: frequencies go with the root of a robot's height
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,13 @@ def import_robot(file: Path, folder: Path) -> Imported:
         raise InputError("output", str(folder), "a new or an empty folder", "Choose another name; nothing is written over.")
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as work:
-        imported = _build(file, Path(work) / name)
+        guessed, stood = _build(file, Path(work) / name)
         (Path(work) / name).replace(folder)
-    return replace(imported, robot=load(folder))
+    return Imported(load(folder), guessed, stood)
 
 
-def _build(file: Path, folder: Path) -> Imported:
+def _build(file: Path, folder: Path) -> tuple[list[str], Stood]:
+    """Write the robot into ``folder``; what was guessed, and how it stood."""
     source = read(file)
     limbs = find_limbs(source)
     if len(limbs.legs) not in GAITS:
@@ -85,7 +87,7 @@ def _build(file: Path, folder: Path) -> Imported:
         "default_joint_pos, lie_joint_pos, standing_height: solved, feet under the hips and the centre of mass above them"
     )
     source.guessed.append(
-        f"kp, kd, action_scale: all effort at {0.5} rad, half of critical damping; swing_height, stride_frequency: by height"
+        f"kp, kd, action_scale: all effort at {REACH} rad, half of critical damping; swing_height, stride_frequency: by height"
     )
     column = {key: [figures[joint][key] for leg in limbs.legs for joint in leg.joints] for key in ("effort", "speed")}
     names = [(joints[i], joints[j]) for i, j in _partners(chains, order) if i < j]
@@ -115,30 +117,34 @@ def _build(file: Path, folder: Path) -> Imported:
         }  # fmt: skip
 
     title = f"Imported from {file.name}: {model.body_mass.sum():.3f} kg, {len(feet)} legs."
-    effort = np.array(column["effort"])
-    inertia = np.full(len(joints), 0.01)
 
-    def attempt(stiffer: float) -> tuple[Robot, Stood]:
-        def written(known: np.ndarray) -> Robot:
-            write_folder(folder, text, robot_yaml(fields(*gains(effort, known, stiffer)), title, source.guessed))
-            return load(folder)
+    def written(kp: np.ndarray, kd: np.ndarray, scale: np.ndarray) -> Robot:
+        write_folder(folder, text, robot_yaml(fields(kp, kd, scale), title, source.guessed))
+        return load(folder)
 
-        first = written(inertia)  # the inertia that a motor sees is asked of the robot as written
-        robot = written(joint_inertia(mujoco.MjModel.from_xml_path(str(first.model)), first))
-        return robot, stand(robot, 10.0)
-
-    tries = {1.0: attempt(1.0)}
-    for stiffer in STIFFER:
-        if not any(_stands(stood, height) for _, stood in tries.values()):
-            tries[stiffer] = attempt(stiffer)
-    chosen = next((stiffer for stiffer, (_, stood) in tries.items() if _stands(stood, height)), 1.0)
-    robot, stood = tries[chosen]
+    robot, stood, chosen = _let_it_stand(written, np.array(column["effort"]), height)
     if not _stands(stood, height):
         source.guessed.append("kp, kd: it does not stand by its gains alone, nor by stiffer ones")
     elif chosen > 1.0:
         source.guessed.append(f"kp: {chosen:g} times as much: softer it sags or falls")
-    write_folder(folder, text, robot_yaml(fields(robot.kp, robot.kd, robot.action_scale), title, source.guessed))
-    return Imported(load(folder), source.guessed, stood)
+    written(robot.kp, robot.kd, robot.action_scale)  # with all that was guessed
+    return source.guessed, stood
+
+
+def _let_it_stand(written: Callable[..., Robot], effort: np.ndarray, height: float) -> tuple[Robot, Stood, float]:
+    """The robot, ``written`` with gains of which it stands, how it stood, and the factor on kp; by plain gains where it never does."""
+
+    def attempt(stiffer: float) -> tuple[Robot, Stood]:
+        first = written(*gains(effort, np.full(len(effort), 0.01), stiffer))  # the inertia that a motor sees is asked of this one
+        robot = written(*gains(effort, joint_inertia(mujoco.MjModel.from_xml_path(str(first.model)), first), stiffer))
+        return robot, stand(robot, 10.0)
+
+    tries = {}
+    for stiffer in (1.0, *STIFFER):
+        tries[stiffer] = attempt(stiffer)
+        if _stands(tries[stiffer][1], height):
+            return *tries[stiffer], stiffer
+    return *tries[1.0], 1.0
 
 
 def _stands(stood: Stood, height: float) -> bool:

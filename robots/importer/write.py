@@ -68,12 +68,10 @@ def robot_yaml(fields: Mapping[str, Any], title: str, guessed: list[str]) -> str
 
 
 def write_folder(folder: Path, model: str, description: str) -> None:
-    """Both files, each whole or not at all. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Both files. Raises OSError."""
+    folder.mkdir(exist_ok=True)
     for name, text in (("model.xml", model), ("robot.yaml", description)):
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _quat(rotation: np.ndarray) -> np.ndarray:
