@@ -8,7 +8,6 @@ where an event came. What the thread cannot keep up with is counted and said, as
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time as clocks
 from collections import deque
@@ -22,17 +21,16 @@ import numpy as np
 
 from deploy.contract import Contract
 from deploy.interface import MotorCommand, RobotState
-from deploy.log_layout import ENCODING, EVENT_SCHEMA, EVENTS, Layout, event_message, layout
+from deploy.log_file import LogFile
+from deploy.log_layout import EVENT_SCHEMA, EVENTS, Layout, event_message, layout
 from deploy.mcap import McapWriter, Schema
 from deploy.supervisor import Limits, State
-from robots import InputError, Robot
+from robots import Robot
 
 STAGES = ("lateness", "inference", "compute")  # s: after the deadline that a step began; in the policy; from waking to the command written
 CAPACITY = 4096  # rows of the ring: 80 s at 50 Hz, 2 s of a simulation that runs ahead of the clock
 PENDING = 8192  # events, or raw messages, that may wait for the writer
 POLL_SECONDS = 0.02
-CHUNK_SECONDS = 0.25  # what a kill may cost
-SYNC_SECONDS = 1.0  # what a power cut may cost
 CLOSE_SECONDS = 10.0
 MAX_BYTES = 512 * 2**20  # of a file; then it becomes the previous one
 MEMORY_BYTES = 256 * 2**20  # of rows kept for the summary
@@ -72,7 +70,7 @@ class Recorder:
         self._messages: deque[tuple[str, float, bytes]] = deque()
         self._events: deque[tuple[float, str, str, str]] = deque()
         self._said: list[str] = []
-        self._file = _LogFile(path, max_bytes, self._describe) if path else None
+        self._file = LogFile(path, max_bytes, self._describe) if path else None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -269,82 +267,3 @@ class Recorder:
         said = {name: value for name, value in contract.data.items() if name != "golden_vectors"}
         for name, data in (("robot.json", {"name": robot.name, **figures}), ("policy_contract.json", said)):
             writer.attachment(name, self._epoch, "application/json", json.dumps(data).encode())
-
-
-class _LogFile:
-    """One .mcap file, and the previous one once it is full."""
-
-    def __init__(self, path: Path, max_bytes: int, describe: Any) -> None:
-        self.path, self.previous, self.rotated = path, path.with_name(f"{path.stem}.previous{path.suffix}"), False
-        self._max_bytes, self._describe = max_bytes, describe
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                path.rename(next(p for n in range(1, 10**6) if not (p := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists()))
-            self._open()
-        except OSError as error:
-            raise InputError("log", str(path), "a file that can be written", f"{error.strerror or error}.") from error
-
-    def rows(self, layout: Layout, row: np.ndarray, step: int, time: int) -> None:
-        if not self._laid_out:
-            self._laid_out = True
-            self._writer.metadata("signals", {"signals": json.dumps(layout.described())})
-        for topic in layout.topics:
-            self._channel(topic.name, ENCODING, topic.schema)
-            self._writer.message(topic.name, time, step, topic.encode(row, time))
-
-    def message(self, topic: str, schema: Schema, time: int, data: bytes, urgent: bool = False) -> None:
-        self._channel(topic, ENCODING if schema.encoding else "application/octet-stream", schema)
-        self._sequence += 1
-        self._writer.message(topic, time, self._sequence, data)
-        self._urgent = self._urgent or urgent
-
-    def tick(self) -> None:
-        """Hand over what is due."""
-        now = clocks.monotonic()
-        if self._writer.pending and (self._urgent or now - self._flushed >= CHUNK_SECONDS):
-            self._writer.flush()
-            self._flushed, self._urgent = now, False
-        if self._writer.size > self._synced_size and now - self._synced >= SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced, self._synced_size = now, self._writer.size
-        if self._writer.size + self._writer.pending >= self._max_bytes:
-            self.close()
-            self.path.replace(self.previous)
-            self.rotated = True
-            self._open()
-
-    def close(self) -> None:
-        self._writer.finish()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def give_up(self) -> None:
-        """Leave the file at its last whole record."""
-        if self._file.closed:
-            return
-        try:
-            os.ftruncate(self._file.fileno(), self._writer.size)
-        finally:
-            self._file.close()
-
-    def _open(self) -> None:
-        self._file = self.path.open("wb", buffering=0)
-        self._writer = McapWriter(self._file)
-        self._channels: set[str] = set()
-        self._laid_out = self._urgent = False
-        self._sequence = 0
-        self._describe(self._writer)
-        os.fsync(self._file.fileno())
-        folder = os.open(self.path.parent, os.O_RDONLY)  # so that the name, too, outlives a power cut
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        self._flushed = self._synced = clocks.monotonic()
-        self._synced_size = self._writer.size
-
-    def _channel(self, topic: str, encoding: str, schema: Schema) -> None:
-        if topic not in self._channels:
-            self._channels.add(topic)
-            self._writer.add_channel(topic, encoding, schema)

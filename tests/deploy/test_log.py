@@ -14,7 +14,7 @@ import pytest
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
-from deploy import log as module
+from deploy import log_file
 from deploy.interface import RobotState, damping_command
 from deploy.log import CAPACITY, Recorder
 from deploy.log_layout import event_message, read_event
@@ -181,8 +181,8 @@ def test_a_step_that_is_there_in_part_is_left_out(ran, tmp_path):
 
 
 def test_what_the_writer_cannot_keep_up_with_is_counted_and_leaves_a_gap(tmp_path, go2, contract, monkeypatch):
-    gate, rows = threading.Event(), module._LogFile.rows
-    monkeypatch.setattr(module._LogFile, "rows", lambda *arguments: gate.wait() and rows(*arguments))
+    gate, rows = threading.Event(), log_file.LogFile.rows
+    monkeypatch.setattr(log_file.LogFile, "rows", lambda *arguments: gate.wait() and rows(*arguments))
     path = tmp_path / "log.mcap"
     recorder = Recorder(path, go2, contract, Limits())
     for i in range(CAPACITY + 50):
@@ -215,7 +215,7 @@ class SmallDisk(io.RawIOBase):
 
 
 def test_a_full_disk_ends_the_file_not_the_run(tmp_path, go2, contract, monkeypatch):
-    monkeypatch.setattr(module, "McapWriter", lambda file: McapWriter(SmallDisk(file, 200_000)))
+    monkeypatch.setattr(log_file, "McapWriter", lambda file: McapWriter(SmallDisk(file, 200_000)))
     path = tmp_path / "log.mcap"
     recorder = Recorder(path, go2, contract, Limits())
     for i in range(400):
