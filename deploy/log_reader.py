@@ -33,7 +33,8 @@ class RunLog:
     steps: np.ndarray  # [T] number of each step; where it jumps, the writer fell behind
     events: list[LoggedEvent]
     raw: dict[str, list[tuple[float, bytes]]]  # seconds and message, by topic
-    about: dict[str, str]  # robot, graph_sha256, control_dt, created, limits and others
+    about: dict[str, str]  # robot, graph_sha256, created, limits and others
+    control_dt: float  # s
     robot: dict[str, Any]  # figures of the robot as it was run
     contract: dict[str, Any]  # of the policy, without its golden vectors
     damage: str  # why the file ends early; empty where it was closed
@@ -49,7 +50,7 @@ def read_log(path: Path) -> RunLog:
     try:
         contents = mcap.read(path.read_bytes())
         about = contents.metadata["locomotion"]
-        epoch, states = int(about["epoch_ns"]), json.loads(about["states"])
+        epoch, states, control_dt = int(about["epoch_ns"]), json.loads(about["states"]), float(about["control_dt"])
         robot, contract = (json.loads(contents.attachments[name]) for name in ("robot.json", "policy_contract.json"))
         signals = json.loads(contents.metadata.get("signals", {}).get("signals", "{}"))
         messages: dict[str, list[mcap.Message]] = defaultdict(list)
@@ -76,7 +77,7 @@ def read_log(path: Path) -> RunLog:
         topic: [((message.time - epoch) / 1e9, message.data) for message in found]
         for topic, found in messages.items() if topic not in topics
     }  # fmt: skip
-    return RunLog(columns, steps[0] if steps else np.zeros(0, int), events, raw, about, robot, contract, contents.damage)
+    return RunLog(columns, steps[0] if steps else np.zeros(0, int), events, raw, about, control_dt, robot, contract, contents.damage)
 
 
 def _bodies(messages: list[mcap.Message]) -> np.ndarray:

@@ -19,6 +19,7 @@ HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX, ATT
 STATISTICS, METADATA, SUMMARY_OFFSET, DATA_END = 0x0B, 0x0C, 0x0E, 0x0F
 ATTACHMENT_INDEX, METADATA_INDEX = 0x0A, 0x0D
 LIBRARY = "sim2real-locomotion"
+MENDED_CHUNK = 2**18  # bytes
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,22 @@ def read(file: bytes) -> Contents:
     except (_Damaged, struct.error, UnicodeDecodeError, KeyError) as error:
         contents.damage = str(error) if isinstance(error, _Damaged) else "a record is damaged"
     return contents
+
+
+def write(contents: Contents, file: File) -> None:
+    """A whole file of what was read: a cut one, mended. Raises OSError as :class:`McapWriter` does."""
+    writer = McapWriter(file)
+    for name, values in contents.metadata.items():
+        writer.metadata(name, values)
+    for name, data in contents.attachments.items():
+        writer.attachment(name, contents.messages[0].time if contents.messages else 0, "application/json", data)
+    for topic, schema in contents.schemas.items():
+        writer.add_channel(topic, contents.encodings[topic], schema)
+    for message in contents.messages:
+        writer.message(message.topic, message.time, message.sequence, message.data)
+        if writer.pending >= MENDED_CHUNK:
+            writer.flush()
+    writer.finish()
 
 
 class _Damaged(Exception):

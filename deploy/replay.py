@@ -38,7 +38,7 @@ class ReplayInterface:
         if not len(commanded):
             raise InputError("log", "no step", "a log of at least one step with a command", "It ends before the loop began.")
         self._times: np.ndarray = log.columns["time"]
-        self.duration = float(self._times[commanded[-1]]) + 0.5 * float(log.about["control_dt"])
+        self.duration = float(self._times[commanded[-1]]) + 0.5 * log.control_dt
         self.differences: list[Difference] = []
         self.compared = 0  # steps
         self._row = 0
