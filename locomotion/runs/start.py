@@ -201,6 +201,7 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
     task: Any = run.env
 
     def score(learner: Algorithm) -> dict[str, float]:
-        return scorecard.quick(task.policy(learner.actor), task.robot, task.step_seconds, task.commands, task.settings.protocol)
+        policy, actuator = task.policy(learner.actor), run.config["sim"]["actuator"]
+        return scorecard.quick(policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, actuator)
 
     return score
