@@ -134,7 +134,7 @@ class Task:
         self._evaluate()
         result = self._outcome.rewards()
         for one in self.curricula if len(result) else ():
-            one.update(self._outcome.smoothed_score)
+            one.update(self._outcome.smoothed_score, len(result) / curriculum.ROLLOUT)
         return result
 
     def ended(self) -> Ended:
