@@ -68,6 +68,7 @@ class Distill:
 
     def __init__(self, settings: DistillSettings, env: Environment, seed: int, iterations: int, teacher: Teacher) -> None:
         self.settings, self.env, s, device = settings, env, settings, env.device
+        self.iterations, self.iteration = iterations, 0
         self.iteration_steps = s.num_envs * s.steps
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor, self.teacher = self.make_actor(s, env.spaces, initial).to(device), teacher.to(device)
@@ -82,6 +83,11 @@ class Distill:
         s = settings
         return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, estimator=s.estimator)
 
+    @property
+    def learning_rate(self) -> float:
+        """It falls to a tenth over a run, so that the student settles."""
+        return self.settings.learning_rate * (1.0 - 0.9 * min(self.iteration / self.iterations, 1.0))
+
     def iterate(self) -> dict[str, float]:
         with torch.inference_mode():
             self.collect()
@@ -89,6 +95,7 @@ class Distill:
         figures = self.update(batch)
         with torch.inference_mode():
             self.actor.normalizer.update(self._rollout["actor"].flatten(0, 1))
+        self.iteration += 1
         return figures
 
     def collect(self) -> None:
@@ -114,7 +121,7 @@ class Distill:
         for rows in minibatches:
             features, action = packed[rows].split(widths, dim=-1)
             loss = imitation_loss(self.actor.network(features), action)
-            self.optimizer.descend(loss, s.max_grad_norm)
+            self.optimizer.descend(loss, s.max_grad_norm, self.learning_rate)
             total += loss.detach()
         figures = {"loss/imitation": float(total) / len(minibatches)}
         if self.estimation:
@@ -130,6 +137,7 @@ class Distill:
             "teacher": self.teacher.state_dict(),  # whatever its run comes to meanwhile
             "optimizer": self.optimizer.state_dict(),
             "estimator_optimizer": self.estimation and self.estimation.optimizer.state_dict(),
+            "iteration": self.iteration,
             "generator": self.generator.get_state(),
         }
 
@@ -139,4 +147,5 @@ class Distill:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.estimation:
             self.estimation.optimizer.load_state_dict(state["estimator_optimizer"])
+        self.iteration = state["iteration"]
         self.generator.set_state(state["generator"])

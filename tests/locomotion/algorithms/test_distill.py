@@ -69,13 +69,25 @@ def test_the_student_acts_on_what_a_robot_measures(teacher):
 
 
 def test_the_student_imitates(teacher):
-    learner = make(teacher, "algorithm.num_envs=32", "algorithm.learning_rate=0.003", "randomization=none")
+    learner = make(teacher, "algorithm.num_envs=32", "algorithm.learning_rate=0.003", "randomization=none", "iterations=100")
     losses = [learner.iterate()["loss/imitation"] for _ in range(40)]
     with torch.inference_mode():
         learner.collect()
         spread = learner.label()["action"].var(dim=0).mean().item()
     assert losses[0] > 2.0 * spread
     assert losses[-1] < 0.3 * spread
+
+
+def test_the_rate_falls_to_a_tenth_over_a_run(teacher):
+    learner = make(teacher, "algorithm.learning_rate=0.01", "iterations=10")
+    for iteration, rate in ((0, 0.01), (5, 0.0055), (10, 0.001), (20, 0.001)):
+        learner.iteration = iteration
+        assert learner.learning_rate == pytest.approx(rate)
+    learner.iteration = 10
+    before = learner.actor.network.weights[0].detach().clone()
+    learner.iterate()
+    # an early step of Adam moves a weight by the rate at most; 4 minibatches
+    assert 0.0 < (learner.actor.network.weights[0] - before).abs().max() < 4.5 * 0.001
 
 
 def test_nothing_of_a_student_is_lost(teacher, tmp_path):
