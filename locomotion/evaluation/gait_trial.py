@@ -18,8 +18,8 @@ from locomotion.evaluation.rollout import Actor, BundleActor, World, channels, h
 from locomotion.task.frame import CONTACT_FORCE
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import Robot
+from robots.robot import GRAVITY
 from sim import Signals
-from sim.mujoco_model import GRAVITY
 
 WALKS = {
     "forward 0.5": (0.5, 0.0, 0.0),

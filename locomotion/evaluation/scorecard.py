@@ -35,8 +35,8 @@ from locomotion.task.frame import CONTACT_FORCE
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import Robot
 from robots.errors import InputError
+from robots.robot import GRAVITY
 from sim import Signals, Simulator
-from sim.mujoco_model import GRAVITY
 
 GRID = list(itertools.product((-0.5, 0.0, 0.5, 0.8), (-0.3, 0.0, 0.3), (-0.6, 0.0, 0.6)))
 SECONDS, UNSCORED_SECONDS = 10.0, 2.0
