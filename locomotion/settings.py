@@ -66,6 +66,8 @@ class EvaluateSettings(Settings):
 
 class PlaySettings(Settings):
     policy: Path
+    sim: SimSettings
+    plugins: Plugins
     command: tuple[Finite, ...]
     duration: Annotated[float, Field(gt=0, le=3600)]
     output: Path | None
