@@ -1,6 +1,6 @@
 """What the guard lets the robot hear: the rules, without processes or clocks. `deploy/guard_process.py` runs them at 500 Hz.
 
-    waiting    damping, until the runtime posts its first command, which must hold nothing: a runtime starts from idle
+    waiting    damping, until the runtime posts its first command, which must hold the robot about where it is: no jump begins a run
     following  the newest posted command, clamped to the robot's bounds, as long as the next one keeps coming in time
     damping    latched: until a person resets, whatever is posted
 
@@ -25,6 +25,7 @@ from robots.actuator import clip_target_to_effort
 LEASE = 0.06  # s from a post to its deadline: three control steps at 50 Hz, and two of a slower policy
 MAX_LEASE = 0.2  # s; nobody may ask to be trusted for longer
 MAX_STATE_AGE = 0.06  # s without a new sample of the state, or without a write that succeeds
+FIRST_TORQUE = 0.25  # of the effort limit that the spring of the first command may ask for
 REST_JOINT_VEL = 0.5  # rad/s that counts as at rest
 REST_SECONDS = 0.5  # of rest, without a break, before the last word
 MAX_ENDING = 5.0  # s of damping after which the last word is spoken anyway
@@ -151,8 +152,7 @@ class Guard:
             return f"posted at {new.time:.4f} s with deadline {new.deadline:.4f} s, seen at {now:.4f} s; a lease is at most {MAX_LEASE} s"
         if flaw := self._flaw(new.command):
             return flaw
-        holds = self.phase is Phase.WAITING and new.command.kp.any()
-        return "the first command holds the robot: a runtime starts from idle" if holds else None
+        return self._jump(new.command) if self.phase is Phase.WAITING else None
 
     def _flaw(self, command: MotorCommand) -> str | None:
         for name, value in vars(command).items():
@@ -162,6 +162,12 @@ class Guard:
             if (value < 0).any() or (value > most).any():
                 return f"{name} is not between 0 and {most.tolist()}"
         return None
+
+    def _jump(self, command: MotorCommand) -> str | None:
+        """Of the first command: a runtime that goes on where it was, after a reset, meets a robot that lies on the ground."""
+        assert self._state is not None  # it is fresh
+        share = np.abs(command.kp * (command.joint_pos_target - self._state.joint_pos)) / self._robot.effort_limit
+        return f"the first command asks for {100 * share.max():.0f} % of the torque at once" if share.max() > FIRST_TORQUE else None
 
     def _clamped(self, command: MotorCommand, state: RobotState) -> MotorCommand:
         """Within the motors' torque at this cycle's state and then, which has the last say, within the joints' limits.

@@ -271,6 +271,7 @@ def _real_time() -> str:
     gc.collect()
     gc.freeze()
     gc.disable()
+    sys.setswitchinterval(0.0005)  # an interface may listen in a thread of its own: it is not to hold up a cycle
     words = []
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))

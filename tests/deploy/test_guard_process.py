@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,7 @@ def hold(go2):
     return MotorCommand(go2.default_joint_pos, go2.kp, go2.kd, np.zeros(go2.num_joints))
 
 
-def test_only_the_token_of_this_trip_lets_the_runtime_drive_again_and_only_from_idle(tmp_path, go2, interface):
+def test_only_the_token_of_this_trip_lets_the_runtime_drive_again_and_only_without_a_jump(tmp_path, go2, interface):
     interface.write(idle(go2))
     wait_for(lambda: interface.report().phase is Phase.DAMPING)  # no second post came
     report = interface.report()
@@ -181,9 +182,9 @@ def test_only_the_token_of_this_trip_lets_the_runtime_drive_again_and_only_from_
     interface.write(idle(go2))  # loses nothing by not being heard
     assert not interface.reset(report.token + 1)
     assert interface.reset(report.token)
-    interface.write(hold(go2))
+    interface.write(replace(hold(go2), joint_pos_target=go2.default_joint_pos + 0.3))
     wait_for(lambda: interface.report().phase is Phase.DAMPING)
-    assert "from idle" in interface.report().reason
+    assert "the first command asks for" in interface.report().reason
     assert interface.report().token != report.token
     assert not interface.reset(report.token)
     assert damping(heard(tmp_path)[-10:]).all()
