@@ -18,8 +18,14 @@ from deploy.guard import (
     Post,
     lease,
 )  # fmt: skip
+from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import MotorCommand, RobotState, SimulatedTime, damping_command
+from deploy.operator import ScriptedOperator
+from deploy.policy import RobotPolicy, load
+from deploy.runtime import Runtime
+from deploy.supervisor import Limits, Supervisor
 from robots.actuator import motor_torque
+from tests.deploy import bundles
 
 DAMPING_KD = 3.0
 CYCLE = 0.002
@@ -206,6 +212,8 @@ def test_a_reset_needs_the_token_of_this_trip_and_a_post_of_after_it(go2):
     assert not bench.guard.reset(bench.now, first + 1)
     assert not bench.guard.reset(bench.now, 0)
     bench.post(damping_command(12, 0.0))
+    bench.cycle(0.1)  # well past the old deadline
+    bench.post(damping_command(12, 0.0))
     assert bench.guard.reset(bench.now, first)
     bench.cycle()
     assert bench.guard.phase is Phase.WAITING  # what was posted before the reset is not followed
@@ -352,6 +360,23 @@ class Wire:
 
     def close(self):
         self.closed = True
+
+
+def test_in_lockstep_a_run_with_the_guard_is_the_same_run_to_the_last_bit(go2, tmp_path):
+    """Over a policy that asks for more than the motors' torque now and then."""
+    bundle = bundles.write_tiny(tmp_path / "policy.onnx", go2, weight=0.3)
+    logs = []
+    for guarded in (False, True):
+        policy, clock = RobotPolicy(load(bundle), go2), SimulatedTime()
+        interface = SimulatedRobot(policy.robot, clock)
+        if guarded:
+            interface = LockstepGuard(interface, Guard(policy.robot, DAMPING_KD), clock)
+        runtime = Runtime(policy, interface, Supervisor(policy.robot, 0.02, Limits()), clock)
+        runtime.run(4.0, ScriptedOperator([[0.0, [0.5, 0.0, 0.0]]], policy.contract))
+        logs.append(runtime.log.columns())
+    assert len(logs[0]["time"]) > 50
+    for name, values in logs[0].items():
+        np.testing.assert_array_equal(values, logs[1][name])
 
 
 def test_in_lockstep_a_late_step_is_damped_and_raised_and_damping_goes_through(go2):
