@@ -64,7 +64,7 @@ class Guard:
 
     def __init__(self, robot: Robot, damping_kd: float) -> None:
         self.phase, self.reason = Phase.WAITING, ""
-        self.token = 0  # what a person must give to reset; another one each time that the guard trips
+        self.token = 0  # what a person must give to reset; another one each time that the guard trips, 0 where there is no way back
         self._robot, self._damping_kd = robot, damping_kd
         self._low, self._high = robot.joint_pos_limit.T
         self._max_kd = np.maximum(robot.kd, damping_kd)
@@ -109,7 +109,7 @@ class Guard:
     def end(self, now: float, reason: str) -> None:
         """Damp until :meth:`ended`; there is no way back."""
         self.trip(reason)
-        self._ending_since = min(self._ending_since, now)
+        self.token, self._ending_since = 0, min(self._ending_since, now)
 
     def ended(self, now: float) -> bool:
         """Whether the joints have come to rest under damping that was heard, or will not within the time for it."""
@@ -216,7 +216,12 @@ def lease(control_dt: float) -> float:
 def refuse(command: MotorCommand, phase: Phase, reason: str, token: int) -> None:
     """Raise GuardTripped where the guard damps in place of ``command``; a command that holds nothing loses nothing."""
     if phase is Phase.DAMPING and command.kp.any():
-        raise GuardTripped(f"the guard damps: {reason}. A person resets it with the token {token}")
+        raise GuardTripped(f"the guard damps: {reason}.{way_back(token)}")
+
+
+def way_back(token: int) -> str:
+    """For the person who reads it."""
+    return f" Token to reset it: {token}." if token else ""
 
 
 def _usable(state: RobotState, joints: int) -> bool:

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.guard import LEASE, MAX_ENDING, Guard, GuardDead, Phase, Post, refuse
+from deploy.guard import LEASE, MAX_ENDING, Guard, GuardDead, Phase, Post, refuse, way_back
 from deploy.interface import MotorCommand, RobotInterface, RobotState
 from robots import Robot
 
@@ -59,6 +59,7 @@ class Report:
     reason: str
     token: int
     state: RobotState | None
+    remote: Any = None  # what the robot's own hand-held remote says, where the interface has one
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,11 @@ class GuardedInterface:
         assert state is not None  # there was one at the start
         return state
 
+    @property
+    def remote(self) -> Any:
+        """What the robot's own hand-held remote says, as the interface's ``remote`` does; None where it has none."""
+        return self.report().remote
+
     def write(self, command: MotorCommand) -> None:
         """Post ``command``. Raises GuardDead; GuardTripped where the guard damps in its place."""
         report, now = self._living(), time.monotonic()
@@ -202,13 +208,14 @@ def main() -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     memory = mmap.mmap(job.memory, 3 * SLOT_BYTES)
     slots, say = [Slot(memory, number) for number in range(3)], _speaker()
+    priority = _take_priority()
     try:
         interface = pickle.loads(job.factory)()
     except Exception as error:  # whatever it is, the runtime must hear of it
         reason = f"{type(error).__name__}: {error}"
         slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), Phase.DAMPING, reason[:1000], 0, None)))
         sys.exit(1)
-    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {_real_time()}")
+    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {_keep_memory()}")
     serve(interface, Guard(job.robot, job.damping_kd), slots, lambda: _call_to_end(job, signals), say)
     say("has spoken its last word")
     time.sleep(0.05)  # for the words above to come out
@@ -216,10 +223,11 @@ def main() -> None:
 
 def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Callable[[], str], say: Callable[[str], None]) -> None:
     """Read, decide, write, report, at absolute deadlines, until the guard's work is done. Nothing that fails in a cycle ends it."""
-    deadline, state, post, wish, phase = time.monotonic(), None, None, None, guard.phase
+    deadline, state, remote, post, wish, phase = time.monotonic(), None, None, None, None, guard.phase
     while not guard.ended(now := time.monotonic()):
         with contextlib.suppress(Exception):  # a state that cannot be read grows old, and that is what counts
             state = interface.read()
+            remote = getattr(interface, "remote", None)
         try:
             if reason := called():
                 guard.end(now, reason)
@@ -233,10 +241,10 @@ def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Ca
             guard.trip(f"{type(error).__name__}: {error}")
             command = guard.damping()
         guard.written(now, _failure(lambda command=command: interface.write(command)))
-        slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), guard.phase, guard.reason, guard.token, state)))
+        slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), guard.phase, guard.reason, guard.token, state, remote)))
         if guard.phase is not phase:
             phase = guard.phase
-            say(f"{phase}: {guard.reason}. Token to reset: {guard.token}" if phase is Phase.DAMPING else str(phase))
+            say(f"{phase}: {guard.reason}.{way_back(guard.token)}" if phase is Phase.DAMPING else str(phase))
         deadline += PERIOD * max(1, math.ceil((time.monotonic() - deadline) / PERIOD))  # missed cycles are skipped
         time.sleep(max(0.0, deadline - time.monotonic()))
     for last in (lambda: interface.write(guard.damping()), interface.close):
@@ -266,24 +274,25 @@ def _call_to_end(job: Job, signals: list[int]) -> str:
     return signal.Signals(signals[0]).name if signals else job.ending
 
 
-def _real_time() -> str:
-    """Ask for what keeps other programs from delaying this one; what was granted, in words."""
+def _take_priority() -> str:
+    """Go before other programs, the interface's threads too where they begin after this; what was granted, in words."""
+    sys.setswitchinterval(0.0005)  # an interface may listen in a thread of its own: it is not to hold up a cycle
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except OSError as error:
+        return f"NO real-time priority ({error.strerror}): a busy computer may delay it"
+    return f"SCHED_FIFO {PRIORITY}"
+
+
+def _keep_memory() -> str:
+    """No pauses for garbage, and no waiting for the disk; what was granted, in words."""
     gc.collect()
     gc.freeze()
     gc.disable()
-    sys.setswitchinterval(0.0005)  # an interface may listen in a thread of its own: it is not to hold up a cycle
-    words = []
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        words.append(f"SCHED_FIFO {PRIORITY}")
-    except OSError as error:
-        words.append(f"NO real-time priority ({error.strerror}): a busy computer may delay it")
     libc: Any = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(1) == 0:  # MCL_CURRENT: with a limit, later memory would be refused, not just unlocked
-        words.append("memory locked")
-    else:
-        words.append(f"memory NOT locked ({os.strerror(ctypes.get_errno())}): swapping may delay it")
-    return ", ".join(words)
+        return "memory locked"
+    return f"memory NOT locked ({os.strerror(ctypes.get_errno())}): swapping may delay it"
 
 
 def _speaker() -> Callable[[str], None]:

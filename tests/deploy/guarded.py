@@ -38,6 +38,10 @@ class Recorder:
         row = [time.monotonic(), os.getpid(), command.kp[0], command.kd[0], command.joint_pos_target[0]]
         os.write(self._file, np.array(row).tobytes())
 
+    @property
+    def remote(self) -> dict[str, float]:
+        return {"forward": 0.5}
+
     def close(self) -> None:
         self._closed.touch()
 

@@ -320,7 +320,8 @@ def test_rest_of_before_the_end_does_not_count_and_motion_does_not_hold_it_up_fo
         bench.guard.end(bench.now, "asked again")
     assert bench.now - began == pytest.approx(MAX_ENDING, abs=0.01)
     assert bench.guard.reason == "done"
-    assert not bench.guard.reset(bench.now, bench.guard.token)
+    assert bench.guard.token == 0
+    assert not bench.guard.reset(bench.now, 0)
 
 
 def test_a_wire_that_fails_for_long_ends_in_damping_and_now_and_then_does_not(go2):

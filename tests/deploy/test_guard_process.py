@@ -172,6 +172,17 @@ def hold(go2):
     return MotorCommand(go2.default_joint_pos, go2.kp, go2.kd, np.zeros(go2.num_joints))
 
 
+def test_the_runtime_hears_what_the_robot_and_its_remote_say(go2, interface):
+    ticks = []
+    for _ in range(3):
+        state = interface.read()
+        np.testing.assert_array_equal(state.joint_pos, go2.default_joint_pos)
+        ticks.append(state.tick)
+        wait_for(lambda: interface.read().tick > ticks[-1])
+    assert interface.remote == {"forward": 0.5}
+    assert 0 <= time.monotonic() - interface.read().time < 1.0
+
+
 def test_only_the_token_of_this_trip_lets_the_runtime_drive_again_and_only_without_a_jump(tmp_path, go2, interface):
     interface.write(idle(go2))
     wait_for(lambda: interface.report().phase is Phase.DAMPING)  # no second post came
