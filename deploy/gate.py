@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from deploy.interface import Floats, RobotState
+from deploy.interface import RobotState
 from deploy.limits import Limits
 from deploy.monitors import tilt
 from robots import Robot
@@ -27,7 +27,7 @@ class Gate:
         middle = robot.joint_pos_limit.mean(axis=1)
         self._direction = np.where(robot.default_joint_pos > middle, -1.0, 1.0)
         self._steps = self._level = 0  # control steps in all, and level ones in a row
-        self._before = robot.default_joint_pos
+        self._before = robot.default_joint_pos, robot.default_joint_pos
         self._failures = 0  # in a row
 
     @staticmethod
@@ -50,7 +50,7 @@ class Gate:
         else:
             self._level += 1
         joint, phase = divmod(self._level - self._dwell, (self._out + self._back))
-        return self._wiggle(joint, phase, sample.joint_pos) if 0 <= joint < self.robot.num_joints else ""
+        return self._wiggle(joint, phase, sample) if 0 <= joint < self.robot.num_joints else ""
 
     def _unlike(self, sample: RobotState) -> str:
         """What a standing robot would not show."""
@@ -65,17 +65,24 @@ class Gate:
                 return f"{self.robot.joint_names[i]} is {values[i]:.2f} rad from {what}"
         return ""
 
-    def _wiggle(self, joint: int, phase: int, joint_pos: Floats) -> str:
-        step = self.limits.wiggle * self._direction[joint]
+    def _wiggle(self, joint: int, phase: int, sample: RobotState) -> str:
+        """Ask the joint to be elsewhere, and look where it went.
+
+        The ground holds a loaded leg, so that the joint may move by little, and others move with it. But what its motor's spring lacks in
+        motion it has in torque: motion and torque / kp together are the step, and nothing where another motor got it.
+        """
+        robot, limits, step = self.robot, self.limits, self.limits.wiggle * self._direction[joint]
+        spring = sample.joint_pos + (sample.joint_torque + robot.kd * sample.joint_vel) / robot.kp  # where the motor was told to be
         if phase == 0:
-            self._before = joint_pos
+            self._before = sample.joint_pos, spring
             self.offset[joint] = step
         elif phase == self._out:
             self.offset[joint] = 0.0
-            moved = joint_pos[joint] - self._before[joint]
-            self._failures = self._failures + 1 if moved / step < self.limits.wiggle_share else 0
+            moved, answer = (now[joint] - before[joint] for now, before in zip((sample.joint_pos, spring), self._before, strict=True))
+            failed = moved / step < limits.wiggle_share or answer / step < limits.wiggle_answer
+            self._failures = self._failures + 1 if failed else 0
             if self._failures == TRIES:
-                return f"{self.robot.joint_names[joint]} moved by {moved:.3f} rad where {step:.3f} was asked for"
-            if self._failures:
+                return f"{robot.joint_names[joint]} moved by {moved:.3f} rad, its motor by {answer:.3f}, of {step:.3f} rad asked for"
+            if failed:
                 self._level -= self._out + self._back  # once more, after its way back
         return ""

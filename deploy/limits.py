@@ -47,6 +47,7 @@ class Limits:
     dwell_seconds: float = limit(0.5, 0.2, 5.0, "s", "level before a check, still before motors go limp, standing before a walk")
     wiggle: float = limit(0.05, 0.02, 0.1, "rad", "that each joint is moved by in a check")
     wiggle_share: float = limit(0.08, 0.05, 0.8, "of wiggle", "that the joint must move at least")
+    wiggle_answer: float = limit(0.5, 0.2, 0.9, "of wiggle", "that the joint's motion and its spring's torque must come to")
     ramp_seconds: float = limit(1.0, 0.5, 5.0, "s", "from a walk to the default pose")
     damping_kd: float = limit(3.0, 0.5, 6.0, "N m s/rad", "of damping")
     rest_joint_vel: float = limit(0.5, 0.05, 1.0, "rad/s", "that counts as at rest")

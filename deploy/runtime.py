@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.interface import Clock, MotorCommand, RobotInterface, RobotState
+from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState
 from deploy.last_word import damp
 from deploy.operator import Intent, Operator
 from deploy.policy import RobotPolicy
@@ -21,6 +22,7 @@ from deploy.supervisor import Reply, State, Supervisor
 from robots import InputError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+PRIORITY = 50  # of SCHED_FIFO, 1 to 99
 HUNG = 0.5  # s that a loop may take to heed a signal
 
 
@@ -63,7 +65,7 @@ class Runtime:
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
-        with self._signals(), _no_garbage_collection():
+        with self._signals(), _no_garbage_collection(), _priority(isinstance(self.clock, RealTime)):
             try:
                 self._start, self._looping = self.clock.now(), True
                 self._loop(duration, operator)
@@ -166,6 +168,22 @@ class Runtime:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _priority(real_time: bool) -> Iterator[None]:
+    """In real time, run before every ordinary process, where this one is allowed to; threads that it starts are ordinary."""
+    if not real_time or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+        yield
+    finally:
+        if os.sched_getscheduler(0) != before[0]:
+            os.sched_setscheduler(0, *before)
 
 
 @contextlib.contextmanager

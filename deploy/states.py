@@ -27,23 +27,22 @@ class Row:
 
 
 SENSORS = ("bad_sample", "stale_state", "base_ang_vel", "gravity_drift", "frozen", "position_drift", "torque_error", "hot_motor")
-LOOP = ("stall", "slow")
 OPERATOR = ("operator_lost", "operator_silent")
 
+# A loop that stalls ends a walk alone: elsewhere the motors hold the pose meanwhile, and what follows goes on from there, a step a step.
 TABLE: dict[State, Row] = {
     State.IDLE: Row("nothing: no torque", (State.STAND_UP,)),
     State.STAND_UP: Row(
         "the way from where the joints are to the default pose, with `stand_up_torque`", (), (State.CHECK,),
-        (*SENSORS, *LOOP, "standing_tilt", "tracking_error"),
+        (*SENSORS, "slow", "standing_tilt", "tracking_error"),
     ),
     State.CHECK: Row(
         "the default pose; once level and symmetric, a small move of each joint in turn", (), (State.READY,),
-        (*SENSORS, *LOOP, "standing_tilt"),
+        (*SENSORS, "slow", "standing_tilt"),
     ),
-    # a loop that stalls leaves the robot standing
     State.READY: Row("the default pose; after a walk, the way to it", (State.WALK,), (), (*SENSORS, "standing_tilt")),
     State.WALK: Row(
-        "the policy's targets", (State.READY,), (), (*SENSORS, *LOOP, "tilt", "filtered", "warm_motor", *OPERATOR)
+        "the policy's targets", (State.READY,), (), (*SENSORS, "stall", "slow", "tilt", "filtered", "warm_motor", *OPERATOR)
     ),
     State.DAMPING: Row("damping", (State.IDLE,)),
     State.FAULT: Row("damping, until a person asks for the state damping"),

@@ -6,16 +6,16 @@ from dataclasses import fields
 
 from deploy.filters import FILTERS
 from deploy.limits import Limits
-from deploy.monitors import MONITORS, SAMPLE_CHECKS, SHARES
+from deploy.monitors import MONITORS, SAMPLE_CHECKS, SHARES, Response
 from deploy.states import TABLE
 
 PAGE = """# The safety layer
 
 Generated from the code by `python -m deploy.table > docs/safety.md`. It certifies nothing.
 
-The policy proposes, the supervisor decides what the robot hears. Each control step it looks at one sample of the robot's sensors, lets the monitors
-of the present state look, and passes the target through the filters. Whatever ends a run, the last thing that the robot hears is damping, for up to
-5 s, until it has been seen to rest for `dwell_seconds`.
+The policy proposes, the supervisor decides what the robot hears. Each control step it looks at one sample of the robot's sensors, lets the
+monitors of the present state look, and passes the target through the filters. Whatever ends a run, the last thing that the robot hears is
+damping, for up to 5 s, until it has been seen to rest for `dwell_seconds`.
 
 ## States
 
@@ -23,8 +23,8 @@ Damping may be asked for everywhere, and a fault is possible everywhere.
 
 {states}
 
-In `check` the robot must be level, in its default pose and its own mirror image for `dwell_seconds`; then each joint in turn is moved by `wiggle`,
-and must move by `wiggle_share` of it, with that sign.
+In `check` the robot must be level, in its default pose and its own mirror image for `dwell_seconds`; then each joint in turn is moved by
+`wiggle`, X
 
 ## Samples
 
@@ -34,8 +34,8 @@ A sample that fails one of these, or whose tick or time does not grow, is not be
 
 ## Monitors
 
-What follows a finding: *derate* gives the robot {derate:.0%} of the command (less the one to rest) while it lasts, *hold* the command to rest,
-*damping* is a fault, which stays until a person asks for the state damping.
+What follows a finding: *derate* gives the robot {derate:.0%} of the command (less the one to rest) while it lasts, *hold* the command to
+rest, *damping* is a fault, which stays until a person asks for the state damping.
 
 {monitors}
 
@@ -71,7 +71,7 @@ def page() -> str:
         return _names(tuple(state for state, row in TABLE.items() if name in row.monitors))
 
     return PAGE.format(
-        derate=SHARES[next(iter(SHARES))],
+        derate=SHARES[Response.DERATE],
         states=_table(
             ("state", "the motors are told", "on request to", "of itself to", "monitors"),
             *((f"`{s}`", r.motors, _names(r.granted), _names(r.leads_to), _names(r.monitors)) for s, r in TABLE.items()),
@@ -88,7 +88,7 @@ def page() -> str:
         limits=_table(
             ("limit", "default", "may be", "unit", "what"),
             *(
-                (f"`{f.name}`", f"{f.default:g}", f"{f.metadata['low']:g} to {f.metadata['high']:g}", f.metadata["unit"], f.metadata["text"])
+                (f"`{f.name}`", f"{f.default:g}", "{low:g} to {high:g}".format(**f.metadata), f.metadata["unit"], f.metadata["text"])
                 for f in fields(Limits)
             ),
         ),

@@ -8,9 +8,9 @@ import numpy as np
 from deploy.interface import Floats
 from robots import Robot
 
-CLEARANCE = 0.05  # m of the soles above the ground while it hangs
+CLEARANCE = 0.1  # m that it hangs higher than it will stand
 STIFFNESS = 50.0  # weights of the robot per m that the rope is stretched
-LOWERING = 0.1  # m/s
+LOWERING = 0.2  # m/s
 STANDING = 0.1  # rad from the default pose in which it is let down
 SLACK = 0.05  # m below the height of the standing robot at which the rope is taken off
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deploy.hil.simulated_robot import SimulatedRobot
-from deploy.interface import SimulatedTime
-from deploy.operator import ScriptedOperator
+from deploy.interface import RealTime, SimulatedTime
+from deploy.operator import Intent, ScriptedOperator
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Log, Runtime
 from deploy.summary import quantiles, summarize
@@ -281,6 +281,23 @@ def test_the_simulated_robot_keeps_pace_with_the_clock_however_often_it_is_asked
     assert robot.read().tick == 50 + 250
     assert robot.read().time == pytest.approx(3.1)
     assert robot.read().tick == 50 + 250
+
+
+def test_in_real_time_the_loop_has_priority_where_it_may_and_gives_it_back(bundle, go2):
+    deployment, before = Deployment(bundle, go2), os.sched_getscheduler(0)
+    seen = []
+    operator = lambda time, state: seen.append(os.sched_getscheduler(0)) or Intent(None, np.zeros(3))  # noqa: E731
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+        os.sched_setscheduler(0, before, os.sched_param(0))
+        allowed = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    except PermissionError:
+        allowed = before
+    deployment.runtime.clock = RealTime()
+    deployment.runtime.run(0.1, operator)
+    assert seen
+    assert set(seen) == {allowed}
+    assert os.sched_getscheduler(0) == before
 
 
 def test_quantiles_are_microseconds_and_the_longest_is_the_longest():
