@@ -75,7 +75,7 @@ class Supervisor:
             for name, (default, value) in self.limits.overrides().items():
                 self._note(now, "override", f"{name} is {value:g}, not {default:g}")
         self._take(sample, now)
-        self.window.histories["lateness"].push(lateness)
+        self.window.histories["lateness"].push(min(lateness, 2.0 * self.control_dt))  # one stall does not make a slow loop
         self._watch(now, TABLE[self.state].monitors)
         if self.state is State.STAND_UP and self._way >= 1.0:
             worst = np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max()
