@@ -1,4 +1,4 @@
-"""Unitree's own Python client, unchanged, against the hardware-in-the-loop server: it releases the motion service, stands a Go2 up at 500 Hz.
+"""Unitree's own Python client, unchanged, on the hardware-in-the-loop server: releases the motion service and stands a Go2 up.
 
 Needs the vendor's package, which asks for other versions than it needs: pip install --no-deps unitree-sdk2py-dimos rich-click
 """
@@ -23,7 +23,8 @@ DOMAIN, SECONDS, PERIOD = 9, 5.0, 0.002
 
 def main() -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "locomotion.cli", "hil", "serve", f"domain={DOMAIN}", "report_every=1"], stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "locomotion.cli", "hil", "serve", f"domain={DOMAIN}", "octet=uint8", "report_every=1"],
+        stdin=subprocess.DEVNULL,
     )
     try:
         drive()

@@ -104,6 +104,7 @@ class HilSettings(Settings):
     robot: Text
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
+    octet: Literal["byte", "uint8"]
     service: str
     gantry: bool | None
     duration: Annotated[float, Field(gt=0, le=86400)] | None

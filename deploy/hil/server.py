@@ -1,7 +1,7 @@
 """A process that is the robot on the wire: physics in real time behind ``rt/lowcmd``, ``rt/lowstate`` and the motion switcher.
 
-Commands, as the vendor's robots take them: refused while the robot's own motion service drives the motors, and unless checksum, head,
-level flag and mode are right. The motors keep the last command for ever: what a real robot does when commands stop is not published.
+Commands are refused while the robot's own motion service drives the motors, and unless checksum and mode are right. The motors keep
+the last command for ever: what a real robot does when commands stop is not published.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from deploy.hil.wire import Wire
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService
 from deploy.unitree.remote import Remote
-from deploy.unitree.transport import BOTH, Bus
+from deploy.unitree.transport import BYTE, Bus
 from robots import InputError, Robot
 
 STATE_EVERY = 2  # physics steps: 500 Hz
@@ -40,6 +40,7 @@ BATTERIES = {"unitree_go": (8, 8.0), "unitree_hg": (13, 9.0)}  # cells in series
 class ServerSettings:
     network: str = "lo"
     domain: int = 1
+    octet: str = BYTE  # UINT8: for the vendor's Python package alone
     service: str = "normal"  # the motion service that drives the motors at the start; "" for none
     gantry: bool | None = None  # whether it starts hanging; None: if it has two feet
     seed: int = 1
@@ -56,11 +57,12 @@ class Server:
         cells, capacity = BATTERIES[self.wire.family.name]
         self.plant = Plant(robot, Battery(cells, capacity, plant.charge), plant, hang, settings.seed)
         bus = Bus(settings.network, settings.domain)
-        self._commands = bus.subscriber(LOW_CMD, self.wire.family.low_cmd, BOTH)
-        self._states = bus.publisher(LOW_STATE, self.wire.family.low_state, BOTH)
-        self.service = MotionService(bus, settings.service, BOTH)
+        self._commands = bus.subscriber(LOW_CMD, self.wire.family.low_cmd, settings.octet)
+        self._states = bus.publisher(LOW_STATE, self.wire.family.low_state, settings.octet)
+        self.service = MotionService(bus, settings.service, settings.octet)
         self.refused: Counter[str] = Counter()  # commands, by reason
         self.commands = 0  # taken
+        self._remarked: set[str] = set()
         self.remote = Remote()
         self._told = DriveCommand.off(robot.num_joints)
         self._damped = replace(self._told, enabled=np.ones(robot.num_joints, dtype=bool), kd=np.full(robot.num_joints, DAMPING))
@@ -119,6 +121,9 @@ class Server:
                 self._tell(f"{self.plant.time:8.2f} s  a command was refused: {command}")
             self.refused[command] += 1
             return
+        for remark in self.wire.remarks - self._remarked:
+            self._tell(f"{self.plant.time:8.2f} s  commands are taken although {remark}")
+        self._remarked |= self.wire.remarks
         now = time.monotonic()
         if self._last_command is None:
             self._tell(f"{self.plant.time:8.2f} s  the first command")

@@ -27,6 +27,7 @@ class Wire:
         self._mode_machine = MODE_MACHINE.get(robot.name, ALL_JOINTS)
         names = [foot.partition("_")[0] for foot in robot.feet]
         self._feet = [names.index(foot) for foot in FEET] if sorted(names) == sorted(FEET) else []
+        self.remarks: set[str] = set()  # on commands that are taken, but that no example of the vendor's sends
         self._in, self._out = checked_codec(self.family.low_cmd), checked_codec(self.family.low_state)
         self._state = self._out.blank()
         if self.family is GO:
@@ -44,9 +45,9 @@ class Wire:
             return "crc"
         if self.family is GO:
             if tuple(message["head"]) != GO_HEAD:
-                return "head"
+                self.remarks.add("their head is not FE EF")
             if message["level_flag"] != GO_LEVEL_FLAG:
-                return "level_flag"
+                self.remarks.add("their level_flag is not FF")
         elif self.family is HG:
             if message["mode_machine"] != self._mode_machine:
                 return "mode_machine"

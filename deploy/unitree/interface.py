@@ -24,7 +24,7 @@ from deploy.unitree.messages import (
 )  # fmt: skip
 from deploy.unitree.motion_switcher import MotionSwitcher
 from deploy.unitree.remote import Remote
-from deploy.unitree.transport import BOTH, Bus, checked_codec
+from deploy.unitree.transport import Bus, checked_codec
 from robots import InputError, Robot
 
 LOW_CMD, LOW_STATE = "rt/lowcmd", "rt/lowstate"
@@ -226,6 +226,6 @@ def _take_over(bus: Bus, release: bool) -> None:
 
 
 def _refuse_other_commanders(bus: Bus, family: Family) -> None:
-    others = bus.subscriber(LOW_CMD, family.low_cmd, BOTH)
+    others = bus.subscriber(LOW_CMD, family.low_cmd)
     if others.wait(LISTEN):
         raise InputError(LOW_CMD, "commands of another program", "silence", "Two programs that drive one robot fight: stop the other one.")

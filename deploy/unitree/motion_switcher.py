@@ -39,7 +39,7 @@ class MotionSwitcher:
     def _call(self, api: int, patience: float) -> str | None:
         """What the service says, or None."""
         deadline, number = time.monotonic() + patience, time.monotonic_ns()
-        while not self._requests.heard:
+        while not self._requests.readers:
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.02)
@@ -57,10 +57,10 @@ class MotionSwitcher:
 class MotionService:
     """The robot's side. ``name`` is the service that drives the motors, "" for none."""
 
-    def __init__(self, bus: Bus, name: str, octets: tuple[str, ...] = BYTE) -> None:
+    def __init__(self, bus: Bus, name: str, octet: str = BYTE) -> None:
         self.name = name
-        self._requests = bus.subscriber(f"{TOPIC}/request", REQUEST, octets, depth=DEPTH)
-        self._responses = bus.publisher(f"{TOPIC}/response", RESPONSE, octets)
+        self._requests = bus.subscriber(f"{TOPIC}/request", REQUEST, octet, depth=DEPTH)
+        self._responses = bus.publisher(f"{TOPIC}/response", RESPONSE, octet)
 
     def answer(self) -> None:
         """Answer whoever has called."""

@@ -1,14 +1,14 @@
 """DDS: bytes in, bytes out. The only module that knows Eclipse Cyclone DDS.
 
-Two traps, both silent. The vendor's IDL says *octet*; cyclonedds tells ``types.uint8`` and ``types.byte`` apart, and endpoints that
-disagree never meet. Our types are ``byte``, as the robots' are; the vendor's Python package says ``uint8``, and a server that is to be
-heard by both kinds offers both (:data:`BOTH`). And a domain's configuration lives as long as its Python object.
+Traps, all silent. The vendor's IDL says *octet*; cyclonedds tells ``types.byte`` and ``types.uint8`` apart, and endpoints that disagree
+never meet. The robots and all C++ programs are ``byte``, and so are we. The vendor's Python package on cyclonedds 11 is ``uint8``; worse,
+a C++ program with the vendor's SDK (Cyclone DDS 0.10) that writes a topic crashes when a ``uint8`` subscriber of it appears, so never join a
+robot's network with one. And a domain's configuration lives as long as its Python object.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -31,8 +31,9 @@ try:
 except ImportError as error:
     raise InputError("interface", "unitree", "a machine with cyclonedds", "pip install 'sim2real-locomotion[unitree]'.") from error
 
-BYTE, BOTH = ("byte",), ("byte", "uint8")
+BYTE, UINT8 = "byte", "uint8"
 ANY = SampleState.Any | ViewState.Any | InstanceState.Any
+UNREAD = SampleState.NotRead | ViewState.Any | InstanceState.Alive
 LOOPBACK = "lo"
 
 _domains: dict[int, tuple[str, Domain]] = {}  # of this process, kept alive
@@ -44,43 +45,40 @@ class Bus:
     def __init__(self, network: str, domain: int) -> None:
         self._participant = _participant(network, domain)
 
-    def publisher(self, topic: str, struct: Struct, octets: Sequence[str] = BYTE) -> Publisher:
-        return Publisher(self._participant, topic, struct, octets)
+    def publisher(self, topic: str, struct: Struct, octet: str = BYTE) -> Publisher:
+        return Publisher(self._participant, topic, struct, octet)
 
-    def subscriber(self, topic: str, struct: Struct, octets: Sequence[str] = BYTE, depth: int = 1) -> Subscriber:
-        """Of each kind of octet it keeps the newest ``depth`` messages."""
-        return Subscriber(self._participant, topic, struct, octets, depth)
+    def subscriber(self, topic: str, struct: Struct, octet: str = BYTE, depth: int = 1) -> Subscriber:
+        """Keeps the newest ``depth`` messages."""
+        return Subscriber(self._participant, topic, struct, octet, depth)
 
 
 class Publisher:
     """Writes messages, as bytes with their CDR header."""
 
-    def __init__(self, participant: Any, topic: str, struct: Struct, octets: Sequence[str]) -> None:
-        self._writers = [DataWriter(participant, Topic(participant, topic, idl_type(struct, octet))) for octet in octets]
+    def __init__(self, participant: Any, topic: str, struct: Struct, octet: str) -> None:
+        self._writer = DataWriter(participant, Topic(participant, topic, idl_type(struct, octet)))
 
     def write(self, data: bytes) -> None:
         """Raises OSError if the bus fails."""
-        for writer in self._writers:
-            status = ddspy_write(writer._ref, data)
-            if status < 0:
-                raise OSError(f"DDS did not take a message: code {status}")
+        status = ddspy_write(self._writer._ref, data)
+        if status < 0:
+            raise OSError(f"DDS did not take a message: code {status}")
 
     @property
-    def heard(self) -> bool:
-        """Whether anybody subscribes."""
-        return any(writer.get_matched_subscriptions() for writer in self._writers)
+    def readers(self) -> int:
+        """How many programs subscribe."""
+        return len(self._writer.get_matched_subscriptions())
 
 
 class Subscriber:
     """Receives messages, as bytes with their CDR header."""
 
-    def __init__(self, participant: Any, topic: str, struct: Struct, octets: Sequence[str], depth: int) -> None:
-        self._depth, newest = depth, Qos(Policy.History.KeepLast(depth))
-        self._readers = [DataReader(participant, Topic(participant, topic, idl_type(struct, octet)), newest) for octet in octets]
-        self._news = WaitSet(participant)
-        self._conditions = [ReadCondition(reader, SampleState.NotRead | ViewState.Any | InstanceState.Alive) for reader in self._readers]
-        for condition in self._conditions:
-            self._news.attach(condition)
+    def __init__(self, participant: Any, topic: str, struct: Struct, octet: str, depth: int) -> None:
+        self._depth = depth
+        self._reader = DataReader(participant, Topic(participant, topic, idl_type(struct, octet)), Qos(Policy.History.KeepLast(depth)))
+        self._news, self._unread = WaitSet(participant), ReadCondition(self._reader, UNREAD)
+        self._news.attach(self._unread)
 
     def wait(self, seconds: float) -> bool:
         """Wait for a message at most so long; whether one is there."""
@@ -88,18 +86,15 @@ class Subscriber:
 
     @property
     def writers(self) -> int:
-        """How many publish."""
-        return sum(len(reader.get_matched_publications()) for reader in self._readers)
+        """How many programs publish."""
+        return len(self._reader.get_matched_publications())
 
     def take(self) -> list[bytes]:
-        """What has come since the last call. Raises OSError if the bus fails."""
-        found = []
-        for reader in self._readers:
-            samples = ddspy_take(reader._ref, ANY, self._depth)
-            if isinstance(samples, int):
-                raise OSError(f"DDS did not give a message: code {samples}")
-            found += [data for data, info in samples if info.valid_data]
-        return found
+        """What has come since the last call, oldest first. Raises OSError if the bus fails."""
+        samples = ddspy_take(self._reader._ref, ANY, self._depth)
+        if isinstance(samples, int):
+            raise OSError(f"DDS did not give a message: code {samples}")
+        return [data for data, info in samples if info.valid_data]
 
 
 def _participant(network: str, domain: int) -> Any:
@@ -125,7 +120,7 @@ def _configuration(network: str) -> str:
 
 
 @cache
-def idl_type(struct: Struct, octet: str = "byte") -> Any:
+def idl_type(struct: Struct, octet: str = BYTE) -> Any:
     """The message as a cyclonedds type; IDL's octet is ``types.byte`` or, for the vendor's Python programs, ``types.uint8``."""
     numbers = {
         "u1": getattr(types, octet), "u2": types.uint16, "u4": types.uint32, "i2": types.int16, "i4": types.int32, "i8": types.int64,
