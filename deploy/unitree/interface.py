@@ -102,7 +102,8 @@ class UnitreeInterface:
     def write(self, command: MotorCommand) -> None:
         """Raises ValueError for a command that is not finite in single precision."""
         message, slots = self._command, self._slots
-        values = np.stack([command.joint_pos_target, command.kp, command.kd, command.feed_forward]).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
+            values = np.stack([command.joint_pos_target, command.kp, command.kd, command.feed_forward]).astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError("a command to the motors is not finite")
         motors = message["motor_cmd"]

@@ -2,8 +2,8 @@
 
 Traps, all silent. The vendor's IDL says *octet*; cyclonedds tells ``types.byte`` and ``types.uint8`` apart, and endpoints that disagree
 never meet. The robots and all C++ programs are ``byte``, and so are we. The vendor's Python package on cyclonedds 11 is ``uint8``; worse,
-a C++ program with the vendor's SDK (Cyclone DDS 0.10) that writes a topic crashes when a ``uint8`` subscriber of it appears, so never join a
-robot's network with one. And a domain's configuration lives as long as its Python object.
+a C++ program with the vendor's SDK (Cyclone DDS 0.10) that writes a topic crashes when a ``uint8`` subscriber of it appears, so never
+join a robot's network with one. And a domain's configuration lives as long as its Python object.
 """
 
 from __future__ import annotations
