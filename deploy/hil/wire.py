@@ -68,7 +68,7 @@ class Wire:
         motors["mode"][slots] = sample.enabled
         motors["q"][slots], motors["dq"][slots], motors["ddq"][slots] = sample.joint_pos, sample.joint_vel, sample.joint_acc
         motors["tau_est"][slots] = sample.joint_torque
-        warm = sample.temperature.round()
+        warm = sample.temperature.round().clip(0, 255)
         imu["quaternion"], imu["gyroscope"], imu["accelerometer"] = sample.quaternion, sample.base_ang_vel, sample.accelerometer
         imu["rpy"] = roll_pitch_yaw(sample.quaternion)
         imu["temperature"] = 40
