@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from deploy.unitree.transport import Bus, checked_codec
 from robots import Robot
 
 PERIOD = 0.005  # s
+DOMAIN = 10 + os.getpid() % 80  # of this process: others may test on the same machine
 
 
 class FakeRobot:

@@ -16,9 +16,8 @@ from deploy.unitree.messages import GO, HG
 from deploy.unitree.remote import Remote
 from deploy.unitree.transport import Bus
 from robots import InputError
-from tests.deploy.unitree.fake import FakeRobot
+from tests.deploy.unitree.fake import DOMAIN, FakeRobot
 
-DOMAIN = 101
 PATIENCE = 20.0  # s; a busy machine takes its time
 
 
@@ -199,8 +198,8 @@ def test_a_second_commander_is_refused(go2):
 
 
 def test_silence_is_an_error_that_says_where_to_look(go2):
-    with pytest.raises(InputError, match=r"domain 102"):
-        UnitreeInterface(go2, "lo", 102, patience=0.2)
+    with pytest.raises(InputError, match=f"domain {DOMAIN + 1}"):
+        UnitreeInterface(go2, "lo", DOMAIN + 1, patience=0.2)
 
 
 def test_a_network_that_is_not_there_is_named(go2):
