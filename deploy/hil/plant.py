@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from deploy.hil.drives import Battery, DriveCommand, Drives
-from deploy.hil.gantry import LIFT, Gantry
+from deploy.hil.rope import LIFT, Rope
 from robots import InputError, Robot
 from sim.mujoco_model import GRAVITY, build_model
 
@@ -76,7 +76,7 @@ class Plant:
         if hang:
             pose, height = np.clip(0.0, *robot.joint_pos_limit.T), robot.standing_height + LIFT
         self.data.qpos[self._qpos], self.data.qpos[2] = pose, height
-        self.gantry = Gantry(self.model, self.data) if hang else None
+        self.gantry = Rope(self.model, self.data) if hang else None
         self._apply(self._command)
         for _ in range(SETTLE):
             self._physics()

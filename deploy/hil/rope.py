@@ -13,7 +13,7 @@ ARM = 0.3  # m above the centre of the heaviest body: the harness
 ROPE = 1.0  # m of rope at the start
 
 
-class Gantry:
+class Rope:
     """Holds the heaviest body of a robot that stands where ``data`` says. ``lower`` is whether the winch lets rope out."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
