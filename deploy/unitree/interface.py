@@ -223,7 +223,7 @@ def _take_over(bus: Bus, release: bool) -> None:
         remedy = "Lay the robot down or hang it up, then release=true stops the service."
         raise InputError("motion service", name, "no service that drives the motors", remedy)
     if name:
-        switcher.release(5.0)
+        switcher.release()
 
 
 def _refuse_other_commanders(bus: Bus, family: Family) -> None:

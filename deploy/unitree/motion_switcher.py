@@ -14,6 +14,7 @@ TOPIC = "rt/api/motion_switcher"
 CHECK_MODE, SELECT_MODE, RELEASE_MODE, SET_SILENT, GET_SILENT = range(1001, 1006)
 NOT_IMPLEMENTED = 3203
 DEPTH = 8  # calls that may wait
+ANSWER, AGAIN = 5.0, 0.3  # s to wait for an answer, and before asking again
 
 
 class MotionSwitcher:
@@ -23,35 +24,41 @@ class MotionSwitcher:
         self._requests = bus.publisher(f"{TOPIC}/request", REQUEST)
         self._responses = bus.subscriber(f"{TOPIC}/response", RESPONSE, depth=DEPTH)
 
-    def active(self, patience: float) -> str | None:
-        """The motion service that drives the motors, "" for none; None where nobody answers within ``patience`` s."""
-        answer = self._call(CHECK_MODE, patience)
-        return None if answer is None else str(_parsed(answer).get("name", ""))
+    def active(self, patience: float) -> str:
+        """The motion service that drives the motors, "" for none, or where within ``patience`` s no robot offers to say.
 
-    def release(self, patience: float) -> None:
-        """Stop it: whatever holds the robot up lets go. Raises InputError if it goes on."""
+        Raises InputError if it offers to, and does not.
+        """
         deadline = time.monotonic() + patience
-        while self.active(1.0):
+        while not (self._requests.readers and self._responses.writers):
             if time.monotonic() > deadline:
-                raise InputError("motion service", self.active(1.0), "one that lets go", "Stop it in the vendor's app, then try again.")
-            self._call(RELEASE_MODE, 1.0)
-
-    def _call(self, api: int, patience: float) -> str | None:
-        """What the service says, or None."""
-        deadline, number = time.monotonic() + patience, time.monotonic_ns()
-        while not self._requests.readers:
-            if time.monotonic() > deadline:
-                return None
+                return ""
             time.sleep(0.02)
+        return str(_parsed(self._call(CHECK_MODE)).get("name", ""))
+
+    def release(self) -> None:
+        """Stop it: whatever holds the robot up lets go. Raises InputError if it goes on."""
+        deadline = time.monotonic() + ANSWER
+        while name := self.active(ANSWER):
+            if time.monotonic() > deadline:
+                raise InputError("motion service", name, "one that lets go", "Stop it in the vendor's app, then try again.")
+            self._call(RELEASE_MODE)
+
+    def _call(self, api: int) -> str:
+        """What the service says. Asked again and again: the first questions and answers of two that have just met may be lost."""
+        deadline, number = time.monotonic() + ANSWER, time.monotonic_ns()
         header = {"identity": {"id": number, "api_id": api}, "lease": {"id": 0}, "policy": {"priority": 0, "noreply": False}}
-        self._requests.write(serialize(REQUEST, {"header": header, "parameter": "{}", "binary": []}))
-        while (remaining := deadline - time.monotonic()) > 0:
-            self._responses.wait(remaining)
-            for data in self._responses.take():
-                response = deserialize(RESPONSE, data)
-                if response.header.identity.id == number:
-                    return response.data
-        return None
+        question = serialize(REQUEST, {"header": header, "parameter": "{}", "binary": []})
+        while time.monotonic() < deadline:
+            self._requests.write(question)
+            asked_again = time.monotonic() + AGAIN
+            while (remaining := asked_again - time.monotonic()) > 0:
+                self._responses.wait(remaining)
+                for data in self._responses.take():
+                    response = deserialize(RESPONSE, data)
+                    if response.header.identity.id == number:
+                        return response.data
+        raise InputError("motion service", "no answer", f"an answer to call {api} within {ANSWER:g} s", "Is the robot still starting?")
 
 
 class MotionService:

@@ -28,6 +28,7 @@ class FakeRobot:
         self.heard: list[np.ndarray] = []
         self.spoil = False  # send wrong checksums
         self.frozen = False
+        self.deaf = 0  # rounds in which calls are lost
         bus = Bus("lo", domain)
         self._publisher = bus.publisher(LOW_STATE, self.family.low_state)
         self._subscriber = bus.subscriber(LOW_CMD, self.family.low_cmd)
@@ -52,4 +53,8 @@ class FakeRobot:
                 data[-1] ^= 1
             self._publisher.write(bytes(data))
             self.heard += [self._commands_codec.decode(data) for data in self._subscriber.take()]
-            self.service.answer()
+            if self.deaf > 0:
+                self.deaf -= 1
+                self.service._requests.take()
+            else:
+                self.service.answer()

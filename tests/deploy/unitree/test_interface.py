@@ -175,6 +175,22 @@ def test_a_robot_that_its_own_service_drives_is_not_touched_before_it_is_release
         assert fake.service.name == ""
 
 
+def test_a_call_that_is_lost_is_made_again(go2):
+    with FakeRobot(go2, DOMAIN, service="normal") as fake:
+        fake.deaf = 150  # 0.75 s
+        UnitreeInterface(go2, "lo", DOMAIN, release=True, patience=PATIENCE).close()
+        assert fake.service.name == ""
+
+
+def test_a_service_that_does_not_say_whether_it_drives_the_motors_is_not_taken_for_none(go2, monkeypatch):
+    monkeypatch.setattr("deploy.unitree.motion_switcher.ANSWER", 0.5)
+    with FakeRobot(go2, DOMAIN, service="normal") as fake:
+        fake.deaf = 10**6
+        with pytest.raises(InputError, match="no answer"):
+            UnitreeInterface(go2, "lo", DOMAIN, release=True, patience=PATIENCE)
+        assert not fake.heard
+
+
 def test_a_second_commander_is_refused(go2):
     with FakeRobot(go2, DOMAIN) as fake:
         first = UnitreeInterface(go2, "lo", DOMAIN, patience=PATIENCE)
