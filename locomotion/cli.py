@@ -37,7 +37,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "deploy": (
         "run a policy.onnx behind the safety layer",
-        ("locomotion deploy policy=policy.onnx interface=sim duration=20",),
+        ("locomotion deploy policy=policy.onnx interface=sim duration=24",),
+    ),
+    "hil": (
+        "serve a simulated robot over DDS, as a real one would be",
+        (
+            "locomotion hil serve robot=unitree_go2",
+            "locomotion hil serve robot=unitree_g1 domain=2",
+        ),
     ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
     "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
@@ -99,6 +106,10 @@ def _run(words: list[str]) -> int:
         from locomotion.commands import logs
 
         return logs.run(overrides)
+    if command == "hil":
+        action, *overrides = overrides or ["nothing"]
+        if action != "serve":
+            raise InputError("hil", action, "serve", "Try 'locomotion hil serve robot=unitree_go2'.")
     from locomotion.config import compose
     from locomotion.gl import prepare_gl
 
