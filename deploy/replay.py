@@ -8,6 +8,7 @@ import numpy as np
 
 from deploy.interface import MotorCommand, RobotState
 from deploy.log_reader import RunLog
+from deploy.operator import Intent
 from deploy.supervisor import State
 from robots import InputError
 
@@ -73,8 +74,8 @@ class ReplayInterface:
     def close(self) -> None:
         pass
 
-    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+    def __call__(self, time: float, state: State) -> Intent:
         """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
         after = State(self._columns["state"][self._row])
         asked = after in ASKED or (after is State.READY and state is State.WALK)
-        return (after if asked and after is not state else None), self._columns["command"][self._row]
+        return Intent(after if asked and after is not state else None, self._columns["command"][self._row])
