@@ -132,8 +132,8 @@ def test_same_seed_same_scores_and_the_condition_matters(go2, standing_bundle, s
 @pytest.mark.parametrize("dt", [0.005, 0.0125])
 def test_a_control_step_that_physics_does_not_divide_is_run_exactly(standing_bundle, tmp_path, short, monkeypatch, dt):
     policy = load_policy(bundles.rewrite(standing_bundle, tmp_path / "other.onnx", lambda data: data.update(control_dt=dt)))
-    made, make = [], scorecard.sim.make
-    monkeypatch.setattr(scorecard.sim, "make", lambda *a, **k: made.append(make(*a, **k)) or made[0])
+    made, make = [], scorecard.make_simulator
+    monkeypatch.setattr(scorecard, "make_simulator", lambda *a, **k: made.append(make(*a, **k)) or made[0])
     evaluate(policy)
     assert made[0].mj_model_data(0)[1].time == pytest.approx(round(0.5 / dt) * dt, abs=1e-6)
 
@@ -185,7 +185,7 @@ def test_a_policy_is_chosen_by_its_worse_score_less_its_falls(go2, monkeypatch):
 
 
 def test_score_file_names_engines_and_conditions(standing_bundle, short, monkeypatch):
-    monkeypatch.setattr(scorecard.gait_trial, "measure", lambda policy, randomization, progress: {"feet": []})
+    monkeypatch.setattr(scorecard.gait_trial, "measure", lambda policy, randomization, progress, actuator: {"feet": []})
     said = []
     card = scorecard.score_file(standing_bundle, {"mujoco": 2}, tiny().randomization, 0, lambda label, share: said.append(label))
     assert list(card["scores"]["mujoco"]) == ["nominal", "randomized"]
