@@ -152,7 +152,7 @@ def test_ranges_widen_with_success_and_shrink_without():
     task = make_task("algorithm.num_envs=400", "randomization.graded=false", curriculum)
     one = task.curricula[-1]
     for score, level in ((0.7, 0.6), (0.5, 0.6), (0.3, 0.5), (0.0, 0.4)):
-        one.update(torch.tensor(score))
+        one.update(torch.tensor(score), 1.0)
         assert one.level.item() == pytest.approx(level)
     task.reset()
     friction, kp = (task.simulator.values[name] for name in ("friction", "kp_scale"))
