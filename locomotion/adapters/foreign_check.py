@@ -39,6 +39,7 @@ class Outcome:
     upright: float  # share of the time
     tracking: float  # mean of exp(-4 |velocity error|^2) and of the yaw rate's, 0 once fallen
     roughness: float  # root mean square of the target's change a step, rad
+    given_up: bool = False  # no longer able to be among the best: the rest of the time counts as fallen
 
     @property
     def score(self) -> float:
@@ -73,8 +74,11 @@ class Plant:
         self._folder = found.file.parent
         self._simulators: dict[bytes, Simulator] = {}
 
-    def attempt(self, variation: Variation) -> Outcome | None:
-        """None where the description with this change cannot be built, such as gains beyond the robot's."""
+    def attempt(self, variation: Variation, enough: float = -1.0) -> Outcome | None:
+        """None where the description with this change cannot be built, such as gains beyond the robot's.
+
+        It is given up as soon as its score must stay below ``enough``.
+        """
         try:
             found = describe(variation.settings, self._folder)
             runner = GraphRunner(ForeignGraph(found, self.network))
@@ -87,6 +91,7 @@ class Plant:
         actor.reset(len(TRIALS))
         fallen = torch.zeros(len(TRIALS), dtype=torch.bool)
         upright, tracking, roughness, steps = 0.0, 0.0, 0.0, 0
+        total, given_up = round(SECONDS / found.settings.control_dt), False
         for _ in rollout(actor, world, command, SECONDS):
             signals, steps = simulator.signals, steps + 1
             fallen |= simulator.faults | ~torch.isfinite(actor.target).all(dim=-1)
@@ -98,10 +103,11 @@ class Plant:
             upright += float(alive.mean())
             tracking += float((alive * 0.5 * (torch.exp(-4.0 * off) + torch.exp(-4.0 * turn))).mean())
             roughness += float((alive * actor.change.nan_to_num(1e3).square().mean(-1)).mean())
-            if bool(fallen.all()):
+            most = tracking + (total - steps) * float(alive.mean())
+            if most / total < enough or bool(fallen.all()):
+                given_up = not bool(fallen.all())
                 break
-        total = round(SECONDS / found.settings.control_dt)
-        return Outcome(variation, upright / total, tracking / total, (roughness / steps) ** 0.5)
+        return Outcome(variation, upright / total, tracking / total, (roughness / steps) ** 0.5, given_up)
 
     def _simulator(self, found: Description) -> Simulator:
         """Of robots that stand in their own default pose, under the policy's gains: as a deployment begins."""
@@ -148,11 +154,12 @@ def search(found: Description, progress: Callable[[float], object] = lambda shar
     ForeignGraph(found, plant.network)  # what does not fit is an error of the description itself
     for _ in range(ROUNDS):
         tried = list(variations(found))
-        outcomes = []
+        kept: list[Outcome] = []
         for i, variation in enumerate(tried):
-            outcomes.append(plant.attempt(variation))
+            enough = max((outcome.score for outcome in kept), default=-1.0) - ALIKE
+            if outcome := plant.attempt(variation, enough):
+                kept.append(outcome)
             progress((i + 1) / len(tried))
-        kept = [outcome for outcome in outcomes if outcome is not None]
         described = kept[0]
         ranked = Round(described, tuple(sorted(kept, key=lambda outcome: -outcome.score)))
         yield ranked

@@ -62,7 +62,7 @@ def _check(words: list[str]) -> int:
         described = described or one.described
         print(f"\n{'after that change' if number else 'as described'}: upright {one.described.upright:4.0%}, "
               f"tracking {one.described.tracking:.2f}; of {len(one.outcomes)} descriptions the best:")  # fmt: skip
-        for outcome in one.outcomes[:SHOWN]:
+        for outcome in [outcome for outcome in one.outcomes if not outcome.given_up][:SHOWN]:
             change = f"{outcome.variation.kind}: {outcome.variation.words}"
             print(f"  upright {outcome.upright:4.0%}  tracking {outcome.tracking:.2f}  {change}")
         if one.better:

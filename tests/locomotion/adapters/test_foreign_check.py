@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from locomotion.adapters import foreign_check, foreign_variations
-from locomotion.adapters.foreign_check import Outcome, Round, search
+from locomotion.adapters.foreign_check import Outcome, Plant, Round, search
 from locomotion.adapters.foreign_policy import read
 from locomotion.adapters.foreign_variations import Variation, joint_orders, variations
 from locomotion.cli import main
@@ -51,6 +51,19 @@ def test_a_wrong_joint_order_is_named(tmp_path, short, monkeypatch):
     assert not rounds[0].described.stands
     assert rounds[0].outcomes[0].stands
     assert any("breadth first (Isaac Lab)" in outcome.variation.words for outcome in rounds[0].better)
+
+
+def test_a_trial_is_given_up_when_it_can_no_longer_be_good_enough_and_not_before(tmp_path, short):
+    found = read(holder(tmp_path))
+    plant, described = Plant(found), next(variations(found))
+    whole = plant.attempt(described)
+    assert whole is not None
+    assert whole.stands
+    assert plant.attempt(described, enough=whole.tracking - 1e-6) == whole
+    stopped = plant.attempt(described, enough=whole.tracking + 0.01)
+    assert stopped is not None
+    assert stopped.given_up
+    assert stopped.score < whole.score
 
 
 def outcome(score, words="", upright=1.0):

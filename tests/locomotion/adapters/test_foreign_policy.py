@@ -44,10 +44,11 @@ def case(name):
 
 
 def signals(seed, robot, data):
-    """A walk of random signals, float32 [STEPS, ...]; in the middle of it the command rests, twice."""
+    """A walk of random signals, float32 [STEPS, ...]; in the middle of it the command rests, twice, and then only turns."""
     rng = np.random.default_rng(seed)
     command = np.repeat(rng.uniform((0.0, -0.5, -0.5), (1.0, 0.5, 0.5))[None], STEPS, axis=0)
     command[10:14], command[25:31] = 0.0, 0.05
+    command[33:36] = 0.0, 0.0, 0.3
     return {
         "base_ang_vel": rng.standard_normal((STEPS, 3)),
         "projected_gravity": rng.uniform(-1.0, 1.0, (STEPS, 3)),
