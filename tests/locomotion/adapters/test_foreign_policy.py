@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ import yaml
 import robots
 from deploy.policy import RobotPolicy, load
 from locomotion.adapters.foreign_import import import_policy
-from locomotion.adapters.foreign_policy import read
+from locomotion.adapters.foreign_policy import ForeignPolicy, describe, read
+from locomotion.schema import check
 from robots.errors import InputError
 from tests.locomotion.adapters.foreign import BREADTH_FIRST, LEGS, TERMS, Program, description, frame_width, write
 
@@ -231,8 +233,15 @@ def test_a_graph_that_takes_one_robot_only_is_refused(tmp_path):
         import_policy(read(path), tmp_path / "policy.onnx")
 
 
-def test_a_variant_is_a_robot_too(tmp_path):
-    """What a description does not say is the robot's."""
+def test_the_description_of_the_documentation_is_a_whole_one():
+    text = (Path(robots.FOLDER).parent / "docs" / "foreign_policies.md").read_text()
+    settings = check(ForeignPolicy, yaml.safe_load(text.split("```yaml\n")[1].split("```")[0]))
+    found = describe(settings, Path())
+    assert found.frame_width == 100  # of holosoma's file
+    assert found.robot.kp.min() == 14.250623098
+
+
+def test_what_a_description_does_not_say_is_the_robots(tmp_path):
     data = {key: value for key, value in description(robot="unitree_go2").items() if key not in ("kp", "kd", "default_joint_pos")}
     path, _ = write(tmp_path, data)
     found, go2 = read(path), robots.load("unitree_go2")
