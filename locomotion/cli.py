@@ -66,6 +66,13 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion robots show unitree_go2 output=go2.png    its figures, and its picture",
         ),
     ),
+    "policies": (
+        "import policies trained elsewhere, and find what their description has wrong",
+        (
+            "locomotion policies import walk.yaml output=policy.onnx    a bundle of an ONNX or TorchScript file (docs/foreign_policies.md)",
+            "locomotion policies check walk.yaml    does it stand as described, or with another joint order, history, scale, frame?",
+        ),
+    ),
 }  # fmt: skip
 
 
@@ -98,14 +105,8 @@ def _run(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in overrides):
         print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
-    if command == "robots":
-        from locomotion.commands import robots
-
-        return robots.run(overrides)
-    if command == "logs":
-        from locomotion.commands import logs
-
-        return logs.run(overrides)
+    if command in ("robots", "policies", "logs"):
+        return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
     if command == "hil":
         action, *overrides = overrides or ["nothing"]
         if action != "serve":

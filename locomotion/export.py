@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -127,6 +127,16 @@ def write_bundle(policy: Policy, robot: Robot, fields: dict[str, Any], output: P
         **fields,
         "golden_vectors": [_golden_vector(policy, robot, fields, seed) for seed in range(GOLDEN_SEQUENCES)],
     }
+    write_model(model, data, robot, output)
+
+
+def write_model(model: onnx.ModelProto, data: dict[str, Any], robot: Robot, output: Path) -> None:
+    """Seal ``model`` with the contract ``data``; loaded as ``robot`` would before it takes ``output``'s place.
+
+    Raises:
+        ContractError: the graph may not run on a robot, or is not what its contract says.
+        OSError: ``output`` cannot be written.
+    """
     file = onnx_file.attach(model.SerializeToString(deterministic=True), data)
 
     def write_and_verify(stream: Any) -> None:
@@ -137,7 +147,13 @@ def write_bundle(policy: Policy, robot: Robot, fields: dict[str, Any], output: P
     write_atomically(output, write_and_verify)
 
 
-def example_inputs(policy: Policy, robot: Robot, command_range: Any, batch: int, steps: int, seed: int) -> dict[str, np.ndarray]:
+class TakesSignals(Protocol):
+    """What names the signals that it takes, memory aside: a :class:`Policy`, or a graph."""
+
+    inputs: tuple[str, ...]
+
+
+def example_inputs(policy: TakesSignals, robot: Robot, command_range: Any, batch: int, steps: int, seed: int) -> dict[str, np.ndarray]:
     """Plausible random signals, float32 [steps, batch, ...], without memory."""
     rng, j = np.random.default_rng(seed), robot.num_joints
     gravity = np.array([0.0, 0.0, -1.0]) + 0.1 * rng.standard_normal((steps, batch, 3))

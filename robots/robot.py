@@ -185,7 +185,7 @@ def from_yaml(path: Path, variant: str = "") -> Robot:
         no_load_speed=free,
         **per_joint,
     )
-    _check_joints(robot, field)
+    check_figures(robot, field)
     return locked_variant(robot, variant, lock, field(f"variants: {variant}: lock")) if variant else robot
 
 
@@ -234,7 +234,7 @@ def _motor_index(field: str, order: object, joints: tuple[str, ...]) -> np.ndarr
     return fields.read_only(np.array([listed.index(joint) for joint in joints]))
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys, silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -248,7 +248,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def _parse(path: Path) -> object:
     try:
         # a loader of YAML's plain types: nothing in the file is executed
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("robot", str(path), "a robot.yaml that can be read", f"{error}.") from error
     except yaml.YAMLError as error:
@@ -263,8 +263,8 @@ def _gait(field: str, value: object, feet: tuple[str, ...]) -> Floats:
     return fields.read_only(phases)
 
 
-def _check_joints(robot: Robot, field: Callable[[str], str]) -> None:
-    """What figures of one joint must be to each other."""
+def check_figures(robot: Robot, field: Callable[[str], str]) -> None:
+    """What figures of one joint must be to each other. ``field`` gives what errors call one. Raises InputError."""
     if (robot.speed_at_full_effort is None) != (robot.no_load_speed is None):
         missing = CURVE[robot.no_load_speed is None]
         raise InputError(field(missing), None, "both ends of the torque-speed curve, or neither", f"Add {missing}.")
