@@ -24,7 +24,9 @@ DISTANCE = 5.5  # from camera to robot, in standing heights
 
 
 def rollout(policy: RobotPolicy, command: Sequence[float], duration: float) -> list[np.ndarray]:
-    """Positions (qpos) of a robot that follows ``command`` from standing, one every control step of the policy.
+    """Positions (qpos) of a robot that follows ``command``, one every control step of the policy.
+
+    It begins as the policy's protocol does: standing, or let fall in some pose.
 
     ``policy`` is a policy bundle bound to its robot; ``command`` has its channels, ``duration`` is in s.
     """
@@ -145,6 +147,7 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float) -> I
     import torch
 
     import sim
+    from locomotion.evaluation import protocols
     from locomotion.task.randomization import NOMINAL
 
     robot, dt, names = policy.robot, policy.contract.control_dt, policy.contract.command_names
@@ -158,7 +161,9 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float) -> I
     model = _scene(robot)
     columns = [int(model.joint(name).qposadr[0]) for name in robot.joint_names]
     simulator = sim.make("mujoco", robot, 1, divide(dt)[1], threads=1)
-    world, actor = World(simulator, NOMINAL, dt, seed=0), BundleActor(policy)
+    protocol = protocols.PROTOCOLS.get(policy.contract.protocol)  # of a plugin: standing
+    start = protocols.start_of(protocol) if protocol else None
+    world, actor = World(simulator, NOMINAL, dt, seed=0, start=start), BundleActor(policy)
     actor.reset(1)
     qpos, signals = np.array(model.qpos0), simulator.signals
     for _ in simulate(actor, world, torch.tensor([clipped.tolist()]), duration):

@@ -11,7 +11,7 @@ from deploy.interface import SimulatedTime
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.supervisor import Limits, Supervisor
-from locomotion.evaluation import protocols, scorecard
+from locomotion.evaluation import protocols, scorecard, video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.export import write_bundle
 from locomotion.task.randomization import NOMINAL
@@ -40,6 +40,9 @@ def test_a_task_goes_from_its_file_to_a_scored_bundle(name, go2, tmp_path, monke
     runtime = Runtime(policy, SimulatedRobot(go2, clock), Supervisor(go2, policy.contract.control_dt, Limits()), clock)
     runtime.run(3.0, operator)
     assert not [event for event in runtime.supervisor.events if event.kind == "crash"]
+    x, y = video.rollout(policy, policy.contract.command_rest.tolist(), 0.02)[0][4:6]
+    upright = 1.0 - 2.0 * (x * x + y * y) > 0.9
+    assert upright == (name != "recovery")  # a video begins as the protocol does
     short = dataclasses.replace(protocols.PROTOCOLS[name], seconds=0.1, unscored=0.06)
     monkeypatch.setitem(protocols.PROTOCOLS, name, short)
     scores = scorecard.evaluate(policy, policy.robot, "mujoco", NOMINAL, 3, 0)
