@@ -56,7 +56,7 @@ def evaluate(
     """Scores of a policy bundle bound to its robot in one engine under one condition. ``robot`` has the contract's gains."""
     rows = grid(episodes)
     dt = policy.contract.control_dt
-    simulator = sim.make(engine, robot, episodes, divide(dt)[1])
+    simulator = sim.make(engine, robot, episodes, divide(dt)[1], self_collision=protocols.lies(policy.contract.protocol))
     try:
         return _evaluate(policy, simulator, condition, rows, seed, progress)
     finally:
@@ -78,10 +78,11 @@ def score_file(
     """
     policy = load_policy(path)
     dt = policy.contract.control_dt
+    meeting = protocols.lies(policy.contract.protocol)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1], actuator=actuator)
+        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1], actuator=actuator, self_collision=meeting)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
@@ -106,7 +107,7 @@ def quick(
     """
     names, rest = (commands.channels, commands.rest) if commands else (("forward", "left", "yaw"), (0.0, 0.0, 0.0))
     if protocol != protocols.VELOCITY:
-        return _quick(policy, robot, control_dt, commands, protocols.find(protocol))
+        return _quick(policy, robot, control_dt, commands, protocol)
     asked = channels(GRID, names, rest)
     command = asked.clip(*torch.tensor(commands.limits).T) if commands else asked
     simulator = sim.make("mujoco", robot, len(GRID), divide(control_dt)[1])
@@ -122,17 +123,18 @@ def quick(
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
 
 
-def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, protocol: protocols.Protocol) -> dict[str, float]:
+def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str) -> dict[str, float]:
     """Another protocol's figures, nominal, of the torch module itself."""
+    protocol = protocols.find(name)
     names, rest = (commands.channels, commands.rest) if commands else ((), ())
     command = protocols.command_of(protocol, len(protocol.rows), names, torch.tensor(rest))
     if commands and names:
         command = command.clip(*torch.tensor(commands.limits).T)
-    simulator = sim.make("mujoco", robot, len(command), divide(control_dt)[1])
+    simulator = sim.make("mujoco", robot, len(command), divide(control_dt)[1], self_collision=protocol.lying)
     training = policy.training
     policy.eval()
     try:
-        world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(protocol))
+        world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(name))
         return protocols.run(protocol, ModuleActor(policy), world, command, names)
     finally:
         policy.train(training)
@@ -163,7 +165,7 @@ def _evaluate(
         protocol = protocols.find(contract.protocol)
         asked = protocols.command_of(protocol, len(rows), contract.command_names, torch.tensor(contract.command_rest).float())
         clipped = torch.from_numpy(policy.clip_command(asked.numpy())).to(simulator.device)
-        world = World(simulator, condition, contract.control_dt, seed, protocols.start_of(protocol))
+        world = World(simulator, condition, contract.control_dt, seed, protocols.start_of(contract.protocol))
         scores = protocols.run(protocol, BundleActor(policy), world, clipped, contract.command_names, progress)
         return scores | {"episodes": len(rows), "outside": int((clipped.cpu() != asked).any(dim=-1).sum())}
     world = World(simulator, condition, contract.control_dt, seed)

@@ -160,10 +160,9 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float) -> I
         print(f"warning: command {list(command)} is outside the trained range: clamped to {clipped.tolist()}")
     model = _scene(robot)
     columns = [int(model.joint(name).qposadr[0]) for name in robot.joint_names]
-    simulator = sim.make("mujoco", robot, 1, divide(dt)[1], threads=1)
-    protocol = protocols.PROTOCOLS.get(policy.contract.protocol)  # of a plugin: standing
-    start = protocols.start_of(protocol) if protocol else None
-    world, actor = World(simulator, NOMINAL, dt, seed=0, start=start), BundleActor(policy)
+    asks = policy.contract.protocol
+    simulator = sim.make("mujoco", robot, 1, divide(dt)[1], threads=1, self_collision=protocols.lies(asks))
+    world, actor = World(simulator, NOMINAL, dt, 0, protocols.start_of(asks)), BundleActor(policy)
     actor.reset(1)
     qpos, signals = np.array(model.qpos0), simulator.signals
     for _ in simulate(actor, world, torch.tensor([clipped.tolist()]), duration):

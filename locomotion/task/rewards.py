@@ -32,7 +32,8 @@ def standing_height(frame: Frame, *, width: Positive = 0.25) -> Tensor:
 
     Upside down on its legs a robot can be as high: only the gate tells that from standing.
     """
-    return frame.uprightness * torch.exp((frame.base_height / frame.robot.standing_height - 1.0).clamp(max=0.0).square() * (-1.0 / width**2))
+    missing = (1.0 - frame.base_height / frame.robot.standing_height).clamp(min=0.0)
+    return frame.uprightness * torch.exp(missing.square() * (-1.0 / width**2))
 
 
 @reward

@@ -95,6 +95,7 @@ def test_recovery_begins_in_any_orientation_and_only_time_ends_it():
     up = 1.0 - 2.0 * (turned[:, 1].square() + turned[:, 2].square())  # of the base's z axis: uniform between -1 and 1
     assert torch.histc(up, 4, -1.0, 1.0).tolist() == pytest.approx([5000] * 4, abs=300)
     task = make_task("task=recovery", "randomization=none")
+    assert task.simulator.model.geom("FL_thigh").contype.item() == 1  # legs cannot pass through each other
     for _ in range(40):
         transition = task.step(torch.zeros(6, 12))
         assert not transition.terminated.any()
