@@ -18,7 +18,7 @@ test-all: lint
 # the oldest admitted versions, in an environment of their own
 test-floor:
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet]" pytest
+	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet,unitree]" pytest hypothesis mcap mcap-ros2-support
 	.venv-floor/bin/python -m pytest
 
 lint: setup
@@ -36,7 +36,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[pybullet,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[pybullet,unitree,dev]"
 	@touch $@
 
 clean:

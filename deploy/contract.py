@@ -14,12 +14,16 @@ import numpy as np
 
 from deploy.fields import ContractError, Fields, error
 from robots import Robot
+from robots.robot import PER_JOINT, REACH, TIME_CONSTANT
 
 VERSION = 2  # written; version 1 is read too
 VELOCITY_COMMAND = ("forward", "left", "yaw")  # m/s, m/s, rad/s: the channels of every version 1 policy
 MEASURED = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "command")  # what every robot measures, or is told
 KNOWN_INPUTS = (*MEASURED, "base_lin_vel", "height_scan")
-CONTROL_DT = (0.001, 0.1)  # s
+CONTROL_DT = (0.002, 0.05)  # s: a state is too old, and a loop too slow, after 0.06 s
+ANGLE = 2.0 * math.pi  # rad
+MAX_COMMAND = 100.0  # in any unit
+MAX_GOLDEN_STEPS = 10_000  # in all
 TRAINING = ("randomization", "action_delay")
 PROVENANCE = {"commit": str, "config_sha256": str, "seed": int, "steps": int, "iteration": int, "engine": str, "versions": dict}
 
@@ -84,21 +88,18 @@ class Contract:
         j, inputs = len(joint_names), fields.names("inputs", KNOWN_INPUTS)
         uncommanded = fields.data.get("command_names") == [] and "command" not in inputs  # some tasks take no command
         command_names = () if uncommanded else fields.names("command_names")
+        gains = _gains(fields, j)
         return cls(
             version=version,
             robot=fields.text("robot"),
             joint_names=joint_names,
             default_joint_pos=_default_joint_pos(fields, j),
-            kp=fields.positive("kp", j),
-            kd=_kd(fields, j),
-            action_scale=fields.positive("action_scale", j),
-            joint_pos_limit=fields.ranges("joint_pos_limit", j),
-            joint_vel_limit=fields.positive("joint_vel_limit", j),
-            effort_limit=fields.positive("effort_limit", j),
+            **gains,
+            joint_pos_limit=fields.ranges("joint_pos_limit", j, ANGLE),
             control_dt=fields.number("control_dt", *CONTROL_DT),
             inputs=inputs,
             command_names=command_names,
-            command_range=fields.ranges("command_range", len(command_names)),
+            command_range=fields.ranges("command_range", len(command_names), MAX_COMMAND),
             command_rest=_command_rest(fields, len(command_names), old),
             imu_frame=fields.text("imu_frame"),
             observation=_terms(fields, "observation"),
@@ -159,21 +160,26 @@ def _unsaid_in_version_1(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default_joint_pos(fields: Fields, j: int) -> np.ndarray:
-    pose, (low, high) = fields.array("default_joint_pos", j), fields.ranges("joint_pos_limit", j).T
+    pose, (low, high) = fields.array("default_joint_pos", j), fields.ranges("joint_pos_limit", j, ANGLE).T
     if ((pose < low) | (pose > high)).any():
         raise fields.error("default_joint_pos", "a pose within joint_pos_limit")
     return pose
 
 
-def _kd(fields: Fields, j: int) -> np.ndarray:
-    kd = fields.array("kd", j)
-    if (kd < 0).any():
-        raise fields.error("kd", "numbers of at least zero")
-    return kd
+def _gains(fields: Fields, j: int) -> dict[str, np.ndarray]:
+    """Gains and limits [J] within what any legged robot has, each and to each other."""
+    names = ("kp", "kd", "action_scale", "joint_vel_limit", "effort_limit")
+    gains = {name: fields.within(name, j, PER_JOINT[name].low, PER_JOINT[name].high) for name in names}
+    reach, constant = gains["effort_limit"] / gains["kp"], gains["kd"] / gains["kp"]
+    if ((reach < REACH.low) | (reach > REACH.high)).any():
+        raise fields.error("kp", f"effort_limit / kp from {REACH}")
+    if ((constant < TIME_CONSTANT.low) | (constant > TIME_CONSTANT.high)).any():
+        raise fields.error("kd", f"kd / kp from {TIME_CONSTANT}")
+    return gains
 
 
 def _command_rest(fields: Fields, c: int, old: bool) -> np.ndarray:
-    rest, (low, high) = fields.array("command_rest", c), fields.ranges("command_range", c).T
+    rest, (low, high) = fields.array("command_rest", c), fields.ranges("command_range", c, MAX_COMMAND).T
     if old:  # it had no word for rest, and zero need not have been trained
         return np.clip(rest, low, high)
     if ((rest < low) | (rest > high)).any():
@@ -209,9 +215,12 @@ def _scorecard(fields: Fields) -> dict[str, Any] | None:
 
 def _golden_vectors(fields: Fields, inputs: tuple[str, ...], j: int, c: int) -> tuple[GoldenVector, ...]:
     widths = {"joint_pos": j, "joint_vel": j, "command": c, "height_scan": None}  # all others have three numbers
-    vectors = []
+    vectors, total = [], 0
     for item in fields.objects("golden_vectors", at_least=1):
         steps = len(item.read("outputs").array("action", None, j))
+        total += steps
+        if total > MAX_GOLDEN_STEPS:
+            raise fields.error("golden_vectors", f"at most {MAX_GOLDEN_STEPS} steps in all")
         given = item.read("inputs")
         if set(given.data) != set(inputs):
             raise item.error("inputs", f"a value for each of {inputs}")

@@ -85,17 +85,18 @@ class Fields:
             raise self.error(name, f"finite numbers, {words}")
         return array
 
-    def positive(self, name: str, length: int) -> np.ndarray:
+    def within(self, name: str, length: int, low: float, high: float) -> np.ndarray:
+        """[length], each in [low, high]."""
         array = self.array(name, length)
-        if not (array > 0).all():
-            raise self.error(name, "numbers above zero")
+        if not ((array >= low) & (array <= high)).all():
+            raise self.error(name, f"numbers in [{low:g}, {high:g}]")
         return array
 
-    def ranges(self, name: str, length: int) -> np.ndarray:
-        """[length, 2], low before high."""
+    def ranges(self, name: str, length: int, largest: float) -> np.ndarray:
+        """[length, 2], low before high, both within +-``largest``."""
         array = self.array(name, length, 2)
-        if not (array[:, 0] <= array[:, 1]).all():
-            raise self.error(name, "pairs [low, high] with low not above high")
+        if not ((array[:, 0] <= array[:, 1]).all() and (np.abs(array) <= largest).all()):
+            raise self.error(name, f"pairs [low, high] with low not above high, within {largest:g} of zero")
         return array
 
     def objects(self, name: str, at_least: int = 0) -> list[Fields]:

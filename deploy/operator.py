@@ -1,16 +1,28 @@
-"""An operator who follows a script: stand up, walk, and change the command at given times."""
+"""What an operator says, and one who follows a script: stand up, walk, and change the command at given times."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deploy.contract import Contract
-from deploy.supervisor import State
+from deploy.states import State
 from robots import InputError
+
+
+class Intent(NamedTuple):
+    """What the operator wants."""
+
+    state: State | None  # to go to
+    command: np.ndarray  # [C] by the contract's names
+    age: float = 0.0  # s since the operator was last heard: a person at a device that has gone silent wants nothing
+
+
+Operator = Callable[[float, State], Intent]
+"""From the time since the start (s) and the present state."""
 
 
 class ScriptedOperator:
@@ -32,16 +44,16 @@ class ScriptedOperator:
         self._rest = contract.command_rest
         self._walking_since: float | None = None
 
-    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+    def __call__(self, time: float, state: State) -> Intent:
         """What to ask for, and the command [C], at ``time`` (s since the start of the run)."""
         wanted = {State.IDLE: State.STAND_UP, State.READY: State.WALK}.get(state)
         if state is not State.WALK:
             self._walking_since = None
-            return wanted, self._rest
+            return Intent(wanted, self._rest)
         if self._walking_since is None:
             self._walking_since = time
         row = np.searchsorted(self._starts, time - self._walking_since, side="right") - 1
-        return None, self._commands[row]
+        return Intent(None, self._commands[row])
 
 
 def _is_list(value: object) -> bool:

@@ -1,17 +1,7 @@
-"""The safety supervisor: a state machine and a filter on every command, between any policy and any robot.
+"""The safety supervisor: a state machine, monitors and filters between any policy and any robot.
 
-States and what moves between them (anything else is refused):
-
-    idle      -> stand_up   on request, if the robot is upright and its state is fresh
-    stand_up  -> ready      when the default pose is reached
-    ready     -> walk       on request
-    walk      -> ready      on request
-    any       -> damping    on request, or at the end of a run
-    any       -> fault      when a check fails; damping until the operator resets
-    damping   -> idle       on request, when the joints have come to rest
-    fault     -> damping    on request (reset)
-
-Commands pass, in this order: finite, position, slew and torque-aware filters. Checks of the state: finite, fresh, tilt.
+``states.TABLE`` says what leads to what and which monitors guard which state, ``monitors.MONITORS`` what they measure,
+``filters.FILTERS`` what every target passes, ``limits.Limits`` all thresholds; ``docs/safety.md`` is generated from them.
 """
 
 from __future__ import annotations
@@ -19,54 +9,30 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deploy.interface import MotorCommand, RobotState, damping_command
-from robots import InputError, Robot
-from robots.actuator import POSITION_MARGIN, SLEW, clip_target_to_effort
+from deploy import filters
+from deploy.gate import Gate
+from deploy.interface import Floats, MotorCommand, RobotState, damping_command
+from deploy.limits import Limits
+from deploy.monitors import BY_NAME, LARGEST, SAMPLE_CHECKS, SHAPES, SHARES, Response, exceeds, tilt
+from deploy.states import ACTIVE, TABLE, State, granted
+from deploy.window import Window
+from robots import Robot
+
+AT_COMMAND = ("stale_state", "stall")  # what may become true between a sample and its command
+FORGIVEN = 0.25  # of a bad sample, by each good one
+OVER = 0.9  # share of the threshold below which a mild finding is over
 
 
-class State(enum.StrEnum):
-    IDLE = "idle"
-    STAND_UP = "stand_up"
-    READY = "ready"
-    WALK = "walk"
-    DAMPING = "damping"
-    FAULT = "fault"
+class Reply(enum.StrEnum):
+    """What came of a request."""
 
-
-# Requests of the operator that each state grants; DAMPING is granted everywhere.
-GRANTED: dict[State, frozenset[State]] = {
-    State.IDLE: frozenset({State.STAND_UP, State.DAMPING}),
-    State.STAND_UP: frozenset({State.DAMPING}),
-    State.READY: frozenset({State.WALK, State.DAMPING}),
-    State.WALK: frozenset({State.READY, State.DAMPING}),
-    State.DAMPING: frozenset({State.IDLE, State.DAMPING}),
-    State.FAULT: frozenset({State.DAMPING}),
-}
-UNCHANGED = 1e-5  # rad: policies decode in single precision
-ACTIVE = frozenset({State.STAND_UP, State.READY, State.WALK})  # the motors hold the robot up
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Thresholds of the checks and filters."""
-
-    max_tilt: float = 0.8  # rad from upright
-    max_state_age: float = 0.06  # s without a new sample of the state
-    position_margin: float = POSITION_MARGIN  # rad kept from the joints' mechanical stops
-    slew: float = SLEW  # multiple of joint_vel_limit that a target may move at
-    stand_up_seconds: float = 2.0
-    pose_tolerance: float = 0.25  # rad from the default pose that counts as standing
-    damping_kd: float = 3.0  # N m s/rad
-    rest_joint_vel: float = 0.5  # rad/s that counts as at rest
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise InputError(f"deploy.limits.{name}", value, "a positive number", "Remove the override to get the default.")
+    ENTERED = "entered"  # a transition took place
+    ALREADY = "already"  # it is in that state, and nothing happened
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -75,7 +41,7 @@ class Event:
 
     time: float  # s on the runtime's clock
     state: State
-    kind: str  # "transition", "refused", or the name of a filter or check
+    kind: str  # "transition", "refused", "override", or the name of a check or monitor
     detail: str
 
 
@@ -86,122 +52,229 @@ class Supervisor:
         self.robot, self.control_dt, self.limits = robot, control_dt, limits
         self.state = State.IDLE
         self.events: list[Event] = []
-        self.interventions: Counter[str] = Counter()  # control steps that each filter changed
-        low, high = robot.joint_pos_limit.T
-        self._low, self._high = low + limits.position_margin, high - limits.position_margin
-        self._max_change = limits.slew * robot.joint_vel_limit * control_dt  # rad a control step
-        self._target = robot.default_joint_pos.copy()  # the last one commanded
-        self._tick, self._tick_time = -1, -math.inf
-        self._entered = 0.0  # when the present state began
-        self._start_pose = robot.default_joint_pos
+        self.interventions: Counter[str] = Counter()  # control steps of the policy that each filter changed
+        self.sample = _unknown(robot)  # the last good one
+        self.window = Window(robot, control_dt)
+        pose = robot.default_joint_pos
+        self._situation = filters.Situation(robot, limits, control_dt, joint_pos=pose, joint_vel=0.0 * pose, last_target=pose)
+        self._low, self._high = filters.position(self._situation)
+        self._target = pose.copy()  # the last one commanded, within position limits
+        self._sent = damping_command(robot.num_joints, kd=0.0)
+        self._sent_time = self._heard_time = self._rest_since = math.nan
+        self._wrong = ""  # with the newest sample
+        self._findings: dict[str, Response] = {}  # the mild ones that last
+        self._from_pose, self._way, self._seconds = pose, 1.0, 1.0  # of the way to the default pose
+        self._gate = Gate(robot, control_dt, limits)
 
-    def request(self, wanted: State, state: RobotState, now: float) -> bool:
-        """The operator asks for a state. Returns whether it was granted; a refusal is an event."""
+    # what is heard ---------------------------------------------------------------------------------------------------
+
+    def observe(self, sample: RobotState, now: float, lateness: float = 0.0) -> RobotState:
+        """Look at the newest sample, once a control step that began ``lateness`` s late; returns the newest good one."""
+        if math.isnan(self._sent_time):
+            self._sent_time = self._heard_time = now
+            for name, (default, value) in self.limits.overrides().items():
+                self._note(now, "override", f"{name} is {value:g}, not {default:g}")
+        self._take(sample, now)
+        self.window.histories["lateness"].push(min(lateness, 2.0 * self.control_dt))  # one stall does not make a slow loop
+        self._watch(now, TABLE[self.state].monitors)
+        if self.state is State.STAND_UP and self._way >= 1.0:
+            worst = np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max()
+            if worst <= self.limits.pose_tolerance:
+                self._enter(State.CHECK, now, "standing")
+            elif self._way >= 2.0:
+                self.fault(now, "stand_up", f"{worst:.2f} rad from the default pose after twice the time")
+        elif self.state is State.CHECK:
+            if wrong := self._gate.look(self.sample):
+                self.fault(now, "check", wrong)
+            elif self._gate.passed:
+                self._enter(State.READY, now, "checked")
+        return self.sample
+
+    def heard(self, now: float) -> None:
+        """The operator gave a sign of life, and a command that makes sense."""
+        self._heard_time = now
+
+    def request(self, wanted: State, now: float) -> Reply:
+        """The operator asks for a state. A refusal is an event."""
         if wanted is self.state:
-            return True
-        reason = self._refusal(wanted, state, now)
-        if reason:
+            return Reply.ALREADY
+        if reason := self._refusal(wanted, now):
             if not self.events or self.events[-1].detail != f"{wanted}: {reason}":  # asked again and again
                 self._note(now, "refused", f"{wanted}: {reason}")
-            return False
-        if wanted is State.STAND_UP:
-            self._start_pose = state.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
-            self._target = state.joint_pos.copy()
+            return Reply.REFUSED
         self._enter(wanted, now, "requested")
-        return True
+        return Reply.ENTERED
 
-    def observe(self, state: RobotState, now: float) -> None:
-        """Check a sample of the state; every control step, before :meth:`command`."""
-        if state.tick != self._tick:
-            self._tick, self._tick_time = state.tick, now
-        if self.state not in ACTIVE:
-            return
-        fault = self._check(state, now)
-        if fault:
-            self._fault(now, *fault)
-        elif self.state is State.STAND_UP and now - self._entered >= self.limits.stand_up_seconds:
-            worst = np.abs(state.joint_pos - self.robot.default_joint_pos).max()
-            if worst <= self.limits.pose_tolerance:
-                self._enter(State.READY, now, "standing")
-            elif now - self._entered >= 2.0 * self.limits.stand_up_seconds:
-                self._fault(now, "stand_up", f"{worst:.2f} rad from the default pose after twice the time")
+    @property
+    def command_share(self) -> float:
+        """How much of the operator's command, less the one to rest, the robot may be given."""
+        return min((SHARES[response] for response in self._findings.values()), default=1.0)
 
-    def command(self, state: RobotState, now: float, policy_target: np.ndarray | None) -> MotorCommand:
+    @property
+    def resting(self) -> bool:
+        """Whether the newest sample is good and shows the joints at rest."""
+        return not math.isnan(self._rest_since)
+
+    def rested(self, now: float) -> bool:
+        """Whether the joints have been seen at rest for long enough, without a break."""
+        return now - self._rest_since >= self.limits.dwell_seconds
+
+    # what is said ----------------------------------------------------------------------------------------------------
+
+    def command(self, now: float, policy_target: Floats | None = None) -> MotorCommand:
         """What the robot is to hear now. ``policy_target`` [J] (rad) counts only while walking, and must come then."""
-        j = self.robot.num_joints
-        if self.state is State.WALK:
-            if policy_target is None or policy_target.shape != (j,) or not np.isfinite(policy_target).all():
-                self._fault(now, "finite", "the policy gave no finite target")
+        self._watch(now, [name for name in AT_COMMAND if name in TABLE[self.state].monitors])
+        if self.state in ACTIVE:
+            asked = self._asked(policy_target)
+            command = None if asked is None else self._filtered(asked)
+            if asked is None:
+                self.fault(now, "finite", "the policy gave no finite target")
+            elif command is None:
+                self.fault(now, "torque", "no target is within both position and torque limits")
             else:
-                return self._hold(state, policy_target)
-        if self.state is State.STAND_UP:
-            share = min((now - self._entered) / self.limits.stand_up_seconds, 1.0)
-            smooth = share * share * (3.0 - 2.0 * share)
-            return self._hold(state, self._start_pose + smooth * (self.robot.default_joint_pos - self._start_pose))
-        if self.state is State.READY:
-            return self._hold(state, self.robot.default_joint_pos)
+                return self._say(command, now)
         if self.state is State.IDLE:
-            return damping_command(j, kd=0.0)
-        return self.damping()
+            return self._say(damping_command(self.robot.num_joints, kd=0.0), now)
+        return self._say(self.damping(), now)
 
     def damping(self) -> MotorCommand:
         """The last word on any way out."""
         return damping_command(self.robot.num_joints, self.limits.damping_kd)
 
     def fault(self, now: float, kind: str, detail: str) -> None:
-        """Report a failure found elsewhere, such as a policy or an interface that raised."""
-        self._fault(now, kind, detail)
-
-    def _hold(self, state: RobotState, asked: np.ndarray) -> MotorCommand:
-        robot, target, changed = self.robot, asked, []
-        for name, filtered in (
-            ("position", lambda x: x.clip(self._low, self._high)),
-            ("slew", lambda x: x.clip(self._target - self._max_change, self._target + self._max_change)),
-            (
-                "torque",
-                lambda x: clip_target_to_effort(x, state.joint_pos, state.joint_vel, robot.kp, robot.kd, robot.effort_limit),
-            ),
-        ):
-            before, target = target, filtered(target)
-            if np.abs(target - before).max() > UNCHANGED:
-                changed.append(name)
-        # where two limits exclude each other the later one wins, and may undo what an earlier one did
-        if np.abs(target - asked).max() > UNCHANGED:
-            self.interventions.update(changed)
-        self._target = target
-        return MotorCommand(target, robot.kp, robot.kd, np.zeros(robot.num_joints))
-
-    def _check(self, state: RobotState, now: float) -> tuple[str, str] | None:
-        """The first check that fails: its name and what it found."""
-        for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel"):
-            if not np.isfinite(getattr(state, name)).all():
-                return "finite", f"{name} is not finite"
-        age = now - self._tick_time
-        if age > self.limits.max_state_age:
-            return "stale_state", f"no new state for {1e3 * age:.0f} ms"
-        tilt = math.acos(float(np.clip(-state.projected_gravity[2], -1.0, 1.0)))
-        if tilt > self.limits.max_tilt:
-            return "tilt", f"{math.degrees(tilt):.0f} degrees from upright"
-        return None
-
-    def _refusal(self, wanted: State, state: RobotState, now: float) -> str | None:
-        if wanted not in GRANTED[self.state]:
-            return f"not from {self.state}"
-        if wanted is State.STAND_UP:
-            fault = self._check(state, now)
-            return fault[1] if fault else None
-        if wanted is State.IDLE and np.abs(state.joint_vel).max() > self.limits.rest_joint_vel:
-            return "the joints still move"
-        return None
-
-    def _fault(self, now: float, kind: str, detail: str) -> None:
+        """Damping until a person resets it; also for what failed elsewhere, such as an interface that raised."""
+        self._note(now, kind, detail)
         if self.state is not State.FAULT:
-            self._note(now, kind, detail)
             self._enter(State.FAULT, now, kind)
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _take(self, sample: RobotState, now: float) -> None:
+        """Keep a sample that is new and can be believed."""
+        tick, last, active = getattr(sample, "tick", None), self.sample, self.state in ACTIVE
+        if tick == last.tick and active:
+            return
+        self._wrong = next((wrong for check in SAMPLE_CHECKS if (wrong := check.finds(sample, self.robot, self.limits, now))), "")
+        if not self._wrong and active and (sample.tick < last.tick or sample.time <= last.time):
+            self._wrong = f"tick {sample.tick} at {sample.time:.3f} s came after {last.tick} at {last.time:.3f} s"
+        new = not self._wrong and tick != last.tick
+        if self._wrong:
+            self.window.bad_samples += 1
+        if new:
+            self.window.bad_samples = max(0.0, self.window.bad_samples - FORGIVEN)
+            if not sample.time - last.time <= self.limits.max_silence:
+                self.window.clear()  # what happened meanwhile was not seen
+            self.sample = replace(sample, **{name: getattr(sample, name).copy() for name in SHAPES})
+            self.window.push(self.sample, self._sent)
+        resting = new and np.abs(self.sample.joint_vel).max() < self.limits.rest_joint_vel
+        if not resting:
+            self._rest_since = math.nan
+        elif math.isnan(self._rest_since):
+            self._rest_since = now
+
+    def _watch(self, now: float, names: tuple[str, ...] | list[str]) -> None:
+        """Let these monitors look, and do what follows."""
+        window = self.window
+        window.age, window.silence, window.operator_silence = now - self.sample.time, now - self._sent_time, now - self._heard_time
+        for name in names:
+            monitor, threshold = BY_NAME[name], getattr(self.limits, BY_NAME[name].limit)
+            value = monitor.value(window)
+            lasting = name in self._findings
+            if exceeds(value, threshold * OVER if lasting else threshold):
+                detail = f"{value:.3g} is above {monitor.limit} {threshold:g}"
+                if monitor.response is Response.DAMPING:
+                    return self.fault(now, name, f"{detail}: {self._wrong}" if name == "bad_sample" else detail)
+                if not lasting:
+                    self._findings[name] = monitor.response
+                    self._note(now, name, f"{monitor.response}: {detail}")
+            elif lasting:
+                del self._findings[name]
+                self._note(now, name, "over")
+        return None
+
+    def _refusal(self, wanted: State, now: float) -> str:
+        """Why not, or nothing."""
+        limits, age = self.limits, now - self.sample.time
+        if wanted not in granted(self.state):
+            return f"not from {self.state}"
+        if wanted in (State.STAND_UP, State.WALK):
+            if self._wrong or not age <= limits.max_state_age:
+                return self._wrong or "no fresh state of the robot"
+            angle = tilt(self.sample.projected_gravity)
+            if angle > limits.standing_tilt:
+                return f"{math.degrees(angle):.0f} degrees from upright"
+        if wanted is State.WALK and (
+            self._way < 1.0 or np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max() > limits.pose_tolerance
+        ):
+            return "not yet in the default pose"
+        if wanted is State.IDLE and not self.rested(now):
+            return "the joints have not rested long enough"
+        return ""
 
     def _enter(self, state: State, now: float, why: str) -> None:
         self._note(now, "transition", f"{self.state} -> {state} ({why})")
-        self.state, self._entered = state, now
+        before, self.state = self.state, state
+        self._findings.clear()
+        if state is State.STAND_UP:
+            self.window.bad_samples = 0.0
+            self._target = self.sample.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
+            self._set_out(self._target, self.limits.stand_up_seconds)
+            self.window.clear()
+            self.window.push(self.sample, self._sent)
+        elif state is State.CHECK:
+            self._gate = Gate(self.robot, self.control_dt, self.limits)
+        elif state is State.READY and before is State.WALK:
+            self._set_out(self._target, self.limits.ramp_seconds)
+        elif state is State.WALK:
+            self._heard_time = now
+            self.window.clear("filtered")
+
+    def _set_out(self, pose: Floats, seconds: float) -> None:
+        self._from_pose, self._way, self._seconds = pose, 0.0, seconds
+
+    def _asked(self, policy_target: Floats | None) -> Floats | None:
+        """The target [J] before the filters; None where a policy that walks gave none."""
+        if self.state is State.WALK:
+            return _finite_target(policy_target, self.robot.num_joints)
+        if self.state is State.CHECK:
+            return self.robot.default_joint_pos + self._gate.offset
+        self._way += self.control_dt / self._seconds  # a step a step, however long it took
+        share = min(self._way, 1.0)
+        smooth = share * share * (3.0 - 2.0 * share)
+        return self._from_pose + smooth * (self.robot.default_joint_pos - self._from_pose)
+
+    def _filtered(self, asked: Floats) -> MotorCommand | None:
+        """None where no target is safe."""
+        robot, sample, limits = self.robot, self.sample, self.limits
+        share = limits.stand_up_torque if self.state is State.STAND_UP else 1.0
+        situation = replace(
+            self._situation, joint_pos=sample.joint_pos, joint_vel=sample.joint_vel, last_target=self._target, effort_share=share
+        )
+        found = filters.apply(asked, situation)
+        if found.conflict.any():
+            return None
+        if self.state is State.WALK:
+            self.interventions.update(found.changed)
+            self.window.histories["filtered"].push(float(bool({"slew", "torque"} & set(found.changed))))
+        self._target = found.target
+        return MotorCommand(found.target, robot.kp, robot.kd, np.zeros(robot.num_joints))
+
+    def _say(self, command: MotorCommand, now: float) -> MotorCommand:
+        self._sent, self._sent_time = command, now
+        return MotorCommand(*(value.copy() for value in vars(command).values()))  # the caller may do with it what it likes
 
     def _note(self, now: float, kind: str, detail: str) -> None:
         self.events.append(Event(now, self.state, kind, detail))
+
+
+def _finite_target(target: object, j: int) -> Floats | None:
+    """``target`` as float64 [j], if it is that many finite floats."""
+    if not isinstance(target, np.ndarray) or target.dtype.kind != "f" or target.shape != (j,) or not (np.abs(target) <= LARGEST).all():
+        return None
+    return target.astype(np.float64)
+
+
+def _unknown(robot: Robot) -> RobotState:
+    """Before the first sample."""
+    three, j = np.full(3, math.nan), np.full(robot.num_joints, math.nan)
+    return RobotState(-math.inf, -1, base_ang_vel=three, projected_gravity=three, joint_pos=j, joint_vel=j, joint_torque=j)

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 import robots
 import sim
+from locomotion import plugins
 from locomotion.algorithms import ALGORITHMS, Algorithm
-from locomotion.environment import ActionSpace, Environment, Spaces, Symmetry
+from locomotion.algorithms.distill import Teacher
+from locomotion.environment import Environment, Spaces
 from locomotion.models.policy import Policy
+from locomotion.runs import checkpoint
+from locomotion.runs.train import refuse_other_robot
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.gait import Gait
 from locomotion.task.observations import Context, Encoder
-from locomotion.task.settings import make_commands, make_encoder
+from locomotion.task.settings import make_commands, make_encoder, make_privileged
+from locomotion.task.spaces import make_spaces
 from locomotion.task.task import Task
 from robots.errors import InputError, nearest
 
@@ -38,9 +44,15 @@ def task(settings: TrainSettings) -> Task:
 
 
 def algorithm(settings: TrainSettings, env: Environment) -> Algorithm:
-    """The learner."""
+    """The learner. One whose settings name a teacher gets it, too."""
     cls, own = _algorithm(settings)
-    return cls(own, env, settings.seed, settings.iterations)
+    taught = {"teacher": teacher(own.teacher, settings, env.spaces)} if hasattr(own, "teacher") else {}
+    return cls(own, env, settings.seed, settings.iterations, **taught)
+
+
+def actor_group(settings: TrainSettings) -> str:
+    """Which observation group the algorithm's policy sees; none but "actor" can be exported."""
+    return getattr(_algorithm(settings)[1], "actor_group", "actor")
 
 
 def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
@@ -53,22 +65,59 @@ def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 
-def encoder(settings: TrainSettings, robot: robots.Robot) -> Encoder:
-    """The policy's observation, without a simulator."""
-    device = torch.device("cpu")
-    commands = make_commands(settings.task, device)
-    gait = Gait(settings.task.gait, robot, settings.task.control_dt, device, commands) if settings.task.gait else None
-    return make_encoder(settings.task, Context(robot, commands, gait, settings.task.control_dt))
+def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
+    """What surrounds an actor, and its spaces, without a simulator."""
+    robot, device, task = robots.load(settings.robot), torch.device("cpu"), settings.task
+    commands = make_commands(task, device)
+    gait = Gait(task.gait, robot, task.control_dt, device, commands) if task.gait else None
+    context = Context(robot, commands, gait, task.control_dt)
+    encoder, decoder = make_encoder(task, context), ActionDecoder(robot, task.control_dt)
+    return encoder, decoder, make_spaces(encoder, make_privileged(task, context), decoder, robot)
+
+
+def actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> nn.Module:
+    """The actor of a checkpoint, on the CPU."""
+    cls, own = _algorithm(settings)
+    result = cls.make_actor(own, spaces, torch.Generator())
+    result.load_state_dict(state)
+    return result.eval()
 
 
 def policy(settings: TrainSettings, actor_state: dict[str, Any]) -> Policy:
-    """The policy of a checkpoint, as it acts, on the CPU."""
-    robot = robots.load(settings.robot)
-    observed, decoder = encoder(settings, robot), ActionDecoder(robot, settings.task.control_dt)
-    mirror, symmetry = observed.mirror, None
-    if mirror is not None:
-        symmetry = Symmetry({"actor": mirror}, (robot.mirror.joint_index, robot.mirror.joint_sign))
-    cls, own = _algorithm(settings)
-    actor = cls.make_actor(own, Spaces({"actor": observed.size}, ActionSpace(*decoder.bounds), symmetry), torch.Generator())
-    actor.load_state_dict(actor_state)
-    return Policy(observed, actor.eval(), decoder)
+    """The policy of a checkpoint, as it acts, on the CPU. Raises InputError where it sees what no robot measures."""
+    if actor_group(settings) != "actor":
+        seen = ", ".join(settings.task.observations.critic)
+        remedy = "Teach it to a student: algorithm=distill algorithm.teacher=RUN (docs/teacher_student.md)."
+        raise InputError("algorithm.actor_group", actor_group(settings), f"a policy of what a robot measures; this one sees {seen}", remedy)
+    encoder, decoder, spaces = modules(settings)
+    return Policy(encoder, actor(settings, spaces, actor_state), decoder)
+
+
+def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
+    """The policy of a run, which finds what it sees in what the critic of ``settings`` sees. Raises InputError where it cannot."""
+    field = "algorithm.teacher"
+    source = checkpoint.find(path, field)
+    state = checkpoint.load(source)
+    refuse_other_robot(state, field)
+    plugins.load(state["config"]["plugins"])
+    theirs, task = check(TrainSettings, state["config"]), settings.task
+    for name, a, b in (
+        ("robot", theirs.robot, settings.robot),
+        ("task.control_dt", theirs.task.control_dt, task.control_dt),
+        ("task.gait", theirs.task.gait, task.gait),
+        ("task.commands", list(theirs.task.commands), list(task.commands)),
+    ):
+        if a != b:
+            raise InputError(field, path, f"a teacher with the same {name}: {b}", f"It has {a}.")
+    group, ours = actor_group(theirs), task.observations
+    seen = {"actor": theirs.task.observations.actor, "critic": theirs.task.observations.critic if group == "critic" else {}}
+    for table, entries in seen.items():
+        for name, entry in entries.items():
+            if getattr(ours, table).get(name) != entry:
+                allowed, remedy = (
+                    "a teacher that sees what this task's critic sees",
+                    f"Set task.observations.{table}.{name}={entry or '{}'}.",
+                )
+                raise InputError(field, path, allowed, f"It also sees {name}. {remedy}")
+    names = [name for entries in seen.values() for name in entries]
+    return Teacher(actor(theirs, modules(theirs)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names))

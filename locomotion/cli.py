@@ -37,10 +37,26 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "deploy": (
         "run a policy.onnx behind the safety layer",
-        ("locomotion deploy policy=policy.onnx interface=sim duration=20",),
+        ("locomotion deploy policy=policy.onnx interface=sim duration=24",),
+    ),
+    "hil": (
+        "serve a simulated robot over DDS, as a real one would be",
+        (
+            "locomotion hil serve robot=unitree_go2",
+            "locomotion hil serve robot=unitree_g1 domain=2",
+        ),
     ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
     "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
+    "logs": (
+        "show, plot, repair and replay the logs of deployments",
+        (
+            "locomotion logs show runs/demo/deploy_log.mcap    duration, states, events, gaps, latencies",
+            "locomotion logs plot runs/demo/deploy_log.mcap output=log.html    states, joints, torques, commands, events",
+            "locomotion logs repair deploy_log.mcap    a whole file of one that a crash cut, for programs that insist",
+            "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -86,6 +102,14 @@ def _run(words: list[str]) -> int:
         from locomotion.commands import robots
 
         return robots.run(overrides)
+    if command == "logs":
+        from locomotion.commands import logs
+
+        return logs.run(overrides)
+    if command == "hil":
+        action, *overrides = overrides or ["nothing"]
+        if action != "serve":
+            raise InputError("hil", action, "serve", "Try 'locomotion hil serve robot=unitree_go2'.")
     from locomotion.config import compose
     from locomotion.gl import prepare_gl
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from deploy.gate import Gate
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
+from deploy.limits import Limits
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.summary import summarize
-from deploy.supervisor import Limits, Supervisor
+from deploy.supervisor import Supervisor
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import make_folder, write_atomically, write_json, writing
@@ -30,25 +32,28 @@ def run_deployment(
 ) -> dict[str, Any]:
     """Run the bundle for ``duration`` s; write ``deploy.json``, ``deploy_log.npz`` and ``video.mp4`` to ``output``; return the summary."""
     limits = _limits(deploy)
-    shortest = limits.stand_up_seconds + 1.0
+    policy, clock = load_policy(path), RealTime()
+    shortest = round(limits.stand_up_seconds + Gate.seconds(policy.robot, limits) + 1.0, 1)
     if not duration >= shortest:
-        raise InputError("duration", duration, f"at least {shortest} s, to stand up and walk", "For example duration=20.")
+        raise InputError("duration", duration, f"at least {shortest} s, to stand up, be checked and walk", "For example duration=25.")
     if output:
         make_folder(output, "output")
-    policy, clock = load_policy(path), RealTime()
     operator = ScriptedOperator(commands, policy.contract)
     plant = SimulatedRobot(policy.robot, clock)
     runtime = Runtime(policy, plant, Supervisor(policy.robot, policy.contract.control_dt, limits), clock)
-    runtime.run(duration, operator)
-    summary = summarize(runtime)
-    for warning in runtime.warnings:
-        print(f"warning: {warning}")
+    try:
+        runtime.run(duration, operator)
+    finally:  # what led to a crash is what one wants to know
+        summary = summarize(runtime)
+        for warning in runtime.warnings:
+            print(f"warning: {warning}")
+        if output:
+            write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
+            log = output / "deploy_log.npz"
+            columns: dict[str, Any] = runtime.log.columns()
+            with writing("output", log):
+                write_atomically(log, lambda stream: np.savez_compressed(stream, **columns))
     if output:
-        write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
-        log = output / "deploy_log.npz"
-        columns: dict[str, Any] = runtime.log.columns()
-        with writing("output", log):
-            write_atomically(log, lambda stream: np.savez_compressed(stream, **columns))
         message = video.write(output / "video.mp4", policy.robot, plant.frames, policy.contract.control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")

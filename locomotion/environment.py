@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robots.errors import InputError
+from robots.errors import InputError, nearest
 
 MirrorMap = tuple[np.ndarray, np.ndarray]  # index and sign: mirrored = sign * x[index]
 Observations = dict[str, Tensor]  # group -> [N, width]
@@ -50,6 +50,16 @@ class Spaces:
     groups: Mapping[str, int]  # width of each observation group; "actor" is what a policy may see, "critic" what training may
     action: ActionSpace
     symmetry: Symmetry | None  # None: the environment has no mirror image
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # what a group is made of: widths by name, in order
+
+    def columns(self, setting: str, group: str, names: Sequence[str]) -> np.ndarray:
+        """Where the parts ``names`` of ``group`` are, one after the other. Raises InputError for ``setting`` where one is missing."""
+        widths = self.parts.get(group, {})
+        ends = dict(zip(widths, np.cumsum([*widths.values()]), strict=True))
+        for name in names:
+            if name not in ends:
+                raise InputError(setting, name, f"a part of what the {group} sees", nearest(name, ends) or "It has no named parts.")
+        return np.concatenate([np.arange(ends[name] - widths[name], ends[name]) for name in names])
 
 
 class Transition(NamedTuple):
@@ -123,6 +133,13 @@ def concatenate_mirrors(*parts: MirrorMap) -> MirrorMap:
     offsets = np.cumsum([0, *(len(index) for index, _ in parts[:-1])])
     index = np.concatenate([index + offset for (index, _), offset in zip(parts, offsets, strict=True)])
     return index, np.concatenate([sign for _, sign in parts])
+
+
+def part_of(mirror: MirrorMap, columns: np.ndarray) -> MirrorMap:
+    """The mirror map of some ``columns`` of a vector, which are mirrored among themselves."""
+    index, sign = mirror
+    place = {int(column): i for i, column in enumerate(columns)}
+    return np.array([place[int(index[column])] for column in columns], dtype=np.int64), np.asarray(sign)[columns]
 
 
 def fixed(*signs: float) -> MirrorMap:

@@ -24,10 +24,10 @@ from locomotion.runs.train import refuse_other_robot
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from locomotion.task import terminations, terms
+from locomotion.task.curriculum import Ranges
 from locomotion.task.settings import TaskSettings, make_commands
 from robots import Robot
 from robots.errors import InputError
-from sim import PARAMETERS
 
 GOLDEN_STEPS, GOLDEN_SEQUENCES = 8, 2
 ROBOT_FIELDS = (
@@ -48,10 +48,11 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
     settings = check(TrainSettings, state["config"])
     policy = build.policy(settings, state["learner"]["actor"])
     levels = state.get("environment", {}).get("curricula", [0.0] * len(settings.task.curricula))
-    randomization = {**state["config"]["randomization"], "parameters": trained_parameters(settings, levels)}
+    trained = trained_ranges(settings, levels)  # a snapshot of the policy alone knows no levels: those of the start
+    randomization = {**state["config"]["randomization"], "parameters": trained.parameters}
     fields = {
         **task_fields(settings.task),
-        "command_range": trained_commands(settings.task, levels),
+        "command_range": [*trained.commands.values()],
         "training": {
             "randomization": randomization,
             "action_delay": randomization["parameters"].get("action_delay", [0.0, 0.0]),
@@ -79,30 +80,19 @@ def task_fields(task: TaskSettings) -> dict[str, Any]:
     }
 
 
-def trained_commands(task: TaskSettings, levels: Sequence[Any]) -> list[list[float]]:
-    """The commands' ranges [C][2] that ``grow_commands`` at these levels (0..1, of each curriculum) has come to."""
-    commands = make_commands(task, torch.device("cpu"))
-    ranges = dict(zip(commands.channels, map(list, commands.limits), strict=True))
-    for settings, level in _curricula(task, "grow_commands", levels):
-        first, last = settings["start"], ranges[settings["channel"]]
-        ranges[settings["channel"]] = [a + (b - a) * level for a, b in zip(first, last, strict=True)]
-    return [ranges[name] for name in commands.channels]
-
-
-def trained_parameters(settings: TrainSettings, levels: Sequence[Any]) -> dict[str, list[float]]:
-    """The randomized parameters' ranges that ``widen_ranges`` at these levels has come to."""
-    ranges = {name: list(limits) for name, limits in settings.randomization.parameters.items()}
-    for curriculum, level in _curricula(settings.task, "widen_ranges", levels):
-        for name in curriculum["parameters"]:
-            nominal = PARAMETERS[name].nominal
-            ranges[name] = [nominal + (limit - nominal) * level for limit in ranges[name]]
+def trained_ranges(settings: TrainSettings, levels: Sequence[Any]) -> Ranges:
+    """What episodes are drawn from once curricula have come to ``levels`` (0..1, of each, in order)."""
+    commands = make_commands(settings.task, torch.device("cpu"))
+    ranges = Ranges(
+        dict(zip(commands.channels, map(list, commands.limits), strict=True)),
+        {name: list(limits) for name, limits in settings.randomization.parameters.items()},
+    )
+    for (name, value), level in zip(settings.task.curricula.items(), levels, strict=True):
+        term = terms.curriculum.bind("task.curricula", name, value)
+        narrow = getattr(term.func, "narrow", None)  # what changes something else has none
+        if narrow:
+            narrow(ranges, float(level), **term.keywords)
     return ranges
-
-
-def _curricula(task: TaskSettings, term: str, levels: Sequence[Any]) -> list[tuple[dict[str, Any], float]]:
-    """Settings and level of each curriculum that is a ``term``. A snapshot of the policy alone knows no levels: those of the start."""
-    rows = zip(task.curricula.items(), levels, strict=True)
-    return [(settings, float(level)) for (name, settings), level in rows if settings.get("term", name) == term]
 
 
 def _envelope(task: TaskSettings) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from locomotion.schema import Count, Finite, Positive, Settings, Text
+from locomotion.schema import Count, Finite, Positive, Settings, Share, Text
 from locomotion.task.randomization import RandomizationSettings
 from locomotion.task.settings import TaskSettings
 
@@ -66,6 +66,8 @@ class EvaluateSettings(Settings):
 
 class PlaySettings(Settings):
     policy: Path
+    sim: SimSettings
+    plugins: Plugins
     command: tuple[Finite, ...]
     duration: Annotated[float, Field(gt=0, le=3600)]
     output: Path | None
@@ -89,6 +91,31 @@ class CompareSettings(Settings):
     output: Path | None
 
 
+class PlantSettings(Settings):
+    joint_pos_noise: Share
+    joint_vel_noise: Share
+    ang_vel_noise: Share
+    accelerometer_noise: Share
+    tilt_noise: Share
+    motor_delay: Annotated[float, Field(ge=0, le=0.1)]
+    state_delay: Annotated[float, Field(ge=0, le=0.1)]
+    charge: Share
+
+
+class HilSettings(Settings):
+    robot: Text
+    network: Text
+    domain: Annotated[int, Field(ge=0, le=230)]
+    octet: Literal["byte", "uint8"]
+    service: str
+    gantry: bool | None
+    duration: Annotated[float, Field(gt=0, le=86400)] | None
+    report_every: Positive
+    seed: Seed
+    output: Path | None
+    plant: PlantSettings
+
+
 class DemoSettings(TrainSettings):
     deploy: dict[str, Any]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -105,5 +132,6 @@ COMMANDS: dict[str, type[Settings]] = {
     "deploy": DeploySettings,
     "report": ReportSettings,
     "compare": CompareSettings,
+    "hil": HilSettings,
     "demo": DemoSettings,
 }

@@ -166,5 +166,9 @@ def check_mirror(robot: Robot, model: mujoco.MjModel) -> None:
     error = np.linalg.norm(foot_positions(robot, there) - expected, axis=1)
     worst = int(error.argmax())
     if error[worst] > MIRROR_TOLERANCE:
-        allowed = f"feet that mirror each other; {robot.feet[worst]} misses its place by {error[worst]:.3f} m"
+        name = robot.feet[worst]
+        if mirror.foot_index[worst] == worst:
+            remedy = f"Add the beginning of the name '{name}', and of its partner's."
+            raise InputError("mirror: swap", name, "a foot beside the middle to change places with another", remedy)
+        allowed = f"feet that mirror each other; {name} misses its place by {error[worst]:.3f} m"
         raise InputError("mirror", robot.name, allowed, "Negate the joints that turn about a forward or an upright axis, and no others.")

@@ -20,6 +20,7 @@ from robots.fields import Bounds, Floats
 from robots.mirror import Mirror, read_mirror
 from robots.variant import locked_variant
 
+GRAVITY = 9.81  # m/s^2
 FOLDER = Path(__file__).parent
 SEARCH_VARIABLE = "LOCOMOTION_ROBOTS"
 

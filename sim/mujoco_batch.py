@@ -13,9 +13,10 @@ import torch
 from mujoco.batch import Batch, SimulationError
 
 from robots import InputError, Robot
-from robots.model import KD, KP, RESISTANCE, foot_radius, hip_positions, total_mass
+from robots.model import GROUND, KD, KP, RESISTANCE, foot_radius, hip_positions, total_mass
+from robots.robot import GRAVITY
 from sim.actuation import DC_MOTOR, NETWORKS, PD, LearnedActuator
-from sim.mujoco_model import GRAVITY, GROUND, PAYLOAD, build_model
+from sim.mujoco_model import PAYLOAD, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
 from sim.terrain import Terrain

@@ -6,13 +6,11 @@ import mujoco
 import numpy as np
 
 from robots import Robot
-from robots.model import add_ground, build_spec, centre_site
+from robots.model import GROUND, add_ground, build_spec, centre_site
 from sim.parameters import MAX_ACTION_DELAY
 from sim.terrain import Terrain
 
-GRAVITY = 9.81  # m/s^2
 FIRM = 100.0  # impedance of friction over that of the normal force
-GROUND = "ground"  # the geom's name
 PAYLOAD = "payload"  # the body's name
 
 

@@ -21,8 +21,9 @@ import torch
 from robots import InputError, Robot
 from robots.actuator import motor_torque
 from robots.model import foot_radius, hip_positions, total_mass
+from robots.robot import GRAVITY
 from sim.actuation import DC_MOTOR, NETWORKS, PD
-from sim.mujoco_model import GRAVITY, build_model
+from sim.mujoco_model import build_model
 from sim.parameters import check_supported, nominal_values
 from sim.pybullet_model import to_urdf
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse

@@ -6,36 +6,71 @@ meanwhile. A controller that is late therefore meets a robot that has moved on, 
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 import mujoco
 import numpy as np
 
-from deploy.interface import Clock, MotorCommand, RobotState
+from deploy.hil.gantry import Gantry
+from deploy.interface import Clock, Floats, MotorCommand, RobotState
 from robots import Robot
 from robots.actuator import torque_bounds
-from sim.mujoco_model import build_model
+from sim.mujoco_model import GROUND, PAYLOAD, build_model
 
 PHYSICS_DT = 0.002  # s
 MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most
+PUSH_EVERY = 4.0  # s
+# standard deviations of a good robot's sensors; the bias of the gyroscope is as large as its noise
+NOISE = {"base_ang_vel": 0.02, "projected_gravity": 0.003, "joint_pos": 0.001, "joint_vel": 0.1, "joint_torque": 0.2}  # SI units
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the robot meets. The default is a perfect world."""
+
+    noise: float = 0.0  # multiple of NOISE
+    friction: float | None = None  # of the ground
+    payload: float = 0.0  # kg on the base
+    delay: float = 0.0  # s from a command to its effect
+    push: float = 0.0  # m/s that the base gets in a random direction every PUSH_EVERY
+    seed: int = 0
+
+
+PERFECT = Conditions()
 
 
 class SimulatedRobot:
-    """MuJoCo at 500 Hz with the motors' PD law, and their torque-speed curve, at every step; starts folded on the ground, motors off."""
+    """MuJoCo at 500 Hz with the motors' PD law, and their torque-speed curve, at every step; starts folded on the ground, motors off.
 
-    def __init__(self, robot: Robot, clock: Clock) -> None:
-        self.robot, self._clock = robot, clock
-        self.model = build_model(robot, PHYSICS_DT)
+    A robot that cannot rise by itself hangs from a :class:`~deploy.hil.gantry.Gantry` until it stands. ``strength`` [J] is the share of
+    its torque that each motor has.
+    """
+
+    def __init__(self, robot: Robot, clock: Clock, conditions: Conditions = PERFECT) -> None:
+        self.robot, self._clock, self._conditions = robot, clock, conditions
+        self.model = build_model(robot, PHYSICS_DT, payload=True)
         self.data = mujoco.MjData(self.model)
+        self.strength = np.ones(robot.num_joints)
         self._qpos = np.array([self.model.joint(name).qposadr[0] for name in robot.joint_names])
         self._qvel = np.array([self.model.joint(name).dofadr[0] for name in robot.joint_names])
         self._base = self.model.body(robot.base_body).id
+        self._random = np.random.default_rng(conditions.seed)
+        self._bias = conditions.noise * NOISE["base_ang_vel"] * self._random.standard_normal(3)
+        self.model.body(PAYLOAD).mass = conditions.payload
+        if conditions.friction is not None:
+            self.model.geom(GROUND).friction[0] = conditions.friction
+        mujoco.mj_setConst(self.model, self.data)
         self.frames: list[np.ndarray] = []  # qpos at every read, to make a video of
         self.data.qpos[self._qpos] = robot.lie_joint_pos
-        self.data.qpos[2] = 0.5 * robot.standing_height
+        self.gantry = Gantry(robot, self.model) if Gantry.needed(robot) else None
+        self.data.qpos[2] = self.gantry.height if self.gantry else 0.5 * robot.standing_height
         self._apply(MotorCommand(*(np.zeros(robot.num_joints) for _ in range(4))))
         for _ in range(500):  # settle
-            mujoco.mj_step(self.model, self.data)
-        self._time = clock.now()
+            self._step()
+        self._time = self._last_push = clock.now()
         self._tick = 0
+        self._on_their_way: deque[tuple[float, MotorCommand]] = deque()  # commands, and when they arrive
         self.closed = False
 
     def read(self) -> RobotState:
@@ -48,11 +83,11 @@ class SimulatedRobot:
         return RobotState(
             time=self._time,
             tick=self._tick,
-            base_ang_vel=data.qvel[3:6].copy(),
-            projected_gravity=-rotation[2].copy(),
-            joint_pos=data.qpos[self._qpos],
-            joint_vel=data.qvel[self._qvel],
-            joint_torque=data.actuator_force.copy(),
+            base_ang_vel=self._measured("base_ang_vel", data.qvel[3:6] + self._bias),
+            projected_gravity=self._measured("projected_gravity", -rotation[2]),
+            joint_pos=self._measured("joint_pos", data.qpos[self._qpos]),
+            joint_vel=self._measured("joint_vel", data.qvel[self._qvel]),
+            joint_torque=self._measured("joint_torque", data.actuator_force),
             truth={
                 "base_pos": data.qpos[:3].copy(),
                 "base_lin_vel": rotation.T @ data.qvel[:3],
@@ -62,10 +97,18 @@ class SimulatedRobot:
 
     def write(self, command: MotorCommand) -> None:
         self._advance()
-        self._apply(command)
+        self._on_their_way.append((self._time + self._conditions.delay, command))
+        self._receive()
 
     def close(self) -> None:
         self.closed = True
+
+    def _measured(self, name: str, value: Floats) -> Floats:
+        return value + self._conditions.noise * NOISE[name] * self._random.standard_normal(value.shape)
+
+    def _receive(self) -> None:
+        while self._on_their_way and self._on_their_way[0][0] <= self._time + 1e-9:
+            self._apply(self._on_their_way.popleft()[1])
 
     def _apply(self, command: MotorCommand) -> None:
         model = self.model
@@ -74,13 +117,22 @@ class SimulatedRobot:
         model.actuator_biasprm[:, 1], model.actuator_biasprm[:, 2] = -command.kp, -command.kd
         self.data.ctrl[:] = command.joint_pos_target
 
+    def _step(self) -> None:
+        robot, model, data = self.robot, self.model, self.data
+        low, high = torque_bounds(data.qvel[self._qvel], robot.effort_limit, robot.torque_speed)
+        model.actuator_forcerange[:, 0], model.actuator_forcerange[:, 1] = self.strength * low, self.strength * high
+        if self.gantry:
+            self.gantry.act(data, data.qpos[self._qpos], PHYSICS_DT)
+        mujoco.mj_step(model, data)
+
     def _advance(self) -> None:
         behind = min(self._clock.now() - self._time, MAX_CATCH_UP)
-        robot = self.robot
         for _ in range(int(behind / PHYSICS_DT + 1e-9)):
-            low, high = torque_bounds(self.data.qvel[self._qvel], robot.effort_limit, robot.torque_speed)
-            self.model.actuator_forcerange[:, 0], self.model.actuator_forcerange[:, 1] = low, high
-            mujoco.mj_step(self.model, self.data)
+            self._receive()
+            if self._conditions.push and self._time - self._last_push >= PUSH_EVERY:
+                self._last_push, angle = self._time, self._random.uniform(-np.pi, np.pi)
+                self.data.qvel[:2] += self._conditions.push * np.array([np.cos(angle), np.sin(angle)])
+            self._step()
             self._time += PHYSICS_DT
             self._tick += 1
         if behind == MAX_CATCH_UP:

@@ -13,7 +13,11 @@ from locomotion.schema import Settings
 
 
 class Algorithm(Protocol):
-    """A learner on one environment. It is made as ``Class(settings, environment, seed, iterations)``."""
+    """A learner on one environment. It is made as ``Class(settings, environment, seed, iterations)``.
+
+    Where its settings have a ``teacher``, a run's path, it also gets ``teacher``, a module from the group "critic" to an action.
+    Where they have an ``actor_group`` other than "actor", its actor sees that group, and cannot be exported.
+    """
 
     settings_type: type[Settings]  # its settings: configs/algorithm/<file>.yaml without "name"
     actor: nn.Module  # made by make_actor; group "actor" [N, D] -> action [N, A]; what is exported

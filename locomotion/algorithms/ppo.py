@@ -6,11 +6,9 @@ policy that is optimised is exactly the policy that acted.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -21,7 +19,8 @@ from locomotion.algorithms.returns import adapt_learning_rate, clipped_surrogate
 from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor, make_critic
 from locomotion.models.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
-from locomotion.models.flat import FlatAdam
+from locomotion.models.estimator import EstimatorSettings, EstimatorTraining
+from locomotion.models.flat import FlatAdam, make_minibatches, pack, single_threaded_operations
 from locomotion.schema import Count, NotNegative, Positive, PositiveRange, Settings, Share
 from robots.errors import InputError
 
@@ -50,6 +49,8 @@ class PPOSettings(Settings):
     critic_hidden: Sizes
     initial_std: Positive
     symmetric: bool
+    actor_group: Literal["actor", "critic"] = "actor"  # what the policy sees; critic: a teacher, which no robot can run
+    estimator: EstimatorSettings | None = None  # of what the policy cannot measure, for the policy
 
     @model_validator(mode="after")
     def _sizes(self) -> PPOSettings:
@@ -58,6 +59,8 @@ class PPOSettings(Settings):
         for name in ("actor_hidden", "critic_hidden"):
             if self.symmetric and any(size % 2 for size in getattr(self, name)):
                 raise InputError(f"algorithm.{name}", getattr(self, name), "even sizes for a symmetric network", "Round them up.")
+        if self.estimator and self.actor_group == "critic":
+            raise InputError("algorithm.estimator", "{...}", "none for a policy that sees what the critic sees", "Set it to null.")
         return self
 
 
@@ -76,16 +79,19 @@ class PPO:
         self.critic = make_critic(env.spaces, s.critic_hidden, s.symmetric, initial).to(device)
         self.generator = initial if device.type == "cpu" else torch.Generator(device=device).manual_seed(seed)
         # the actor's rate follows the KL divergence, the critic's stays
-        self.actor_optimizer, self.critic_optimizer = FlatAdam(self.actor, s.learning_rate), FlatAdam(self.critic, s.learning_rate)
+        self.actor_optimizer = FlatAdam(self.actor.policy_parameters(), s.learning_rate)
+        self.critic_optimizer = FlatAdam(self.critic.parameters(), s.learning_rate)
+        self.estimation = EstimatorTraining(estimator, s.max_grad_norm) if (estimator := self.actor.estimator) else None
         self.learning_rate = s.learning_rate
         groups, a = env.spaces.groups, env.spaces.action.size
-        sizes = {"actor": groups["actor"], "critic": groups["critic"], "action": a, "mean": a}
+        sizes = {"actor": groups[s.actor_group], "critic": groups["critic"], "action": a, "mean": a}
         self._rollout = {name: torch.zeros(s.steps, s.num_envs, size, device=device) for name, size in sizes.items()}
         self._flags = torch.zeros(2, s.steps, s.num_envs, dtype=torch.bool, device=device)  # terminated, truncated
 
     @staticmethod
     def make_actor(settings: PPOSettings, spaces: Spaces, generator: torch.Generator) -> Actor:
-        return make_actor(spaces, settings.actor_hidden, settings.symmetric, settings.initial_std, generator)
+        s = settings
+        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, s.actor_group, s.estimator)
 
     @property
     def settled(self) -> float:
@@ -127,10 +133,10 @@ class PPO:
         rollout, act, std = self._rollout, self.actor.frozen(), self.actor.log_std.exp()
         shape = rollout["action"].shape
         noise = torch.randn(shape, generator=self.generator, device=std.device).mul_(std)
-        observations = self.env.observations
+        observations, group = self.env.observations, self.settings.actor_group
         for t in range(self.settings.steps):
-            rollout["actor"][t], rollout["critic"][t] = observations["actor"], observations["critic"]
-            mean = act(observations["actor"])
+            rollout["actor"][t], rollout["critic"][t] = observations[group], observations["critic"]
+            mean = act(rollout["actor"][t])
             action = torch.add(mean, noise[t], out=rollout["action"][t])
             rollout["mean"][t] = mean
             observations, terminated, truncated = self.env.step(action)
@@ -141,7 +147,7 @@ class PPO:
         rollout, settings, (terminated, truncated) = self._rollout, self.settings, self._flags
         ended = self.env.ended()
         reward = self.env.rewards()
-        actor = self.actor.normalizer(rollout["actor"].flatten(0, 1))
+        actor = self.actor.features(rollout["actor"].flatten(0, 1))
         critic = self.critic.normalizer(rollout["critic"].flatten(0, 1))
         value = self.critic.network(critic).view(settings.steps, -1)
         next_value = torch.cat([value[1:], self.critic(self.env.observations["critic"])[None]])
@@ -162,11 +168,14 @@ class PPO:
 
         The two networks share nothing, so they learn side by side, each on a thread of its own.
         """
-        settings, samples = self.settings, len(batch["actor"])
-        orders = [torch.randperm(samples, generator=self.generator, device=self.env.device) for _ in range(settings.epochs)]
-        minibatches = [ids for order in orders for ids in order.tensor_split(settings.minibatches)]
-        with _single_threaded_operations(), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        s, samples = self.settings, len(batch["actor"])
+        minibatches = make_minibatches(samples, s.epochs, s.minibatches, self.generator, self.env.device)
+        with single_threaded_operations(), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             value_loss = pool.submit(self._learn_value, batch, minibatches)
+            # the policy keeps the estimates that it acted on while it learns, so these may learn beside it
+            estimates = self.estimation and pool.submit(
+                self.estimation.learn, batch["actor"], self._rollout["critic"].flatten(0, 1), minibatches
+            )
             surrogate, entropy, kl = self._learn_policy(batch, minibatches)
             return {
                 "loss/surrogate": surrogate,
@@ -175,13 +184,14 @@ class PPO:
                 "policy/kl": kl,
                 "policy/learning_rate": self.learning_rate,
                 "policy/std": float(self.actor.log_std.detach().exp().mean()),
+                **(estimates.result() if estimates else {}),
             }
 
     def _learn_policy(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> tuple[float, float, float]:
         """Mean surrogate, entropy and KL divergence over the minibatches."""
         settings, names = self.settings, ("actor", "action", "mean", "log_prob", "advantage")
         target_kl, entropy_coefficient = self.target_kl, self.entropy_coefficient
-        packed, widths = _pack(batch, names)
+        packed, widths = pack(batch, names)
         old_log_std = self.actor.log_std.detach().clone()
         sums = torch.zeros(3, device=packed.device)
         for ids in minibatches:
@@ -201,7 +211,7 @@ class PPO:
 
     def _learn_value(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> float:
         """Mean loss over the minibatches."""
-        packed, widths = _pack(batch, ("critic", "target", "value"))
+        packed, widths = pack(batch, ("critic", "target", "value"))
         total = torch.zeros((), device=packed.device)
         for ids in minibatches:
             critic, target, old_value = packed[ids].split(widths, dim=-1)
@@ -221,7 +231,8 @@ class PPO:
 
     def initialize(self, state: dict[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])
-        self.critic.load_state_dict(state["critic"])
+        if "critic" in state:  # a student of algorithm=distill has none
+            self.critic.load_state_dict(state["critic"])
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -229,6 +240,7 @@ class PPO:
             "critic": self.critic.state_dict(),
             "actor_optimizer": self.actor_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
+            "estimator_optimizer": self.estimation and self.estimation.optimizer.state_dict(),
             "learning_rate": self.learning_rate,
             "iteration": self.iteration,
             "generator": self.generator.get_state(),
@@ -238,22 +250,7 @@ class PPO:
         self.initialize(state)
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        if self.estimation:
+            self.estimation.optimizer.load_state_dict(state["estimator_optimizer"])
         self.learning_rate, self.iteration = state["learning_rate"], state["iteration"]
         self.generator.set_state(state["generator"])
-
-
-def _pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[int]]:
-    """The named tensors side by side, so that a minibatch is one gather; and their widths."""
-    parts = [batch[name] for name in names]
-    # the batch was made in inference mode; cat under autograd makes an ordinary tensor of it
-    return torch.cat(parts, dim=-1).clone(), [part.shape[-1] for part in parts]
-
-
-@contextlib.contextmanager
-def _single_threaded_operations() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -41,3 +41,8 @@ def adapt_learning_rate(learning_rate: float, kl: float, target: float, low: flo
     if 0.0 <= kl < 0.5 * target:
         return min(high, learning_rate * 1.5)
     return learning_rate
+
+
+def imitation_loss(action: Tensor, goal: Tensor) -> Tensor:
+    """Mean squared error [] of actions [B, A]; of a Gaussian of fixed spread it is the negative log-likelihood of ``goal``, scaled."""
+    return (action - goal).square().mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from locomotion import plugins
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import output_file
@@ -16,14 +17,15 @@ from locomotion.view import LiveView
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Show a bundle following one command."""
     settings = check(PlaySettings, config)
+    plugins.load(settings.plugins)
     path = Path(settings.policy)
     policy = load_policy(path)
     if settings.output is None:
-        video.window(policy, settings.command, settings.duration)
+        video.window(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator)
         return 0
     output = output_file(Path(settings.output), "output")
     with LiveView(f"locomotion play  {path}") as view:
-        frames = video.rollout(policy, settings.command, settings.duration)
+        frames = video.rollout(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator)
         message = video.write(output, policy.robot, frames, policy.contract.control_dt, lambda share: view.phase("render", share))
     print(message or f"{output}")
     return 1 if message else 0

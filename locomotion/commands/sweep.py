@@ -55,6 +55,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
                 settings.randomization,
                 settings.seed,
                 lambda axis, share, name=name: view.phase(name, share, axis),
+                settings.sim.actuator,
             )
             for name, policy in policies.items()
         }
@@ -99,7 +100,9 @@ def _cells(curve: dict[str, Any]) -> tuple[str, str]:
 def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> int:
     film, dt = output.with_suffix(".mp4"), policy.contract.control_dt
     with LiveView(f"locomotion evaluate  {settings.policy}  sweep=falsify") as view:
-        report, motion = falsify.falsify(policy, settings.sim.engine, settings.randomization, settings.seed, view.phase)
+        report, motion = falsify.falsify(
+            policy, settings.sim.engine, settings.randomization, settings.seed, view.phase, settings.sim.actuator
+        )
         message = "no video: no fall to show"
         if motion is not None:
             frames = video.positions(policy.robot, motion)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from locomotion import plugins
+from locomotion import build, plugins
 from locomotion.runs.start import resume, start
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
@@ -28,5 +28,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             done, folder = start(settings, view_of, view.say)
         view.phase("train", 1.0)
     print(f"{done.iteration} iterations, {done.steps:,} steps in {done.seconds:.0f} s. Next:")
-    print(f"  locomotion export checkpoint={folder}/best.pt output={folder}/policy.onnx")
+    if build.actor_group(check(TrainSettings, done.config)) == "actor":
+        print(f"  locomotion export checkpoint={folder}/best.pt output={folder}/policy.onnx")
+    else:
+        print(f"  locomotion train algorithm=distill algorithm.teacher={folder}/best.pt")
     return 0

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import sim
 from deploy.policy import RobotPolicy
 from locomotion.evaluation.robustness import Axis, Progress, axes, describe, distance, to_values, trial
-from locomotion.evaluation.rollout import divide
+from locomotion.evaluation.rollout import make_simulator
 from locomotion.task.randomization import RandomizationSettings
+from sim import Simulator
 
 COMMANDS = ((0.8, 0.0, 0.0), (-0.5, 0.0, 0.0), (0.0, 0.3, 0.0), (0.0, 0.0, 0.6))
 SECONDS = 6.0
@@ -36,8 +36,10 @@ Share = Callable[[float], object]
 class Search:
     """Points asked of the simulator, and the smallest that fell."""
 
-    def __init__(self, policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int) -> None:
-        self._policy, self._engine, self._seed = policy, engine, seed
+    def __init__(
+        self, policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int, actuator: str | None = None
+    ) -> None:
+        self._policy, self._engine, self._seed, self._actuator = policy, engine, seed, actuator
         probe = self._simulator(1)
         self.axes: list[Axis] = axes(probe, randomization)
         probe.close()
@@ -66,8 +68,8 @@ class Search:
         assert outcome.motion is not None
         return outcome.fallen, outcome.motion
 
-    def _simulator(self, environments: int) -> sim.Simulator:
-        return sim.make(self._engine, self._policy.robot, environments, divide(self._policy.contract.control_dt)[1])
+    def _simulator(self, environments: int) -> Simulator:
+        return make_simulator(self._policy.robot, environments, self._policy.contract.control_dt, self._actuator, self._engine)
 
     def _keep(self, fallen: Tensor) -> None:
         if len(fallen):
@@ -77,7 +79,12 @@ class Search:
 
 
 def falsify(
-    policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int, progress: Progress = lambda label, share: None
+    policy: RobotPolicy,
+    engine: str,
+    randomization: RandomizationSettings,
+    seed: int,
+    progress: Progress = lambda label, share: None,
+    actuator: str | None = None,
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """``{"margin", "combination", "words", "command", "confirmed", "starts", "single"}``, and the motion [T, 7 + J] of the fall.
 
@@ -85,7 +92,7 @@ def falsify(
     share of ``starts`` other starts from which the combination is a fall as well; the motion is the first of these, under
     ``command``. ``single`` has each axis' own margin down and up, None where it stands to the end of its span.
     """
-    search = Search(policy, engine, randomization, seed)
+    search = Search(policy, engine, randomization, seed, actuator)
     single = margins(search, lambda share: progress("each axis alone", share))
     _evolve(search, seed, lambda share: progress("search", share))
     _shrink(search, lambda share: progress("shrink", share))

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-import sim
 from deploy.policy import RobotPolicy
 from locomotion.evaluation import gait
-from locomotion.evaluation.rollout import Actor, BundleActor, World, channels, divide, has_fallen, rollout
+from locomotion.evaluation.rollout import Actor, BundleActor, World, channels, has_fallen, make_simulator, rollout
 from locomotion.task.frame import CONTACT_FORCE
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import Robot
+from robots.robot import GRAVITY
 from sim import Signals
-from sim.mujoco_model import GRAVITY
 
 WALKS = {
     "forward 0.5": (0.5, 0.0, 0.0),
@@ -41,16 +40,18 @@ SEED = 0
 Progress = Callable[[float], object]
 
 
-def measure(policy: RobotPolicy, randomization: RandomizationSettings, progress: Progress = lambda share: None) -> dict[str, Any]:
+def measure(
+    policy: RobotPolicy, randomization: RandomizationSettings, progress: Progress = lambda share: None, actuator: str | None = None
+) -> dict[str, Any]:
     """Gait figures of a policy bundle bound to its robot, as plain numbers; None where there is no such figure.
 
     Of ``randomization`` only the sensors' errors and the joints' zero offsets are taken.
     """
     offsets = {name: limits for name, limits in randomization.parameters.items() if name == "joint_zero_offset"}
     sensors = randomization.model_copy(update={"parameters": offsets, "events": {}, "dead_joint": 0.0, "graded": False})
-    walking, traces = walk(policy, lambda share: progress(0.4 * share))
-    standing = stand(policy, sensors, lambda share: progress(0.4 + 0.5 * share))
-    standing |= stop(policy)
+    walking, traces = walk(policy, lambda share: progress(0.4 * share), actuator)
+    standing = stand(policy, sensors, lambda share: progress(0.4 + 0.5 * share), actuator)
+    standing |= stop(policy, actuator)
     progress(1.0)
     return {"feet": list(policy.robot.feet), "walking": walking, "standing": standing, "traces": traces}
 
@@ -72,9 +73,9 @@ def record(actor: Actor, world: World, command: torch.Tensor, seconds: float, ev
     return torch.stack(rows)
 
 
-def walk(policy: RobotPolicy, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
+def walk(policy: RobotPolicy, progress: Progress, actuator: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures of each command by name, and the feet's and the base's height over a few strides."""
-    actor, world, command = _begin(policy, list(WALKS.values()), NOMINAL)
+    actor, world, command = _begin(policy, list(WALKS.values()), NOMINAL, actuator)
     packed = record(actor, world, command, WALK_SECONDS, 1, progress)
     robot, dt = policy.robot, world.simulator.physics_dt
     signals = align(packed[round(UNSCORED_SECONDS / dt) :], robot.num_joints, len(robot.feet))
@@ -126,9 +127,9 @@ def walking_figures(
     }
 
 
-def stand(policy: RobotPolicy, sensors: RandomizationSettings, progress: Progress) -> dict[str, Any]:
+def stand(policy: RobotPolicy, sensors: RandomizationSettings, progress: Progress, actuator: str | None = None) -> dict[str, Any]:
     """What robots do that are told to stand for a minute, after a second to settle."""
-    actor, world, command = _begin(policy, [(0.0, 0.0, 0.0)] * STANDING_ROBOTS, sensors)
+    actor, world, command = _begin(policy, [(0.0, 0.0, 0.0)] * STANDING_ROBOTS, sensors, actuator)
     record(actor, world, command, SETTLED_SECONDS, None, lambda share: None)
     packed = record(actor, world, command, STANDING_SECONDS, None, progress)
     world.simulator.close()
@@ -144,10 +145,10 @@ def stand(policy: RobotPolicy, sensors: RandomizationSettings, progress: Progres
     }
 
 
-def stop(policy: RobotPolicy) -> dict[str, Any]:
+def stop(policy: RobotPolicy, actuator: str | None = None) -> dict[str, Any]:
     """How long robots take to stand still after a stop; one after the other stops, so that every phase of a stride is met."""
     n = STANDING_ROBOTS
-    actor, world, command = _begin(policy, [(STOP_SPEED, 0.0, 0.0)] * n, NOMINAL)
+    actor, world, command = _begin(policy, [(STOP_SPEED, 0.0, 0.0)] * n, NOMINAL, actuator)
     rest = channels([(0.0, 0.0, 0.0)] * n, policy.contract.command_names, policy.contract.command_rest)
     record(actor, world, command, STOP_AFTER, None, lambda share: None)
     wait = max(1, round(STOP_APART / world.control_dt))  # control steps
@@ -167,10 +168,10 @@ def stop(policy: RobotPolicy) -> dict[str, Any]:
 
 
 def _begin(
-    policy: RobotPolicy, rows: list[tuple[float, float, float]], condition: RandomizationSettings
+    policy: RobotPolicy, rows: list[tuple[float, float, float]], condition: RandomizationSettings, actuator: str | None
 ) -> tuple[Actor, World, torch.Tensor]:
     contract = policy.contract
-    simulator = sim.make("mujoco", policy.robot, len(rows), divide(contract.control_dt)[1], firm=True)
+    simulator = make_simulator(policy.robot, len(rows), contract.control_dt, actuator, firm=True)
     world, actor = World(simulator, condition, contract.control_dt, SEED), BundleActor(policy)
     actor.reset(len(rows))
     return actor, world, channels(rows, contract.command_names, contract.command_rest)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import sim
 from deploy.policy import RobotPolicy
 from locomotion.evaluation import heat
-from locomotion.evaluation.rollout import BundleActor, World, channels, divide, has_fallen, rollout
+from locomotion.evaluation.rollout import BundleActor, World, channels, has_fallen, make_simulator, rollout
 from locomotion.task.randomization import NOMINAL
+from sim import Simulator
 
 WALKS = {
     "forward 0.5": (0.5, 0.0, 0.0),
@@ -41,7 +41,7 @@ Progress = Callable[[float], object]
 class HarshWorld(World):
     """A world whose sensors and motors are worse than any that the policy was promised."""
 
-    def __init__(self, simulator: sim.Simulator, control_dt: float, seed: int) -> None:
+    def __init__(self, simulator: Simulator, control_dt: float, seed: int) -> None:
         super().__init__(simulator, NOMINAL, control_dt, seed)
         self._every = torch.ones(simulator.num_envs, dtype=torch.bool, device=simulator.device)
         kd_scale = torch.full((simulator.num_envs, simulator.robot.num_joints), DAMPING, device=simulator.device)
@@ -62,11 +62,11 @@ class HarshWorld(World):
         super().disturb()
 
 
-def measure(policy: RobotPolicy, progress: Progress = lambda share: None) -> dict[str, Any]:
+def measure(policy: RobotPolicy, progress: Progress = lambda share: None, actuator: str | None = None) -> dict[str, Any]:
     """Figures of a bundle bound to its robot, in MuJoCo, as plain numbers; None where no robot stayed up, or a motor stays cool."""
     robot = policy.robot
-    nominal, torque, up = _run(policy, False, lambda share: progress(0.5 * share))
-    harsh, _, _ = _run(policy, True, lambda share: progress(0.5 + 0.5 * share))
+    nominal, torque, up = _run(policy, False, lambda share: progress(0.5 * share), actuator)
+    harsh, _, _ = _run(policy, True, lambda share: progress(0.5 + 0.5 * share), actuator)
     figures: dict[str, Any] = {"joints": list(robot.joint_names), "nominal": nominal, "harsh": harsh}
     for name, walk in (("standing", "stand"), ("walking", "forward 0.8")):
         row = list(WALKS).index(walk)
@@ -84,10 +84,10 @@ def shaking(action: np.ndarray, dt: float) -> float:
     return float(energy[np.fft.rfftfreq(len(action), dt) > SHAKING].sum() / total) if total > 1e-12 else 0.0
 
 
-def _run(policy: RobotPolicy, harsh: bool, progress: Progress) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def _run(policy: RobotPolicy, harsh: bool, progress: Progress, actuator: str | None) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Figures, torques [T, N, J] (N m) at every physics step, and which robots [N] never fell."""
     contract, robot = policy.contract, policy.robot
-    simulator = sim.make("mujoco", robot, len(WALKS), divide(contract.control_dt)[1])
+    simulator = make_simulator(robot, len(WALKS), contract.control_dt, actuator)
     world = HarshWorld(simulator, contract.control_dt, SEED) if harsh else World(simulator, NOMINAL, contract.control_dt, SEED)
     actor, command = BundleActor(policy), channels(list(WALKS.values()), contract.command_names, contract.command_rest)
     actor.reset(len(WALKS))

@@ -75,7 +75,7 @@ def learning(metrics: Sequence[Mapping[str, Any]]) -> Any:
     draw(speed, ["steps_per_second"])
     speed.set(title="control steps a second")
     speed.set_ylim(bottom=0)
-    draw(learner, [*group("loss/"), *group("policy/")])
+    draw(learner, [*group("loss/"), *group("policy/"), *group("estimate/")])
     learner.set(title="learner", yscale="symlog")
     for axis in axes.flat:
         axis.set_xlabel("s of training")

@@ -89,7 +89,17 @@ def _learning(metrics: list[dict[str, float]]) -> str:
     if not len(steps):
         raise InputError("metrics.jsonl", f"{len(metrics)} lines", "lines with steps and seconds", "It was written by another program.")
     said = f"{steps[-1]:,.0f} control steps in {seconds[-1]:.0f} s of wall time; {faults:.0f} simulations diverged and were reset."
-    return f"<p>{page.text(said)}</p>" + picture(plots.learning(metrics), "learning curves")
+    return f"<p>{page.text(said)}</p>" + picture(plots.learning(metrics), "learning curves") + _estimates(metrics)
+
+
+def _estimates(metrics: list[dict[str, float]]) -> str:
+    """How far off the policy's estimator was in the end, beside what guessing zero would have come to."""
+    last = metrics[-1]
+    names = [name.removeprefix("estimate/") for name in last if name.startswith("estimate/") and f"{name} of" in last]
+    if not names:
+        return ""
+    rows: list[list[Cell]] = [[name, number(last[f"estimate/{name}"], 3), number(last[f"estimate/{name} of"], 3)] for name in names]
+    return "<h3>What the policy estimates</h3>" + table(["", "RMS error", "RMS of guessing zero"], rows)
 
 
 def _scorecard(folder: Path) -> str:

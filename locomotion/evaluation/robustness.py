@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import sim
 from deploy.policy import RobotPolicy
 from locomotion.evaluation import rollout
-from locomotion.evaluation.rollout import FALLEN_HEIGHT, FALLEN_TILT, BundleActor, World, channels, divide, has_fallen
+from locomotion.evaluation.rollout import FALLEN_HEIGHT, FALLEN_TILT, BundleActor, World, channels, has_fallen, make_simulator
 from locomotion.evaluation.scorecard import velocities
 from locomotion.schema import Range
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
@@ -158,14 +157,19 @@ def trial(
 
 
 def sweep(
-    policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int, progress: Progress = lambda label, share: None
+    policy: RobotPolicy,
+    engine: str,
+    randomization: RandomizationSettings,
+    seed: int,
+    progress: Progress = lambda label, share: None,
+    actuator: str | None = None,
 ) -> dict[str, Any]:
     """``{"axes": {name: {unit, nominal, values, trained, tracking, falls}}}``: each axis alone, the others nominal, a batch an axis.
 
     ``tracking`` and ``falls`` (share of the commands) are lists over ``values``; ``trained`` is the range in the policy's contract,
     None where it was not randomized.
     """
-    simulator = sim.make(engine, policy.robot, VALUES * len(COMMANDS), divide(policy.contract.control_dt)[1])
+    simulator = make_simulator(policy.robot, VALUES * len(COMMANDS), policy.contract.control_dt, actuator, engine)
     result: dict[str, Any] = {}
     try:
         chosen = axes(simulator, randomization)

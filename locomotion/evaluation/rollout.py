@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import robots
+import sim
 from deploy.policy import RobotPolicy, load
 from locomotion.task import events
 from locomotion.task.link import Link
@@ -37,6 +38,21 @@ def divide(control_dt: float) -> tuple[int, float]:
     """The fewest physics steps of at most :data:`PHYSICS_DT` that make up a control step exactly, and their length (s)."""
     substeps = max(1, math.ceil(control_dt / PHYSICS_DT - 1e-9))
     return substeps, control_dt / substeps
+
+
+def make_simulator(
+    robot: Robot,
+    num_envs: int,
+    control_dt: float,
+    actuator: str | None,
+    engine: str = "mujoco",
+    threads: int = 0,
+    firm: bool = False,
+    self_collision: bool = False,
+) -> Simulator:
+    """Robots as this room tries them, on the ``actuator`` that a person asked for (see :mod:`sim.actuation`): there is no other way."""
+    dt = divide(control_dt)[1]
+    return sim.make(engine, robot, num_envs, dt, threads, firm=firm, actuator=actuator, self_collision=self_collision)
 
 
 def channels(rows: Sequence[Sequence[float]], names: Sequence[str], rest: Sequence[float] | np.ndarray) -> Tensor:

@@ -16,18 +16,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import sim
 from deploy.policy import RobotPolicy
 from locomotion.evaluation import gait_trial, jitter, protocols
-from locomotion.evaluation.rollout import Actor, BundleActor, ModuleActor, World, channels, divide, has_fallen, load_policy, rollout
+from locomotion.evaluation.rollout import (
+    Actor,
+    BundleActor,
+    ModuleActor,
+    World,
+    channels,
+    has_fallen,
+    load_policy,
+    make_simulator,
+    rollout,
+)
 from locomotion.models.policy import Policy
 from locomotion.task.commands import Commands
 from locomotion.task.frame import CONTACT_FORCE
 from locomotion.task.randomization import NOMINAL, RandomizationSettings
 from robots import Robot
 from robots.errors import InputError
+from robots.robot import GRAVITY
 from sim import Signals, Simulator
-from sim.mujoco_model import GRAVITY
 
 GRID = list(itertools.product((-0.5, 0.0, 0.5, 0.8), (-0.3, 0.0, 0.3), (-0.6, 0.0, 0.6)))
 SECONDS, UNSCORED_SECONDS = 10.0, 2.0
@@ -52,11 +61,12 @@ def evaluate(
     episodes: int,
     seed: int,
     progress: Progress = lambda share: None,
+    actuator: str | None = None,
 ) -> dict[str, float]:
     """Scores of a policy bundle bound to its robot in one engine under one condition. ``robot`` has the contract's gains."""
     rows = grid(episodes)
-    dt = policy.contract.control_dt
-    simulator = sim.make(engine, robot, episodes, divide(dt)[1], self_collision=protocols.lies(policy.contract.protocol))
+    meeting = protocols.lies(policy.contract.protocol)
+    simulator = make_simulator(robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting)
     try:
         return _evaluate(policy, simulator, condition, rows, seed, progress)
     finally:
@@ -77,12 +87,11 @@ def score_file(
     Conditions are "nominal" and, where the engine can express it, "randomized". Gait and motor figures come from MuJoCo alone.
     """
     policy = load_policy(path)
-    dt = policy.contract.control_dt
     meeting = protocols.lies(policy.contract.protocol)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = sim.make(engine, policy.robot, episodes, divide(dt)[1], actuator=actuator, self_collision=meeting)
+        simulator = make_simulator(policy.robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
@@ -93,12 +102,17 @@ def score_file(
             simulator.close()
     if not (policy.contract.protocol == protocols.VELOCITY and with_gait and "mujoco" in engines):
         return {"scores": scores, "gait": None, "motors": None}
-    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share))
-    return {"scores": scores, "gait": gait, "motors": jitter.measure(policy, lambda share: progress("motors", share))}
+    gait = gait_trial.measure(policy, randomization, lambda share: progress("gait", share), actuator)
+    return {"scores": scores, "gait": gait, "motors": jitter.measure(policy, lambda share: progress("motors", share), actuator)}
 
 
 def quick(
-    policy: Policy, robot: Robot, control_dt: float, commands: Commands | None = None, protocol: str = protocols.VELOCITY
+    policy: Policy,
+    robot: Robot,
+    control_dt: float,
+    commands: Commands | None = None,
+    protocol: str = protocols.VELOCITY,
+    actuator: str | None = None,
 ) -> dict[str, float]:
     """The nominal grid once, 6 s each, with the torch module itself: what chooses ``best.pt`` in training.
 
@@ -107,10 +121,10 @@ def quick(
     """
     names, rest = (commands.channels, commands.rest) if commands else (("forward", "left", "yaw"), (0.0, 0.0, 0.0))
     if protocol != protocols.VELOCITY:
-        return _quick(policy, robot, control_dt, commands, protocol)
+        return _quick(policy, robot, control_dt, commands, protocol, actuator)
     asked = channels(GRID, names, rest)
     command = asked.clip(*torch.tensor(commands.limits).T) if commands else asked
-    simulator = sim.make("mujoco", robot, len(GRID), divide(control_dt)[1])
+    simulator = make_simulator(robot, len(GRID), control_dt, actuator)
     training = policy.training
     policy.eval()
     try:
@@ -123,14 +137,14 @@ def quick(
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
 
 
-def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str) -> dict[str, float]:
+def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str, actuator: str | None) -> dict[str, float]:
     """Another protocol's figures, nominal, of the torch module itself."""
     protocol = protocols.find(name)
     names, rest = (commands.channels, commands.rest) if commands else ((), ())
     command = protocols.command_of(protocol, len(protocol.rows), names, torch.tensor(rest))
     if commands and names:
         command = command.clip(*torch.tensor(commands.limits).T)
-    simulator = sim.make("mujoco", robot, len(command), divide(control_dt)[1], self_collision=protocol.lying)
+    simulator = make_simulator(robot, len(command), control_dt, actuator, self_collision=protocol.lying)
     training = policy.training
     policy.eval()
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deploy.policy import RobotPolicy
-from locomotion.evaluation.rollout import BundleActor, World, divide
+from locomotion.evaluation.rollout import BundleActor, World, make_simulator
 from locomotion.evaluation.rollout import rollout as simulate
 from locomotion.files import write_atomically
 from robots import Robot
@@ -23,14 +23,16 @@ WIDTH, HEIGHT, FPS = 720, 480, 25
 DISTANCE = 5.5  # from camera to robot, in standing heights
 
 
-def rollout(policy: RobotPolicy, command: Sequence[float], duration: float) -> list[np.ndarray]:
+def rollout(
+    policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None
+) -> list[np.ndarray]:
     """Positions (qpos) of a robot that follows ``command``, one every control step of the policy.
 
     It begins as the policy's protocol does: standing, or let fall in some pose.
 
     ``policy`` is a policy bundle bound to its robot; ``command`` has its channels, ``duration`` is in s.
     """
-    return list(_frames(policy, command, duration))
+    return list(_frames(policy, command, duration, engine, actuator))
 
 
 def positions(robot: Robot, motion: np.ndarray) -> list[np.ndarray]:
@@ -42,14 +44,14 @@ def positions(robot: Robot, motion: np.ndarray) -> list[np.ndarray]:
     return list(frames)
 
 
-def window(policy: RobotPolicy, command: Sequence[float], duration: float) -> None:
+def window(policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None) -> None:
     """Show the robot in MuJoCo's viewer, in real time. Raises InputError where there is no screen."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise InputError("output", None, "the path of a video, since there is no screen", "Add output=walk.mp4.")
     import mujoco
     import mujoco.viewer
 
-    frames = _frames(policy, command, duration)
+    frames = _frames(policy, command, duration, engine, actuator)
     model = _scene(policy.robot)
     data = mujoco.MjData(model)
     with mujoco.viewer.launch_passive(model, data) as viewer:
@@ -142,11 +144,10 @@ def _scene(robot: Robot) -> Any:
     return model
 
 
-def _frames(policy: RobotPolicy, command: Sequence[float], duration: float) -> Iterator[np.ndarray]:
+def _frames(policy: RobotPolicy, command: Sequence[float], duration: float, engine: str, actuator: str | None) -> Iterator[np.ndarray]:
     """Positions one by one, so that a window can show them as they come."""
     import torch
 
-    import sim
     from locomotion.evaluation import protocols
     from locomotion.task.randomization import NOMINAL
 
@@ -161,7 +162,7 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float) -> I
     model = _scene(robot)
     columns = [int(model.joint(name).qposadr[0]) for name in robot.joint_names]
     asks = policy.contract.protocol
-    simulator = sim.make("mujoco", robot, 1, divide(dt)[1], threads=1, self_collision=protocols.lies(asks))
+    simulator = make_simulator(robot, 1, dt, actuator, engine, threads=1, self_collision=protocols.lies(asks))
     world, actor = World(simulator, NOMINAL, dt, 0, protocols.start_of(asks)), BundleActor(policy)
     actor.reset(1)
     qpos, signals = np.array(model.qpos0), simulator.signals

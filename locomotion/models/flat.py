@@ -1,18 +1,20 @@
-"""A module's parameters as one vector: one operation for clipping and one for the optimizer, however many layers there are."""
+"""Learning in few operations: parameters as one vector, clipped and stepped at once, and a minibatch as one gather."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class FlatAdam:
-    """Adam (Kingma and Ba, 2015) on all parameters of ``module``, whose tensors become views of one vector."""
+    """Adam (Kingma and Ba, 2015) on ``parameters``, whose tensors become views of one vector."""
 
-    def __init__(self, module: nn.Module, learning_rate: float) -> None:
-        parameters = list(module.parameters())
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
+        parameters = list(parameters)
         self.flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
         self.flat.grad = torch.zeros_like(self.flat)
         start = 0
@@ -38,3 +40,27 @@ class FlatAdam:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._adam.load_state_dict(state)
+
+
+def make_minibatches(samples: int, epochs: int, count: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
+    """Rows of each minibatch: every epoch uses every sample once, in an order of its own."""
+    orders = [torch.randperm(samples, generator=generator, device=device) for _ in range(epochs)]
+    return [rows for order in orders for rows in order.tensor_split(count)]
+
+
+def pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[int]]:
+    """The named tensors side by side, so that a minibatch is one gather; and their widths."""
+    parts = [batch[name] for name in names]
+    # the batch was made in inference mode; cat under autograd makes an ordinary tensor of it
+    return torch.cat(parts, dim=-1).clone(), [part.shape[-1] for part in parts]
+
+
+@contextlib.contextmanager
+def single_threaded_operations() -> Iterator[None]:
+    """For networks that learn side by side, each on a thread of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

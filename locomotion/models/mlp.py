@@ -83,6 +83,13 @@ class SymmetricMLP(nn.Module):
         return [*(torch.cat([bias, bias]) for bias in hidden), 0.5 * (last + image)]
 
 
+def make_network(
+    sizes: Sequence[int], output_gain: float, generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None
+) -> MLP | SymmetricMLP:
+    """A network that commutes with the ``mirrors`` of its input and output, or where there are none a plain one."""
+    return SymmetricMLP(sizes, output_gain, generator, *mirrors) if mirrors else MLP(sizes, output_gain, generator)
+
+
 class _Mirror(torch.autograd.Function):
     """sign * x[..., index]. A mirror is its own inverse and orthogonal, so the gradient goes through the same map."""
 

@@ -98,7 +98,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     check_protocol(settings)
     task = build.task(settings)
     run = Run(config, task, build.algorithm(settings, task), provenance(settings, config))
-    _check_algorithm(run)
+    _check_algorithm(run, build.actor_group(settings))
     return run
 
 
@@ -115,7 +115,7 @@ def check_protocol(settings: TrainSettings) -> None:
         protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
 
 
-def _check_algorithm(run: Run) -> None:
+def _check_algorithm(run: Run, group: str) -> None:
     """An algorithm of somebody's own fails now, not after the training. Raises InputError that says what it lacks."""
     field, learner = "algorithm", run.learner
     for name in ("actor", "iteration_steps", "iterate", "initialize", "state_dict", "load_state_dict", "settings_type"):
@@ -123,7 +123,7 @@ def _check_algorithm(run: Run) -> None:
             raise InputError(field, type(learner).__name__, f"an Algorithm: it has no '{name}'", "See docs/add_an_algorithm.md.")
     size = run.env.spaces.action.size
     with torch.no_grad():
-        action = learner.actor(run.env.observations["actor"])
+        action = learner.actor(run.env.observations[group])
     if tuple(action.shape) != (run.env.num_envs, size):
         raise InputError(field, list(action.shape), f"an actor that gives [N, {size}]", "Mend make_actor().")
     state = learner.state_dict()
@@ -143,7 +143,6 @@ def initialize(run: Run, path: str) -> None:
     for name, get in (
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
-        ("algorithm.name", lambda config: config["algorithm"]["name"]),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
     ):
         if get(theirs) != get(ours):
@@ -190,7 +189,8 @@ def _commit() -> str | None:
 
 
 def _train(run: Run, folder: Path, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
-    train(run, folder, view_of(folder), scorer(run) if run.config["score_every"] else None)
+    robots_see = run.config["algorithm"].get("actor_group", "actor") == "actor"  # a teacher cannot walk outside of its training
+    train(run, folder, view_of(folder), scorer(run) if run.config["score_every"] and robots_see else None)
     return run, folder
 
 
@@ -201,6 +201,7 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
     task: Any = run.env
 
     def score(learner: Algorithm) -> dict[str, float]:
-        return scorecard.quick(task.policy(learner.actor), task.robot, task.step_seconds, task.commands, task.settings.protocol)
+        policy, actuator = task.policy(learner.actor), run.config["sim"]["actuator"]
+        return scorecard.quick(policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, actuator)
 
     return score

@@ -1,4 +1,8 @@
-"""What the policy is asked to do: named command channels, drawn anew at random times."""
+"""What the policy is asked to do: named command channels, drawn anew at random times.
+
+A command term has ``channels``, their ``rest`` (the command to stand), ``mirror`` signs and ``limits`` [C, 2], and ``sample``. Where it
+draws between its tensors ``low`` and ``high`` [C], a curriculum may narrow these in place.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +38,11 @@ class velocity:
     def __init__(self, device: torch.device, *, forward: Range, left: Range, yaw: Range, standing: Share = 0.1) -> None:
         self.limits = [forward, left, yaw]
         self.standing = standing  # share of commands that are zero
-        self._low, self._high = torch.tensor(self.limits, device=device).T
+        self.low, self.high = torch.tensor(self.limits, device=device).T
 
     def sample(self, u: Tensor) -> Tensor:
         """Commands [n, 3] from uniform numbers ``u`` [n, 4] in 0..1."""
-        return torch.lerp(self._low, self._high, u[:, :3]) * (u[:, 3:] >= self.standing)
+        return torch.lerp(self.low, self.high, u[:, :3]) * (u[:, 3:] >= self.standing)
 
 
 @command
@@ -62,12 +66,12 @@ class gait:
         self.limits = [(0.0, len(choices) - 1.0), frequency, swing_height, body_height, pitch]
         middle = [0.5 * (low + high) for low, high in (frequency, swing_height)]
         self.rest = (0.0, *middle, *(min(max(0.0, low), high) for low, high in (body_height, pitch)))
-        self._low, self._high = torch.tensor(self.limits, device=device).T
+        self.low, self.high = torch.tensor(self.limits, device=device).T
 
     def sample(self, u: Tensor) -> Tensor:
         """Commands [n, 5] from uniform numbers ``u`` [n, 6] in 0..1."""
         number = (u[:, :1] * len(self.choices)).floor().clamp(max=len(self.choices) - 1.0)
-        return torch.cat([number, torch.lerp(self._low[1:], self._high[1:], u[:, 1:5])], dim=-1)
+        return torch.cat([number, torch.lerp(self.low[1:], self.high[1:], u[:, 1:5])], dim=-1)
 
 
 class Commands:

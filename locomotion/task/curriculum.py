@@ -1,7 +1,12 @@
-"""What changes as learning goes on. A curriculum is told the smoothed score after every rollout; all on the device."""
+"""What changes as learning goes on: all on the device.
+
+A curriculum is told the smoothed score whenever steps have been worked out, and how many rollouts of :data:`ROLLOUT` steps these
+were (a share of one for whoever asks for rewards every step). One that changes what episodes are drawn from says so in ``narrow``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +15,20 @@ from torch import Tensor
 from locomotion.schema import Positive, Range, Share, Text
 from locomotion.task.terms import curriculum
 from robots.errors import InputError, nearest
+from sim import PARAMETERS
 
 if TYPE_CHECKING:
     from locomotion.task.task import Task
+
+ROLLOUT = 16  # control steps: in these curricula count their speed
+
+
+@dataclass
+class Ranges:
+    """What episodes are drawn from, [min, max] by name, for the contract of a policy."""
+
+    commands: dict[str, list[float]]  # by channel
+    parameters: dict[str, list[float]]  # of physics
 
 
 @curriculum
@@ -32,8 +48,8 @@ class ramp_weights:
         self.level = torch.zeros((), device=task.device)  # 0..1
         self.apply()
 
-    def update(self, score: Tensor) -> None:
-        """After a rollout: ``score`` [] smoothed over rollouts."""
+    def update(self, score: Tensor, rollouts: float) -> None:
+        """``score`` [] is smoothed; it says itself how far to go."""
         self.level.copy_(torch.maximum(self.level, ((score - self._low) / self._span).clamp(0.0, 1.0)))
         self.apply()
 
@@ -62,10 +78,18 @@ class widen_ranges:
         self.level = torch.tensor(start, device=task.device)  # 0..1
         self.apply()
 
-    def update(self, score: Tensor) -> None:
-        """After a rollout: ``score`` [] smoothed over rollouts."""
+    @staticmethod
+    def narrow(ranges: Ranges, level: float, *, parameters: tuple[str, ...], **others: object) -> None:
+        """What of ``ranges`` is drawn from at ``level``."""
+        for name in parameters:
+            low, high = ranges.parameters[name]
+            nominal = min(max(PARAMETERS[name].nominal, low), high)
+            ranges.parameters[name] = [nominal + (limit - nominal) * level for limit in (low, high)]
+
+    def update(self, score: Tensor, rollouts: float) -> None:
+        """``score`` [] is smoothed."""
         low, high = self._score
-        self.level.add_(self._rate * ((score > high).float() - (score < low).float())).clamp_(0.0, 1.0)
+        self.level.add_(self._rate * rollouts * ((score > high).float() - (score < low).float())).clamp_(0.0, 1.0)
         self.apply()
 
     def apply(self) -> None:
@@ -82,18 +106,26 @@ class grow_commands:
             field, names = "task.curricula.grow_commands.channel", task.commands.channels
             raise InputError(field, channel, "a channel of the task's commands", nearest(channel, names))
         i = owner.channels.index(channel)
+        if not hasattr(owner, "low"):
+            remedy = "Keep its ranges in tensors low and high [C], see locomotion/task/commands.py."
+            raise InputError("task.curricula.grow_commands.channel", channel, "a channel whose range can be narrowed", remedy)
         low, high = owner.limits[i]  # the contract's range is that of the task's file
         if not low <= start[0] <= start[1] <= high:
             raise InputError("task.curricula.grow_commands.start", list(start), f"a range within [{low}, {high}]", "Begin with less.")
-        self._bounds = owner._low[i : i + 1], owner._high[i : i + 1]  # views of what is drawn from
+        self._bounds = owner.low[i : i + 1], owner.high[i : i + 1]  # views of what is drawn from
         self._ends = (start[0], low), (start[1], high)
         self._score, self._step = score, 1.0 / rollouts
         self.level = torch.zeros((), device=task.device)  # 0..1
         self.apply()
 
-    def update(self, score: Tensor) -> None:
-        """After a rollout: ``score`` [] smoothed over rollouts."""
-        self.level.add_((score >= self._score) * self._step).clamp_(max=1.0)
+    @staticmethod
+    def narrow(ranges: Ranges, level: float, *, channel: str, start: tuple[float, float], **others: object) -> None:
+        """What of ``ranges`` is drawn from at ``level``."""
+        ranges.commands[channel] = [a + (b - a) * level for a, b in zip(start, ranges.commands[channel], strict=True)]
+
+    def update(self, score: Tensor, rollouts: float) -> None:
+        """``score`` [] is smoothed."""
+        self.level.add_((score >= self._score) * (self._step * rollouts)).clamp_(max=1.0)
         self.apply()
 
     def apply(self) -> None:

@@ -41,8 +41,8 @@ class RobotTensors:
         self.joint_pos_low, self.joint_pos_high = tensor(robot.joint_pos_limit[:, 0]), tensor(robot.joint_pos_limit[:, 1])
         self.foot_radius, self.hips = simulator.foot_radius, simulator.hip_pos[:, :2]
         self.groups = {name: tensor(np.isin(np.arange(robot.num_joints), ids)) for name, ids in robot.joint_groups.items()}
-        # joints whose mirror image turns the other way: hips that abduct
-        self.sideways = tensor(robot.mirror.joint_sign < 0)
+        # hips that abduct: the group of that name, or joints whose mirror image turns the other way
+        self.sideways = self.groups.get("abduction", tensor(robot.mirror.joint_sign < 0))
         self.mirror_index = torch.as_tensor(np.array(robot.mirror.joint_index), device=simulator.device)
         self.mirror_sign = tensor(robot.mirror.joint_sign)
 

@@ -277,6 +277,11 @@ class Encoder(nn.Module):
         self.inputs = tuple(name for name in POLICY_INPUTS if name in named | {"joint_pos", "joint_vel"})
 
     @property
+    def widths(self) -> dict[str, int]:
+        """Of each term, in order."""
+        return {name: term.width for name, term in self.terms.items()}  # type: ignore[misc]
+
+    @property
     def mirror(self) -> MirrorMap | None:
         """Of the whole observation; None where a term has no mirror image."""
         mirrors = [term.mirror for term in self.terms.values()]  # type: ignore[union-attr]

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from locomotion.environment import Ended, NotFiniteError
 from locomotion.task import terms
+from locomotion.task.curriculum import ROLLOUT
 from locomotion.task.frame import Frame
 from locomotion.task.rewards import Rewards
 from locomotion.task.settings import TaskSettings
 
-SMOOTHING = 0.9  # of the score that curricula are told, a block of steps
+SMOOTHING = 0.9  # of the score that curricula are told, a rollout
 
 
 class Outcome:
@@ -42,7 +43,7 @@ class Outcome:
         self._counted += reward.numel()
         score = sums[1] / reward.numel()
         least = torch.stack([score[list(self._metrics).index(name)] for name in self._score]).min().float()
-        self.smoothed_score.copy_(torch.lerp(least, self.smoothed_score, SMOOTHING))
+        self.smoothed_score.copy_(torch.lerp(least, self.smoothed_score, SMOOTHING ** (len(reward) / ROLLOUT)))
         self._blocks.append((reward, finite, ended))
 
     def forget(self) -> None:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from locomotion.schema import NotNegative, Positive
 from locomotion.task.frame import Frame
-from locomotion.task.rewards_joints import GRAVITY
 from locomotion.task.terms import reward
+from robots.robot import GRAVITY
 
 
 @reward

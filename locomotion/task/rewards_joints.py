@@ -8,8 +8,7 @@ from torch import Tensor
 from locomotion.schema import Positive, Share
 from locomotion.task.frame import Frame
 from locomotion.task.terms import reward
-
-GRAVITY = 9.81  # m/s^2
+from robots.robot import GRAVITY
 
 
 @reward

@@ -12,6 +12,7 @@ from locomotion.task import terms
 from locomotion.task.commands import Commands
 from locomotion.task.gait import GaitSettings
 from locomotion.task.observations import Context, Encoder, check_term
+from locomotion.task.privileged import PrivilegedTerm
 from robots.errors import InputError, nearest
 
 Terms = Annotated[dict[str, dict[str, Any]], BeforeValidator(present)]
@@ -77,6 +78,12 @@ def substeps_of(control_dt: float, physics_dt: float) -> int:
 def make_commands(settings: TaskSettings, device: torch.device) -> Commands:
     """The task's command terms."""
     return Commands([terms.command.bind("task.commands", name, value)(device) for name, value in settings.commands.items()])
+
+
+def make_privileged(settings: TaskSettings, context: Context) -> dict[str, PrivilegedTerm]:
+    """What the critic sees beside the policy's observation, by name."""
+    critic = settings.observations.critic.items()
+    return {name: terms.privileged.bind("task.observations.critic", name, value)(context) for name, value in critic}
 
 
 def make_encoder(settings: TaskSettings, context: Context) -> Encoder:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from locomotion.environment import ActionSpace, Ended, Observations, Spaces, Symmetry, Transition, concatenate_mirrors
+from locomotion.environment import Ended, Observations, Transition
 from locomotion.models.policy import Policy
 from locomotion.schema import check
 from locomotion.task import (
@@ -37,7 +37,8 @@ from locomotion.task.past import Past
 from locomotion.task.randomization import PhysicsSampler, RandomizationSettings
 from locomotion.task.recorder import Recorder
 from locomotion.task.sensors import MEASURED, Sensors
-from locomotion.task.settings import ResetShare, TaskSettings, make_commands, make_encoder, substeps_of
+from locomotion.task.settings import ResetShare, TaskSettings, make_commands, make_encoder, make_privileged, substeps_of
+from locomotion.task.spaces import make_spaces
 from robots.errors import InputError
 from sim import Signals, Simulator
 from sim.parameters import check_supported
@@ -65,10 +66,10 @@ class Task:
         context = Context(self.robot, self.commands, self.gait, settings.control_dt)
         self.encoder = make_encoder(settings, context).to(self.device)
         self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
-        critic = settings.observations.critic.items()
-        self._privileged = [terms.privileged.bind("task.observations.critic", name, value)(context) for name, value in critic]
+        privileged = make_privileged(settings, context)
+        self.spaces = make_spaces(self.encoder, privileged, self.decoder, self.robot)
+        self._privileged = [*privileged.values()]
         self._bind_terms(settings)
-        self._describe()
         self._allocate(settings, randomization)
         curricula = settings.curricula.items()
         self.curricula = [terms.curriculum.bind("task.curricula", name, value)(self) for name, value in curricula]
@@ -133,7 +134,7 @@ class Task:
         self._evaluate()
         result = self._outcome.rewards()
         for one in self.curricula if len(result) else ():
-            one.update(self._outcome.smoothed_score)
+            one.update(self._outcome.smoothed_score, len(result) / curriculum.ROLLOUT)
         return result
 
     def ended(self) -> Ended:
@@ -194,14 +195,6 @@ class Task:
         self.rewards_function = self._outcome.rewards_function
         ends = settings.terminations.items()
         self._terminations = {name: terms.termination.bind("task.terminations", name, value) for name, value in ends}
-
-    def _describe(self) -> None:
-        actor, symmetry = self.encoder.mirror, None
-        if actor is not None:
-            critic = concatenate_mirrors(actor, *(term.mirror for term in self._privileged))
-            symmetry = Symmetry({"actor": actor, "critic": critic}, (self.robot.mirror.joint_index, self.robot.mirror.joint_sign))
-        groups = {"actor": self.encoder.size, "critic": self.encoder.size + sum(term.width for term in self._privileged)}
-        self.spaces = Spaces(groups, ActionSpace(*self.decoder.bounds), symmetry)
 
     def _allocate(self, settings: TaskSettings, randomization: RandomizationSettings) -> None:
         n, j, device = self.num_envs, self.robot.num_joints, self.device

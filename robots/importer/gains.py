@@ -9,8 +9,8 @@ import numpy as np
 
 from robots.importer.limbs import Limbs
 from robots.importer.read import Source
+from robots.robot import GRAVITY
 
-GRAVITY = 9.81
 TURN = math.pi  # rad, limit of a joint that turns without one
 SPEED = 20.0  # rad/s, where none is given
 FASTEST = 100.0  # rad/s; more is a placeholder

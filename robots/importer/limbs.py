@@ -80,6 +80,17 @@ def find_limbs(source: Source) -> Limbs:
     return Limbs(base, legs, data.qpos.copy(), locked)
 
 
+def legs_as_modelled(model: mujoco.MjModel, limbs: Limbs) -> mujoco.MjData:
+    """Bodies in their places, the legs' joints as the file draws them and all others as ``limbs`` hold them."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = limbs.qpos
+    for leg in limbs.legs:
+        for joint in leg.joints:
+            data.qpos[model.jnt_qposadr[joint]] = model.qpos0[model.jnt_qposadr[joint]]
+    mujoco.mj_kinematics(model, data)
+    return data
+
+
 def _chain(model: mujoco.MjModel, body: int, base: int) -> list[int]:
     """``body`` and the bodies above it, the base excluded; empty where it does not hang on the base."""
     chain = []

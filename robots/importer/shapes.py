@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from robots.importer.limbs import Leg, Limbs, shape_points
+from robots.importer.limbs import Leg, Limbs, legs_as_modelled, shape_points
 from robots.importer.read import Source
 
 SLAB = 0.04  # share of the robot's height: a foot's lower end, of which its sole is taken
@@ -51,12 +51,7 @@ def build_parts(source: Source, limbs: Limbs) -> tuple[list[Part], list[str]]:
     owner = {limbs.base: limbs.base}
     for body in range(limbs.base + 1, model.nbody):
         owner[body] = body if body in kept else owner.get(int(model.body_parentid[body]), limbs.base)
-    data = mujoco.MjData(model)
-    data.qpos[:] = limbs.qpos
-    for leg in limbs.legs:
-        for joint in leg.joints:
-            data.qpos[model.jnt_qposadr[joint]] = model.qpos0[model.jnt_qposadr[joint]]
-    mujoco.mj_kinematics(model, data)
+    data = legs_as_modelled(model, limbs)
     parts = []
     for body in kept:
         members = [other for other, one in owner.items() if one == body]

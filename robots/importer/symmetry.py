@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from robots.errors import InputError
-from robots.importer.limbs import Limbs
+from robots.importer.limbs import Limbs, legs_as_modelled
 from robots.importer.read import Source
 
 TOLERANCE = 0.02  # m, between a joint and the mirror image of its partner
@@ -21,12 +20,7 @@ def find_pairs(source: Source, limbs: Limbs) -> tuple[list[int], list[list[float
         InputError: a leg has no mirror image.
     """
     model = source.model
-    data = mujoco.MjData(model)
-    data.qpos[:] = limbs.qpos
-    for leg in limbs.legs:
-        for joint in leg.joints:
-            data.qpos[model.jnt_qposadr[joint]] = model.qpos0[model.jnt_qposadr[joint]]
-    mujoco.mj_kinematics(model, data)
+    data = legs_as_modelled(model, limbs)
     origin, axes = data.xpos[limbs.base], data.xmat[limbs.base].reshape(3, 3)
     anchors = [(data.xanchor[list(leg.joints)] - origin) @ axes for leg in limbs.legs]
     turns = [data.xaxis[list(leg.joints)] @ axes for leg in limbs.legs]

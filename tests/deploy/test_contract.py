@@ -94,14 +94,28 @@ WRONG = [
     (change("version", to=True), ".version"),
     (change("version", to="2"), ".version"),
     (change("kp", 3, to=0.0), ".kp"),
+    (change("kp", 3, to=-35.0), ".kp"),
+    (change("kp", 3, to=1.1), ".kp"),  # N m/rad at 23.7 N m: 21 rad of reach
+    (change("kp", 3, to=1200.0), ".kp"),  # 0.0198 rad
+    (change("kp", 3, to=5001.0), ".kp"),
     (change("kd", 3, to=-0.1), ".kd"),
+    (change("kd", 3, to=0.0), ".kd"),
+    (change("kd", 3, to=0.017), ".kd"),  # 0.49 ms at kp 35
+    (change("kd", 3, to=71.0), ".kd"),  # 2.03 s
+    (change("effort_limit", 3, to=5001.0), ".effort_limit"),
+    (change("joint_vel_limit", 3, to=201.0), ".joint_vel_limit"),
+    (change("action_scale", 3, to=3.2), ".action_scale"),
+    (change("joint_pos_limit", 3, to=[-6.3, 1.0]), ".joint_pos_limit"),
+    (change("command_range", 1, to=[-0.6, 101.0]), ".command_range"),
+    (change("golden_vectors", to=[]), ".golden_vectors"),
+    (lambda data: data.update(golden_vectors=data["golden_vectors"] * 1251), ".golden_vectors"),  # of 2 x 4 steps
     (change("action_scale", 0, to=-0.25), ".action_scale"),
     (change("effort_limit", 0, to=0.0), ".effort_limit"),
     (change("joint_vel_limit", 0, to=-1.0), ".joint_vel_limit"),
     (change("joint_pos_limit", 0, to=[1.0, -1.0]), ".joint_pos_limit"),
     (change("default_joint_pos", 0, to=1.1), ".default_joint_pos"),
-    (change("control_dt", to=0.0009), ".control_dt"),
-    (change("control_dt", to=0.11), ".control_dt"),
+    (change("control_dt", to=0.0019), ".control_dt"),
+    (change("control_dt", to=0.051), ".control_dt"),
     (change("control_dt", to=float("nan")), ".control_dt"),
     (change("control_dt", to="0.02"), ".control_dt"),
     (change("inputs", to=["joint_pos", "foot_contact_force"]), ".inputs"),
@@ -210,13 +224,13 @@ def test_every_figure_of_the_robot_is_compared(data, go2, name):
 
 def test_joints_are_matched_by_name_not_by_place(data, go2):
     order = np.random.default_rng(0).permutation(12)
-    data["kp"], data["kd"] = np.arange(1.0, 13.0).tolist(), np.arange(0.0, 12.0).tolist()
+    data["kp"], data["kd"] = np.arange(31.0, 43.0).tolist(), np.arange(1.0, 13.0).tolist()
     contract, other = Contract.from_json(data), reordered(go2, order)
     contract.check_robot(other)
     gains = contract.robot_with_gains(other)
     assert gains.joint_names == other.joint_names
-    assert gains.kp.tolist() == (order + 1.0).tolist()
-    assert gains.kd.tolist() == order.tolist()
+    assert gains.kp.tolist() == (order + 31.0).tolist()
+    assert gains.kd.tolist() == (order + 1.0).tolist()
 
 
 @pytest.mark.parametrize("name", ["height_scan", "base_lin_vel"])

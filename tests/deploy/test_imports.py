@@ -46,6 +46,16 @@ assert not {"torch", "mujoco", "onnx", "hydra"} & set(sys.modules)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("module", ["messages", "codec", "remote"])
+def test_what_of_the_unitree_part_needs_no_dds_imports_on_any_robot(module):
+    result = run(f"import deploy.unitree.{module}")
+    assert result.returncode == 0, result.stderr
+
+
+def test_without_dds_the_unitree_interface_says_what_to_install():
+    assert "sim2real-locomotion[unitree]" in run("import deploy.unitree.interface").stderr
+
+
 @pytest.mark.parametrize("module", ["deploy.hil.simulated_robot", "locomotion.train"])
 def test_the_blocker_blocks(module):
     assert "is not on the robot" in run(f"import {module}").stderr

@@ -5,7 +5,7 @@ import pytest
 
 from deploy.contract import Contract
 from deploy.operator import ScriptedOperator
-from deploy.supervisor import State
+from deploy.states import State
 from robots import InputError
 from tests.deploy import bundles
 
@@ -20,15 +20,16 @@ def contract(go2):
 def test_it_asks_for_each_state_and_counts_seconds_of_walking(contract):
     operator = ScriptedOperator([[0, [0.5, 0.3]], [2.0, [0.0, 0.2]]], contract)
     for state, wanted in ((State.IDLE, State.STAND_UP), (State.STAND_UP, None), (State.READY, State.WALK), (State.FAULT, None)):
-        asked, command = operator(50.0, state)
+        asked, command, age = operator(50.0, state)
         assert asked is wanted
+        assert age == 0.0
         assert command.tolist() == [0.0, 0.3]
     for time, expected in ((100.0, [0.5, 0.3]), (101.9, [0.5, 0.3]), (102.0, [0.0, 0.2]), (200.0, [0.0, 0.2])):
-        asked, command = operator(time, State.WALK)
+        asked, command, age = operator(time, State.WALK)
         assert asked is None
         np.testing.assert_array_equal(command, expected)
     operator(201.0, State.READY)
-    assert operator(300.0, State.WALK)[1].tolist() == [0.5, 0.3]  # from the start again
+    assert operator(300.0, State.WALK).command.tolist() == [0.5, 0.3]  # from the start again
 
 
 @pytest.mark.parametrize(

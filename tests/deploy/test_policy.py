@@ -257,9 +257,9 @@ def test_a_permuted_robot_runs_the_same_policy(bundle, go2):
 
 
 def test_a_robot_policy_has_the_contract_s_gains_and_leaves_the_caller_s_arrays_alone(tmp_path, bundle, go2):
-    path = bundles.rewrite(bundle, tmp_path / "policy.onnx", lambda data: data.update(kp=[float(i + 1) for i in range(12)]))
+    path = bundles.rewrite(bundle, tmp_path / "policy.onnx", lambda data: data.update(kp=[float(i + 31) for i in range(12)]))
     policy = RobotPolicy(load(path), reordered(go2, ORDER))
-    assert policy.robot.kp.tolist() == [i + 1.0 for i in ORDER]
+    assert policy.robot.kp.tolist() == [i + 31.0 for i in ORDER]
     signals = {name: value.astype(np.float64) for name, value in robot_signals(go2, 0, rows=1).items()}
     signals["command"][:] = 9.0
     before = {name: value.copy() for name, value in signals.items()}

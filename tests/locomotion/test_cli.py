@@ -143,7 +143,7 @@ def test_train_export_evaluate_deploy_report(run, tmp_path, capsys):
     keys |= {"torque_saturation", "action_rate", "foot_slip", "episodes", "outside"}
     assert set(card["scores"]["mujoco"]["nominal"]) == keys
     assert main(["export", f"checkpoint={run}/last.pt", f"output={bundle}", f"scorecard={run}/scorecard.json"]) == 0
-    status = main(["deploy", f"policy={bundle}", "duration=3", f"output={run}"])
+    status = main(["deploy", f"policy={bundle}", "duration=8", f"output={run}"])
     summary = json.loads((run / "deploy.json").read_text())
     assert status == (0 if summary["passed"] else 1)
     assert summary["final_state"] in ("damping", "fault")

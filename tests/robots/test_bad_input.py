@@ -140,6 +140,12 @@ MODELS = {  # the description's changes, the model's change: the field that is n
     "feet that touch something else": ({}, ('type="sphere" size="0.022"', 'conaffinity="2" type="sphere" size="0.022"'), "feet", "ground"),
     "a mirror without signs": ({"mirror": {"swap": SWAP, "negate": []}}, None, "mirror", "misses its place"),
     "a mirror of thighs": ({"mirror": {"swap": SWAP, "negate": ["*_hip_joint", "*_thigh_joint"]}}, None, "mirror", "misses its place"),
+    "a mirror that knows no foot": (
+        {"feet": {"one": ["FL_foot"], "two": ["FR_foot"], "three": ["RL_foot"], "four": ["RR_foot"]}},
+        None,
+        "mirror: swap",
+        "Add the beginning of the name",
+    ),
     "a mirror front to back": ({"mirror": {"swap": {"F": "R"}, "negate": []}}, None, "mirror", "misses its place"),
     "legs of two lengths": ({}, ('name="FL_calf" pos="0 0 -0.213"', 'name="FL_calf" pos="0 0 -0.24"'), "mirror", "misses its place"),
 }

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sim
-from sim.mujoco_model import GRAVITY
+from robots.robot import GRAVITY
 from sim.parameters import nominal_values
 from tests.conftest import only, standing
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import sim
-from sim.mujoco_model import GROUND, build_model
+from robots.model import GROUND
+from sim.mujoco_model import build_model
 
 HEIGHTS = torch.tensor([[0.2, 0.3, 0.4, 0.2], [0.5, 0.6, 0.5, 0.3], [0.3, 0.9, 0.2, 0.7]])  # nowhere zero, and no square
 

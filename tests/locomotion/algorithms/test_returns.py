@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from locomotion.algorithms.returns import adapt_learning_rate, clipped_surrogate, clipped_value_loss, generalized_advantages
+from locomotion.algorithms.returns import (
+    adapt_learning_rate,
+    clipped_surrogate,
+    clipped_value_loss,
+    generalized_advantages,
+    imitation_loss,
+)
 
 REWARD = torch.tensor([1.0, 2.0, 3.0, 0.0], dtype=torch.float64)
 VALUE = torch.tensor([5.0, 4.0, 6.0, 2.0], dtype=torch.float64)
@@ -64,3 +70,11 @@ def test_a_rollout_may_be_one_step_long():
 
 def test_a_policy_that_did_not_move_at_all_learns_faster():
     assert adapt_learning_rate(1e-3, 0.0, 0.01, 1e-5, 1e-2) == pytest.approx(1.5e-3)
+
+
+def test_imitation_loss_and_its_slope():
+    action = torch.tensor([[1.0, 2.0], [0.0, 0.0]], requires_grad=True)
+    loss = imitation_loss(action, torch.tensor([[3.0, 5.0], [0.0, 1.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx((4.0 + 9.0 + 0.0 + 1.0) / 4.0)
+    np.testing.assert_allclose(action.grad, [[-1.0, -1.5], [0.0, -0.5]])

@@ -201,3 +201,17 @@ def test_rates_are_per_step_whatever_is_missing():
     seconds, rate = plots.per_thousand_steps(rows, "falls")
     assert seconds.tolist() == [2.0, 20.0]
     assert rate == pytest.approx([1000 / 48, 1000 / 48])
+
+
+def test_what_the_policy_estimates_is_told_beside_what_guessing_comes_to(tmp_path):
+    figures = {
+        "estimate/base_lin_vel": 0.123,
+        "estimate/base_lin_vel of": 0.456,
+        f"estimate/{HOSTILE}": "x",
+        f"estimate/{HOSTILE} of": None,
+    }
+    page = report.write(write_run(tmp_path / "run", [metrics_row(1), metrics_row(2, **figures)])).read_text()
+    assert "RMS error" in page
+    assert "<td>0.123</td><td>0.456</td>" in page
+    assert "<script>alert" not in page
+    assert "RMS error" not in report.write(write_run(tmp_path / "plain", [metrics_row(1)])).read_text()

@@ -92,6 +92,14 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path, steps):
         assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
 
 
+def test_a_resumed_run_with_an_estimator_equals_one_that_never_stopped(tmp_path):
+    settings = ("algorithm.estimator={targets: [base_lin_vel], hidden: [16]}", "task.episode_seconds=0.5")
+    whole = run(tmp_path / "whole", 3, *settings)
+    run(tmp_path / "parts", 3, *settings, stop=1)
+    assert_same(whole, go_on(tmp_path / "parts"))
+    export_checkpoint(tmp_path / "whole" / "last.pt", tmp_path / "policy.onnx")  # the estimator is within: verified as it is written
+
+
 def test_resuming_forgets_metrics_beyond_the_checkpoint_and_broken_lines_only(tmp_path):
     run(tmp_path, 3, stop=2)
     path = tmp_path / "metrics.jsonl"

@@ -294,3 +294,11 @@ def test_null_removes_a_term():
 
 def test_registries_know_what_is_built_in():
     assert {"tilt", "low_base", "body_contact"} <= set(termination.terms)
+
+
+def test_abduction_is_of_hips_that_abduct_alone():
+    """Arms, waist and yaw joints of a humanoid turn the other way in a mirror, too, and move no leg sideways."""
+    task = make_task("robot=unitree_g1", "algorithm.num_envs=1")
+    names = task.robot.joint_names
+    assert [names[i] for i in task.robot_tensors.sideways.nonzero()[:, 0]] == ["left_hip_roll_joint", "right_hip_roll_joint"]
+    assert make_task("algorithm.num_envs=1").robot_tensors.sideways.tolist() == [1.0, 0.0, 0.0] * 4

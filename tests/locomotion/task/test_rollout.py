@@ -18,7 +18,7 @@ def test_a_curriculum_s_score_moves_a_tenth_of_the_way_to_each_rollout_s_least_m
     task = make_task("randomization=none")
     expected = 0.0
     for _ in range(3):
-        for _ in range(4):
+        for _ in range(16):
             task.step(torch.zeros(6, 12))
         task.rewards()
         figures = task.statistics()

@@ -355,7 +355,7 @@ def test_weights_ramp_with_the_score_and_never_back():
     ramp = task.curricula[0]
     assert weights[torque].item() == pytest.approx(0.2 * full)
     for score, share in ((0.5, 0.6), (0.4, 0.6), (0.9, 1.0), (0.0, 1.0)):
-        ramp.update(torch.tensor(score))
+        ramp.update(torch.tensor(score), 1.0)
         assert weights[torque].item() == pytest.approx(share * full)
         assert weights[gait].item() == pytest.approx(task.settings.rewards["gait"]["weight"])
 

@@ -8,9 +8,10 @@ import torch
 
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import SimulatedTime
+from deploy.limits import Limits
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
-from deploy.supervisor import Limits, Supervisor
+from deploy.supervisor import Supervisor
 from locomotion.evaluation import protocols, scorecard, video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.export import write_bundle

@@ -1,0 +1,308 @@
+"""The guard as a process of its own, which alone holds the wire to the robot, and the interface that the runtime has in its place.
+
+The two share memory without a name, three slots in it, each written by one side: posts and a person's wishes one way, reports the other.
+A slot carries a checksum: one that was being written, or never will be finished, is not read. The guard stands in a session of its own, so
+that a terminal's Ctrl-C, Ctrl-Z, Ctrl-\\ and hang-up do not reach it; signals sent to it by name make it damp and end. It watches
+its parent, and damps and ends when that is gone. For Linux: memory without a name and the clock that both sides read are its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import math
+import mmap
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deploy.guard import LEASE, MAX_ENDING, Guard, GuardDead, Phase, Post, refuse, way_back
+from deploy.interface import MotorCommand, RobotInterface, RobotState
+from robots import Robot
+
+PERIOD = 0.002  # s, the guard's cycle
+HEARTBEAT = 0.2  # s without a report after which the guard counts as dead
+START_SECONDS = 30.0  # for the interface to connect and give a first state
+SLOT_BYTES = 32768
+POST, WISH, REPORT = range(3)  # slots
+RESET, END = 1.0, 2.0  # wishes
+PRIORITY = 50  # of SCHED_FIFO
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+STOPPING_SIGNALS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from deploy.guard_process import main; main()"
+COMMAND_FIELDS = ("joint_pos_target", "kp", "kd", "feed_forward")
+
+Factory = Callable[[], RobotInterface]
+"""Opens the wire. Called in the guard's process, so picklable: a function of an imported module, or a ``functools.partial`` of one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the guard says of itself, each cycle. Times in s on the monotonic clock."""
+
+    time: float
+    process: int
+    phase: Phase
+    reason: str
+    token: int
+    state: RobotState | None
+    remote: Any = None  # what the robot's own hand-held remote says, where the interface has one
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a guard is started with."""
+
+    parent: int
+    memory: int  # file descriptor
+    factory: bytes  # pickled, so that one that cannot be read is reported like one that fails
+    robot: Robot
+    damping_kd: float
+    ending: str  # why it is only to damp and end; empty for a guard that follows
+
+
+class Slot:
+    """Bytes that one process writes and another reads, whole or not at all, on processors of any memory order."""
+
+    HEADER = struct.Struct("<II")  # length, checksum
+
+    def __init__(self, memory: mmap.mmap, number: int) -> None:
+        self._memory, self._begin = memory, number * SLOT_BYTES
+
+    def put(self, data: bytes) -> None:
+        if len(data) > SLOT_BYTES - self.HEADER.size:
+            raise ValueError(f"{len(data)} bytes do not fit a slot of {SLOT_BYTES}")
+        begin = self._begin + self.HEADER.size
+        self._memory[begin : begin + len(data)] = data
+        self.HEADER.pack_into(self._memory, self._begin, len(data), zlib.crc32(data))
+
+    def get(self) -> bytes | None:
+        """The newest bytes; None where there are none, or none that are whole."""
+        for _ in range(3):  # the other side needs some microseconds to write
+            length, checksum = self.HEADER.unpack_from(self._memory, self._begin)
+            begin = self._begin + self.HEADER.size
+            data = self._memory[begin : begin + min(length, SLOT_BYTES)]
+            if length and zlib.crc32(data) == checksum:
+                return data
+        return None
+
+
+def pack(post: Post) -> bytes:
+    """Float64 numbers: plain ones, since the guard trusts nothing that the runtime sends."""
+    values = [np.asarray(getattr(post.command, name), dtype=np.float64).ravel() for name in COMMAND_FIELDS]
+    return np.concatenate([[post.sequence, post.time, post.deadline], *values]).tobytes()
+
+
+def unpack(data: bytes) -> Post:
+    head, values = np.split(np.frombuffer(data, dtype=np.float64), [3])
+    return Post(int(head[0]), float(head[1]), float(head[2]), MotorCommand(*np.split(values, len(COMMAND_FIELDS))))
+
+
+class GuardedInterface:
+    """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
+
+    ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
+    :meth:`write` to the deadline for the next. Raises GuardDead where the guard cannot open the wire.
+    """
+
+    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE) -> None:
+        self._factory, self._robot, self._damping_kd, self._lease = factory, robot, damping_kd, lease
+        self._sequence, self._death = 0, ""
+        self._start(ending="")
+        limit = time.monotonic() + START_SECONDS
+        try:
+            while self.report().state is None:
+                if self._process.poll() is not None or time.monotonic() > limit:
+                    raise GuardDead(f"the guard did not start: {self.report().reason or 'no state of the robot'}")
+                time.sleep(PERIOD)
+        except BaseException:  # Ctrl-C too
+            self.close()
+            raise
+
+    def report(self) -> Report:
+        """What the guard last said."""
+        data = self._slots[REPORT].get()
+        self._report = self._report if data is None else pickle.loads(data)
+        return self._report
+
+    def read(self) -> RobotState:
+        """The newest state. Raises GuardDead."""
+        state = self._living().state
+        assert state is not None  # there was one at the start
+        return state
+
+    @property
+    def remote(self) -> Any:
+        """What the robot's own hand-held remote says, as the interface's ``remote`` does; None where it has none."""
+        return self.report().remote
+
+    def write(self, command: MotorCommand) -> None:
+        """Post ``command``. Raises GuardDead; GuardTripped where the guard damps in its place."""
+        report, now = self._living(), time.monotonic()
+        self._sequence += 1
+        self._slots[POST].put(pack(Post(self._sequence, now, now + self._lease, command)))
+        refuse(command, report.phase, report.reason, report.token)
+
+    def reset(self, token: int) -> bool:
+        """For a person who has read the token of the present trip: let the guard follow again, from idle. Returns whether it does."""
+        self._slots[WISH].put(struct.pack("<dd", RESET, token))
+        time.sleep(10 * PERIOD)
+        return self._living().phase is not Phase.DAMPING
+
+    def close(self) -> None:
+        """Let the guard damp the robot to rest, speak its last word and go."""
+        self._slots[WISH].put(struct.pack("<dd", END, 0.0))
+        limit = START_SECONDS if self._death else 0.0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(limit + 2.0 * MAX_ENDING)
+        self._process.kill()
+
+    def _living(self) -> Report:
+        report = self.report()
+        age = time.monotonic() - report.time
+        if not self._death and (self._process.poll() is not None or age > HEARTBEAT):
+            self._death = f"the guard is dead: exit status {self._process.poll()}, last heard of {1e3 * age:.0f} ms ago"
+            self._process.kill()  # one that only stands still would hold the wire
+            self._start(ending="the guard before this one died")  # to damp; this runtime is done
+        if self._death:
+            raise GuardDead(self._death)
+        return report
+
+    def _start(self, ending: str) -> None:
+        file = os.memfd_create("guard")
+        os.ftruncate(file, 3 * SLOT_BYTES)
+        memory = mmap.mmap(file, 3 * SLOT_BYTES)
+        self._slots = [Slot(memory, number) for number in range(3)]
+        self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
+        job = Job(os.getpid(), file, pickle.dumps(self._factory), self._robot, self._damping_kd, ending)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        os.close(file)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # a guard that dies here is found dead
+            stdin.write(pickle.dumps(sys.path) + pickle.dumps(job))
+
+
+def main() -> None:
+    """The guard's process, whose job comes on the standard input."""
+    signals: list[int] = []
+    for number in ENDING_SIGNALS:
+        signal.signal(number, lambda number, frame: signals.append(number))
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    job: Job = pickle.load(sys.stdin.buffer)
+    memory = mmap.mmap(job.memory, 3 * SLOT_BYTES)
+    slots, say = [Slot(memory, number) for number in range(3)], _speaker()
+    priority = _take_priority()
+    try:
+        interface = pickle.loads(job.factory)()
+    except Exception as error:  # whatever it is, the runtime must hear of it
+        reason = f"{type(error).__name__}: {error}"
+        slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), Phase.DAMPING, reason[:1000], 0, None)))
+        sys.exit(1)
+    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {_keep_memory()}")
+    serve(interface, Guard(job.robot, job.damping_kd), slots, lambda: _call_to_end(job, signals), say)
+    say("has spoken its last word")
+    time.sleep(0.05)  # for the words above to come out
+
+
+def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Callable[[], str], say: Callable[[str], None]) -> None:
+    """Read, decide, write, report, at absolute deadlines, until the guard's work is done. Nothing that fails in a cycle ends it."""
+    deadline, state, remote, post, wish, phase = time.monotonic(), None, None, None, None, guard.phase
+    while not guard.ended(now := time.monotonic()):
+        with contextlib.suppress(Exception):  # a state that cannot be read grows old, and that is what counts
+            state = interface.read()
+            remote = getattr(interface, "remote", None)
+        try:
+            if reason := called():
+                guard.end(now, reason)
+            if (asked := slots[WISH].get()) not in (None, wish):
+                wish = asked
+                _grant(guard, now, asked)
+            if data := slots[POST].get():
+                post = unpack(data)
+            command = guard.step(time.monotonic(), state, post)
+        except Exception as error:
+            guard.trip(f"{type(error).__name__}: {error}")
+            command = guard.damping()
+        guard.written(now, _failure(lambda command=command: interface.write(command)))
+        slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), guard.phase, guard.reason, guard.token, state, remote)))
+        if guard.phase is not phase:
+            phase = guard.phase
+            say(f"{phase}: {guard.reason}.{way_back(guard.token)}" if phase is Phase.DAMPING else str(phase))
+        deadline += PERIOD * max(1, math.ceil((time.monotonic() - deadline) / PERIOD))  # missed cycles are skipped
+        time.sleep(max(0.0, deadline - time.monotonic()))
+    for last in (lambda: interface.write(guard.damping()), interface.close):
+        if failure := _failure(last):
+            say(failure)
+
+
+def _failure(act: Callable[[], None]) -> str | None:
+    try:
+        act()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _grant(guard: Guard, now: float, data: bytes | None) -> None:
+    kind, token = struct.unpack("<dd", data or b"")
+    if kind == END:
+        guard.end(now, "the runtime is done")
+    elif kind == RESET:
+        guard.reset(now, int(token))
+
+
+def _call_to_end(job: Job, signals: list[int]) -> str:
+    if os.getppid() != job.parent:
+        return "the runtime is gone"
+    return signal.Signals(signals[0]).name if signals else job.ending
+
+
+def _take_priority() -> str:
+    """Go before other programs, the interface's threads too where they begin after this; what was granted, in words."""
+    sys.setswitchinterval(0.0005)  # an interface may listen in a thread of its own: it is not to hold up a cycle
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except OSError as error:
+        return f"NO real-time priority ({error.strerror}): a busy computer may delay it"
+    return f"SCHED_FIFO {PRIORITY}"
+
+
+def _keep_memory() -> str:
+    """No pauses for garbage, and no waiting for the disk; what was granted, in words."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(1) == 0:  # MCL_CURRENT: with a limit, later memory would be refused, not just unlocked
+        return "memory locked"
+    return f"memory NOT locked ({os.strerror(ctypes.get_errno())}): swapping may delay it"
+
+
+def _speaker() -> Callable[[str], None]:
+    """Words on the standard error, from a thread: a terminal that is stopped, or closed, must not hold up the guard."""
+    words: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def speak() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                os.write(2, f"guard: {words.get()}\n".encode())
+
+    threading.Thread(target=speak, daemon=True).start()
+    return words.put

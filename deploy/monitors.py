@@ -1,0 +1,174 @@
+"""Monitors: pure functions of what was measured, each with its threshold and what follows when it is passed."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.interface import Floats, RobotState
+from deploy.limits import Limits
+from deploy.window import Window
+from robots import Robot
+
+LARGEST = 1e6  # in any unit: no sensor of a legged robot says more, and single precision holds it
+UNIT = (0.9, 1.1)  # length of gravity's unit vector
+BEYOND = 0.2  # rad that an encoder may read outside of its joint's limits
+AHEAD = 0.001  # s that a sample may be in the future, by rounding
+SHAPES = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": 0, "joint_vel": 0, "joint_torque": 0}  # 0: a number a joint
+
+
+class Response(enum.StrEnum):
+    """What follows a finding, mildest first."""
+
+    DERATE = "derate"  # half the command, while it lasts
+    HOLD = "hold"  # the command to rest, while it lasts
+    DAMPING = "damping"  # fault: damping until a person resets
+
+
+SHARES = {Response.DERATE: 0.5, Response.HOLD: 0.0}  # of the command less the one to rest
+
+
+@dataclass(frozen=True)
+class SampleCheck:
+    """Whether one sample can be believed. ``finds`` says what is wrong, or nothing."""
+
+    name: str
+    finds: Callable[[RobotState, Robot, Limits, float], str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """``value`` above ``limits.<limit>`` is a finding; so is one that is no number."""
+
+    name: str
+    value: Callable[[Window], float]
+    limit: str
+    response: Response = Response.DAMPING
+
+
+def _shape(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    for name, width in SHAPES.items():
+        value, shape = getattr(sample, name, None), (width or robot.num_joints,)
+        if not isinstance(value, np.ndarray) or value.dtype != np.float64 or value.shape != shape:
+            return f"{name} is not float64 {list(shape)}"
+    whole = isinstance(sample.tick, int | np.integer) and isinstance(sample.time, float)
+    return "" if whole else "time is no float, or tick no integer"
+
+
+def _finite(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    for name in SHAPES:
+        if not (np.abs(getattr(sample, name)) <= LARGEST).all():
+            return f"{name} is not finite"
+    return ""
+
+
+def _gravity(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    length = float(np.linalg.norm(sample.projected_gravity))
+    return "" if UNIT[0] <= length <= UNIT[1] else f"gravity's unit vector is {length:.3g} long"
+
+
+def _position(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    low, high = robot.joint_pos_limit.T
+    beyond = np.maximum(low - sample.joint_pos, sample.joint_pos - high)
+    i = int(beyond.argmax())
+    return f"{robot.joint_names[i]} is {beyond[i]:.2f} rad beyond its limits" if beyond[i] > BEYOND else ""
+
+
+def _velocity(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    share = np.abs(sample.joint_vel) / robot.joint_vel_limit
+    i = int(share.argmax())
+    return f"{robot.joint_names[i]} at {share[i]:.1f} times its speed limit" if share[i] > limits.joint_vel else ""
+
+
+def _time(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
+    age = now - sample.time
+    return "" if -AHEAD <= age <= limits.max_state_age else f"taken {1e3 * age:.0f} ms before it was read"
+
+
+SAMPLE_CHECKS = (
+    SampleCheck("shape", _shape, "float64 arrays of the right shape, a float time, an integer tick"),
+    SampleCheck("finite", _finite, f"every number within ±{LARGEST:g}"),
+    SampleCheck("gravity", _gravity, f"gravity's vector {UNIT[0]} to {UNIT[1]} long: a unit vector, not m/s²"),
+    SampleCheck("position", _position, f"joints within their limits, ±{BEYOND} rad"),
+    SampleCheck("joint_vel", _velocity, "joints below `joint_vel` times their speed limit"),
+    SampleCheck("time", _time, "taken at most `max_state_age` before it is read, and not in the future"),
+)
+
+
+def tilt(gravity: Floats) -> float:
+    """Angle from upright of a base that sees gravity's vector [3] so, rad."""
+    return math.acos(float(np.clip(-gravity[2] / np.linalg.norm(gravity), -1.0, 1.0)))
+
+
+def _tilt(window: Window) -> float:
+    gravity = window["projected_gravity"]
+    return tilt(gravity[-1]) if len(gravity) else math.nan
+
+
+def _base_ang_vel(window: Window) -> float:
+    rate = window["base_ang_vel"]
+    return float(np.linalg.norm(rate[-1])) if len(rate) else math.nan
+
+
+def _integral(rate: Floats, time: Floats) -> Floats:
+    """Of ``rate`` [n, ...] over ``time`` [n], by the trapezoidal rule."""
+    return np.tensordot(np.diff(time), 0.5 * (rate[1:] + rate[:-1]), axes=1)
+
+
+def _gravity_drift(window: Window) -> float:
+    """A vector that is fixed in the world changes in the base frame at g x w."""
+    gravity = window["projected_gravity"]
+    return float(np.linalg.norm(_change(gravity) - _integral(np.cross(gravity, window["base_ang_vel"]), window["time"])))
+
+
+def _position_drift(window: Window) -> float:
+    drift = _change(window["joint_pos"]) - _integral(window["joint_vel"], window["time"])
+    return float(np.abs(drift).max())
+
+
+def _change(values: Floats) -> Floats:
+    return values[-1] - values[0] if len(values) else np.zeros(values.shape[1:])
+
+
+def _frozen(window: Window) -> float:
+    """Newest samples in a row that repeat the one before: gyroscope, gravity, all joints' velocities, or one joint's that moves."""
+    rate, gravity, speed = (np.diff(window[name], axis=0) == 0.0 for name in ("base_ang_vel", "projected_gravity", "joint_vel"))
+    moving = window["joint_vel"][1:] != 0.0
+    repeats = np.column_stack([rate.all(axis=1), gravity.all(axis=1), speed.all(axis=1), speed & moving])[::-1]
+    return float(np.logical_and.accumulate(repeats).sum(axis=0).max()) if len(repeats) else 0.0
+
+
+def _rms_torque(window: Window) -> float:
+    return math.sqrt(float(window.mean("squared_torque").max()))
+
+
+MONITORS = (
+    Monitor("bad_sample", lambda window: window.bad_samples, "max_bad_samples"),
+    Monitor("stale_state", lambda window: window.age, "max_state_age"),
+    Monitor("stall", lambda window: window.silence, "max_silence"),
+    Monitor("slow", lambda window: float(window.mean("lateness")) / window.control_dt, "max_lateness"),
+    Monitor("tilt", _tilt, "max_tilt"),
+    Monitor("standing_tilt", _tilt, "standing_tilt"),
+    Monitor("base_ang_vel", _base_ang_vel, "base_ang_vel"),
+    Monitor("gravity_drift", _gravity_drift, "gravity_drift"),
+    Monitor("frozen", _frozen, "frozen_samples"),
+    Monitor("position_drift", _position_drift, "position_drift"),
+    Monitor("torque_error", lambda window: float(np.abs(window.mean("torque_error")).max()), "torque_error"),
+    Monitor("tracking_error", lambda window: float(np.abs(window.mean("tracking_error")).max()), "tracking_error"),
+    Monitor("filtered", lambda window: float(window.mean("filtered")), "filtered_share"),
+    Monitor("hot_motor", _rms_torque, "hot_torque"),
+    Monitor("warm_motor", _rms_torque, "warm_torque", Response.DERATE),
+    Monitor("operator_lost", lambda window: window.operator_silence, "operator_loss"),
+    Monitor("operator_silent", lambda window: window.operator_silence, "operator_silence", Response.HOLD),
+)
+BY_NAME = {monitor.name: monitor for monitor in MONITORS}
+
+
+def exceeds(value: float, threshold: float) -> bool:
+    """Also where ``value`` is no number."""
+    return not value <= threshold

@@ -1,0 +1,74 @@
+"""A log in the place of a robot: the loop computes everything again, sends nothing, and is told where it decides otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.interface import MotorCommand, RobotState
+from deploy.log_reader import RunLog
+from deploy.supervisor import State
+from robots import InputError
+
+HEARD = ("joint_pos_target", "kp", "kd", "feed_forward")
+ASKED = frozenset({State.STAND_UP, State.WALK, State.DAMPING, State.IDLE})  # states that only a request leads to
+TRUTH = ("base_pos", "base_lin_vel", "foot_contact_force")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A step at which the robot would have heard something else."""
+
+    time: float  # s since the run's start
+    signal: str
+    worst: float  # in the signal's unit
+
+
+class ReplayInterface:
+    """Robot, clock and operator of a run that was: give it as all three to the loop, for :attr:`duration` seconds.
+
+    Steps without a command are the damping at the end, which the loop adds by itself. Raises InputError where the log holds no step
+    of a command.
+    """
+
+    def __init__(self, log: RunLog, tolerance: float = 0.0) -> None:
+        self._columns, self._tolerance = log.columns, tolerance
+        commanded = np.flatnonzero(~np.isnan(log.columns["command"]).any(axis=1)) if log.columns else np.zeros(0, int)
+        if not len(commanded):
+            raise InputError("log", "no step", "a log of at least one step with a command", "It ends before the loop began.")
+        self._times: np.ndarray = log.columns["time"]
+        self.duration = float(self._times[commanded[-1]]) + 0.5 * log.control_dt
+        self.differences: list[Difference] = []
+        self.compared = 0  # steps
+        self._row = 0
+
+    def now(self) -> float:
+        return float(self._times[self._row])
+
+    def sleep_until(self, deadline: float) -> None:
+        """To the next step of the log, whenever it was: the replay lives in the time of the run."""
+        self._row = min(self._row + 1, len(self._times) - 1)
+
+    def read(self) -> RobotState:
+        row = {name: values[self._row] for name, values in self._columns.items()}
+        joints = {name: row[name] for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "joint_torque")}
+        tick = -1 if np.isnan(row["tick"]) else int(row["tick"])
+        return RobotState(float(row["sample_time"]), tick, **joints, truth={name: row[name] for name in TRUTH if name in row})
+
+    def write(self, command: MotorCommand) -> None:
+        """Compare with what the robot heard in this step; nothing is sent."""
+        self.compared += 1
+        for name in HEARD:
+            worst = float(np.abs(getattr(command, name) - self._columns[name][self._row]).max(initial=0.0))
+            if not worst <= self._tolerance:  # NaN is a difference
+                self.differences.append(Difference(self.now(), name, worst))
+
+    def close(self) -> None:
+        pass
+
+    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+        """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
+        after = State(self._columns["state"][self._row])
+        asked = after in ASKED or (after is State.READY and state is State.WALK)
+        return (after if asked and after is not state else None), self._columns["command"][self._row]

@@ -1,0 +1,99 @@
+"""The whole of the safety layer as a page: ``python -m deploy.table > docs/safety.md``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from deploy.filters import FILTERS
+from deploy.limits import Limits
+from deploy.monitors import MONITORS, SAMPLE_CHECKS, SHARES, Response
+from deploy.states import TABLE
+
+PAGE = """# The safety layer
+
+Generated from the code by `python -m deploy.table > docs/safety.md`. It certifies nothing.
+
+The policy proposes, the supervisor decides what the robot hears. Each control step it looks at one sample of the robot's sensors, lets the
+monitors of the present state look, and passes the target through the filters. Whatever ends a run, the last thing that the robot hears is
+damping, for up to 5 s, until it has been seen to rest for `dwell_seconds`.
+
+## States
+
+Damping may be asked for everywhere, and a fault is possible everywhere.
+
+{states}
+
+In `check` the robot must be level, in its default pose and its own mirror image for `dwell_seconds`; then each joint in turn is moved by
+`wiggle`, X
+
+## Samples
+
+A sample that fails one of these, or whose tick or time does not grow, is not believed: the last good one stands in for it.
+
+{samples}
+
+## Monitors
+
+What follows a finding: *derate* gives the robot {derate:.0%} of the command (less the one to rest) while it lasts, *hold* the command to
+rest, *damping* is a fault, which stays until a person asks for the state damping.
+
+{monitors}
+
+## Filters
+
+In this order. Position and torque limits are one interval: where it is empty there is no safe target, which is a fault. They come after
+slew, and beat it.
+
+{filters}
+
+## Limits
+
+`deploy.limits.NAME=VALUE` overrides one; every override is an event in the log.
+
+{limits}
+"""
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    head, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *body))
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def page() -> str:
+    """Markdown."""
+    default = vars(Limits())
+
+    def guarded(name: str) -> str:
+        return _names(tuple(state for state, row in TABLE.items() if name in row.monitors))
+
+    return PAGE.format(
+        derate=SHARES[Response.DERATE],
+        states=_table(
+            ("state", "the motors are told", "on request to", "of itself to", "monitors"),
+            *((f"`{s}`", r.motors, _names(r.granted), _names(r.leads_to), _names(r.monitors)) for s, r in TABLE.items()),
+        ),
+        samples=_table(("check", "what it wants"), *((f"`{check.name}`", check.text) for check in SAMPLE_CHECKS)),
+        monitors=_table(
+            ("monitor", "finds more than", "what", "what follows", "guards"),
+            *(
+                (f"`{m.name}`", f"{default[m.limit]:g}", f"`{m.limit}`", m.response, guarded(m.name))
+                for m in MONITORS
+            ),
+        ),
+        filters=_table(("filter", "keeps the target"), *((f"`{item.name}`", item.text) for item in FILTERS)),
+        limits=_table(
+            ("limit", "default", "may be", "unit", "what"),
+            *(
+                (f"`{f.name}`", f"{f.default:g}", "{low:g} to {high:g}".format(**f.metadata), f.metadata["unit"], f.metadata["text"])
+                for f in fields(Limits)
+            ),
+        ),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,44 @@
+"""An operator with the robot's hand-held remote: start stands it up, A walks, X stands still, L2+B damps; the sticks command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from deploy.contract import Contract
+from deploy.supervisor import State
+from deploy.unitree.remote import Remote
+
+REQUESTS: dict[frozenset[str], State] = {
+    frozenset(["L2", "B"]): State.DAMPING,  # the first that is held counts
+    frozenset(["start"]): State.STAND_UP,
+    frozenset(["A"]): State.WALK,
+    frozenset(["X"]): State.READY,
+    frozenset(["select"]): State.IDLE,
+}
+WALK_CHANNELS = ("forward", "left", "yaw")
+
+
+class RemoteOperator:
+    """``remote`` gives the remote as it is now. A stick at its end commands the end of the trained range, in the middle the rest."""
+
+    def __init__(self, remote: Callable[[], Remote], contract: Contract) -> None:
+        self._remote, self._rest = remote, contract.command_rest
+        self._low, self._high = contract.command_range.T
+        self._channels = [contract.command_names.index(name) if name in contract.command_names else None for name in WALK_CHANNELS]
+        self._held: State | None = None
+
+    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+        """What to ask for, once a press, and the command [C]."""
+        remote = self._remote()
+        held = next((wanted for buttons, wanted in REQUESTS.items() if buttons <= remote.buttons), None)
+        wanted = held if held is not self._held else None
+        self._held = held
+        command = self._rest.copy()
+        for channel, share in zip(self._channels, remote.walk, strict=True):
+            if channel is not None and np.isfinite(share):
+                share = float(np.clip(share, -1.0, 1.0))
+                end = self._high[channel] if share > 0 else self._low[channel]
+                command[channel] += abs(share) * (end - command[channel])
+        return wanted, command

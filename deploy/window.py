@@ -1,0 +1,87 @@
+"""What the monitors look at: the last seconds of samples and commands, and the ages of things."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deploy.interface import Floats, MotorCommand, RobotState
+from robots import Robot
+from robots.actuator import motor_torque
+
+SHORT, SECOND, LONG = 0.2, 1.0, 5.0  # s
+
+
+class Ring:
+    """The last rows that were pushed, as one array. Each row is kept twice, so that no look at them copies."""
+
+    def __init__(self, rows: int, *shape: int) -> None:
+        self.rows, self._count = rows, 0
+        self._data = np.zeros((2 * rows, *shape))
+
+    def push(self, row: Floats | float) -> None:
+        i = self._count % self.rows
+        self._data[i] = self._data[i + self.rows] = row
+        self._count += 1
+
+    def last(self) -> Floats:
+        """[at most rows, ...], the newest last."""
+        end = (self._count - 1) % self.rows + 1 + self.rows
+        return self._data[end - min(self._count, self.rows) : end]
+
+    def mean(self) -> Floats:
+        """Over all rows; those not yet pushed are zero."""
+        return self.last().sum(axis=0) / self.rows
+
+    def clear(self) -> None:
+        self._count = 0
+
+
+@dataclass
+class Window:
+    """Histories of good samples (one row each, so many a control step at most) and of control steps. J joints."""
+
+    robot: Robot
+    control_dt: float  # s
+    bad_samples: float = 0.0  # less a quarter of the good ones since
+    age: float = math.inf  # s of the newest good sample
+    silence: float = 0.0  # s since the motors last heard a command
+    operator_silence: float = 0.0  # s since the operator was last heard
+    histories: dict[str, Ring] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        j = self.robot.num_joints
+        short, second, long = (max(2, round(span / self.control_dt)) for span in (SHORT, SECOND, LONG))
+        self.histories = {
+            "time": Ring(short + 1), "base_ang_vel": Ring(short + 1, 3), "projected_gravity": Ring(short + 1, 3),
+            "joint_pos": Ring(short + 1, j), "joint_vel": Ring(short + 1, j),
+            "torque_error": Ring(short, j), "tracking_error": Ring(short, j),  # of the limit, rad
+            "squared_torque": Ring(long, j),  # of the limit's square
+            "filtered": Ring(second), "lateness": Ring(second),  # of control steps: 0 or 1; s
+        }  # fmt: skip
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.histories[name].last()
+
+    def mean(self, name: str) -> Floats:
+        return self.histories[name].mean()
+
+    def push(self, sample: RobotState, command: MotorCommand) -> None:
+        """A new good sample, and the command that was in force until then."""
+        robot, rings = self.robot, self.histories
+        for name in ("time", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel"):
+            rings[name].push(getattr(sample, name))
+        expected = motor_torque(
+            command.joint_pos_target, sample.joint_pos, sample.joint_vel, command.kp, command.kd, robot.effort_limit,
+            command.feed_forward, robot.torque_speed,
+        )  # fmt: skip
+        rings["torque_error"].push((sample.joint_torque - expected) / robot.effort_limit)
+        rings["tracking_error"].push(np.where(command.kp > 0, command.joint_pos_target - sample.joint_pos, 0.0))
+        rings["squared_torque"].push(np.square(sample.joint_torque / robot.effort_limit))
+
+    def clear(self, *names: str) -> None:
+        """Forget; all where no name is given."""
+        for name in names or self.histories:
+            self.histories[name].clear()
