@@ -12,6 +12,7 @@ from deploy.limits import Limits
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.supervisor import Supervisor
+from locomotion.config import compose
 from locomotion.evaluation import protocols, scorecard, video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.export import write_bundle
@@ -100,6 +101,14 @@ def test_recovery_begins_in_any_orientation_and_only_time_ends_it():
     for _ in range(40):
         transition = task.step(torch.zeros(6, 12))
         assert not transition.terminated.any()
+
+
+def test_recovery_chooses_its_algorithm_unless_somebody_does():
+    """Under velocity_flat's it does not learn: its reward is seconds away, and its motions are large."""
+    for command in ("train", "demo"):
+        chosen = compose(command, ["task=recovery"])["algorithm"]
+        assert (chosen["gamma"], chosen["initial_std"]) == (0.99, 1.0)
+        assert compose(command, [])["algorithm"] == compose(command, ["task=recovery", "algorithm=ppo"])["algorithm"]
 
 
 def test_a_protocol_says_what_it_lacks():
