@@ -41,7 +41,9 @@ def damp(
         return True
 
     def look() -> None:
-        record(supervisor.observe(interface.read(), clock.now()), command)
+        sample = interface.read()
+        supervisor.observe(sample, clock.now())
+        record(sample, command)
 
     def begin() -> None:
         nonlocal due
@@ -53,13 +55,13 @@ def damp(
     for _ in range(round(SECONDS / dt)):
         written = works("write", lambda: interface.write(command))
         heard |= written
-        due += dt
-        if not works("sleep", lambda: clock.sleep_until(due)):  # noqa: B023  # called at once
-            time.sleep(dt)
         seen = works("read", look)
         resting = resting + 1 if written and seen and supervisor.resting else 0
         if resting * dt >= supervisor.limits.dwell_seconds:
             break
+        due += dt
+        if not works("sleep", lambda: clock.sleep_until(due)):  # noqa: B023  # called at once
+            time.sleep(dt)
     if not heard:
         supervisor.fault(due, "last_word", "no damping command could be written")
     works("write", lambda: interface.write(command))

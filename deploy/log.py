@@ -72,8 +72,11 @@ class Recorder:
         self._said: list[str] = []
         self._file = LogFile(path, max_bytes, self._describe) if path else None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)  # started by the first step
+
+    def begin(self, time: float) -> None:
+        """The run's time 0; without it, the first time that is told."""
+        self._origin = time
 
     def record(
         self,
@@ -100,18 +103,18 @@ class Recorder:
         three, j = nothing[:3], nothing[: self.robot.num_joints]
         numbers, code = self._numbers, self._code
         numbers[0], code[0] = time - self._origin, self._codes[supervisor_state]
-        if state is None:
-            numbers[1:] = np.nan
-            measured, truth = (three, three), ()
-            joints = (j, j, j)
-        else:
-            numbers[1], numbers[2] = state.time - self._origin, state.tick
-            measured = (state.base_ang_vel, state.projected_gravity)
-            joints = (state.joint_pos, state.joint_vel, state.joint_torque)
-            truth = state.truth
         slot = self._head % CAPACITY
         row = self._ring[slot]
         try:
+            if state is None:
+                numbers[1:] = np.nan
+                measured, truth = (three, three), ()
+                joints = (j, j, j)
+            else:
+                numbers[1], numbers[2] = state.time - self._origin, state.tick
+                measured = (state.base_ang_vel, state.projected_gravity)
+                joints = (state.joint_pos, state.joint_vel, state.joint_torque)
+                truth = state.truth
             np.concatenate(
                 (
                     numbers, *measured, code, *joints,
@@ -140,8 +143,13 @@ class Recorder:
 
     def close(self) -> None:
         """Write what is left, and the summary by which other programs find everything. Does nothing the second time."""
+        if self._closing.is_set():
+            return
         self._closing.set()
-        self._thread.join(CLOSE_SECONDS)
+        if self._layout is None:  # not one step
+            self._run()
+        else:
+            self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             self._say(f"the log's disk takes no data for {CLOSE_SECONDS:g} s: the log ends there")
 
@@ -168,7 +176,7 @@ class Recorder:
 
     def _begin(self, state: RobotState | None) -> None:
         """Memory for the run, once what the robot tells is known."""
-        truth = {} if state is None else {name: np.shape(value) for name, value in state.truth.items()}
+        truth = {name: np.shape(value) for name, value in getattr(state, "truth", {}).items()}
         built = layout(self.robot, self.contract, list(State), self.stages, truth)
         self._ring, self._row_steps = np.zeros((CAPACITY, built.width)), np.zeros(CAPACITY, dtype=int)
         self._kept: deque[np.ndarray] = deque(maxlen=MEMORY_BYTES // (8 * built.width))
@@ -179,6 +187,7 @@ class Recorder:
         self._channels, self._code_at = len(self.contract.command_names), regions["state"][1].start
         self._inputs = sum(regions[f"inputs/{name}"][1].signal.size for name in self.contract.inputs)
         self._layout = built
+        self._thread.start()
 
     def _since(self, time: float) -> float:
         if self._origin is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from deploy.interface import MotorCommand, RobotState
 from deploy.log_reader import RunLog
+from deploy.operator import Intent
 from deploy.supervisor import State
 from robots import InputError
 
@@ -40,15 +41,21 @@ class ReplayInterface:
         self._times: np.ndarray = log.columns["time"]
         self.duration = float(self._times[commanded[-1]]) + 0.5 * log.control_dt
         self.differences: list[Difference] = []
-        self.compared = 0  # steps
+        self._compared: set[int] = set()
         self._row = 0
+
+    @property
+    def compared(self) -> int:
+        """Steps of the log that were decided again."""
+        return len(self._compared)
 
     def now(self) -> float:
         return float(self._times[self._row])
 
     def sleep_until(self, deadline: float) -> None:
         """To the next step of the log, whenever it was: the replay lives in the time of the run."""
-        self._row = min(self._row + 1, len(self._times) - 1)
+        if deadline > self.now():
+            self._row = min(self._row + 1, len(self._times) - 1)
 
     def read(self) -> RobotState:
         row = {name: values[self._row] for name, values in self._columns.items()}
@@ -58,7 +65,7 @@ class ReplayInterface:
 
     def write(self, command: MotorCommand) -> None:
         """Compare with what the robot heard in this step; nothing is sent."""
-        self.compared += 1
+        self._compared.add(self._row)
         for name in HEARD:
             worst = float(np.abs(getattr(command, name) - self._columns[name][self._row]).max(initial=0.0))
             if not worst <= self._tolerance:  # NaN is a difference
@@ -67,8 +74,8 @@ class ReplayInterface:
     def close(self) -> None:
         pass
 
-    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+    def __call__(self, time: float, state: State) -> Intent:
         """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
         after = State(self._columns["state"][self._row])
         asked = after in ASKED or (after is State.READY and state is State.WALK)
-        return (after if asked and after is not state else None), self._columns["command"][self._row]
+        return Intent(after if asked and after is not state else None, self._columns["command"][self._row])

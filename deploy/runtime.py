@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState
 from deploy.last_word import damp
+from deploy.log import Recorder
 from deploy.operator import Intent, Operator
 from deploy.policy import RobotPolicy
 from deploy.supervisor import Reply, State, Supervisor
@@ -23,31 +23,24 @@ from robots import InputError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 PRIORITY = 50  # of SCHED_FIFO, 1 to 99
+UNTIMED = (math.nan, math.nan, math.nan)
 HUNG = 0.5  # s that a loop may take to heed a signal
 
 
-@dataclass
-class Log:
-    """What happened, a row a control step, by signal name."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    lateness: list[float] = field(default_factory=list)  # s after its due time that each step began
-    compute: list[float] = field(default_factory=list)  # s from waking to the command written
-    inference: list[float] = field(default_factory=list)  # s in the policy
-    missed: int = 0  # periods that were skipped
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Signals as arrays [steps, ...]."""
-        return {name: np.stack([row[name] for row in self.rows]) for name in self.rows[0]} if self.rows else {}
-
-
 class Runtime:
-    """One policy on one robot. ``supervisor`` guards ``policy.robot``; raises InputError where it guards another."""
+    """One policy on one robot. ``supervisor`` guards ``policy.robot``; raises InputError where it guards another.
 
-    def __init__(self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock) -> None:
+    ``log`` keeps the run, in memory alone where none is given, and is closed with it.
+    """
+
+    def __init__(
+        self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock, log: Recorder | None = None
+    ) -> None:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
-        self.log = Log()
+        self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
+        self.missed = 0  # periods that were skipped
         self.warnings: list[str] = []
+        self._told = 0  # events that the log has
         self._start = self.clock.now()
         self._looping = False
         self._stopped: float | None = None  # when a signal asked for the end
@@ -68,13 +61,19 @@ class Runtime:
         with self._signals(), _no_garbage_collection(), _priority(isinstance(self.clock, RealTime)):
             try:
                 self._start, self._looping = self.clock.now(), True
+                self.log.begin(self._start)
                 self._loop(duration, operator)
             except BaseException as error:
                 self.supervisor.fault(self.clock.now(), "crash", f"{type(error).__name__}: {error}")
                 raise
             finally:
                 self._looping = False
-                damp(self.interface, self.supervisor, self.clock, self._record)
+                try:
+                    damp(self.interface, self.supervisor, self.clock, self._record_damping)
+                finally:
+                    self._tell()
+                    self.log.close()
+                    self.warnings += self.log.warnings()
 
     def _loop(self, duration: float, operator: Operator) -> None:
         """Steps begin on a grid of deadlines. One that is late begins at once; whole periods that were missed are skipped."""
@@ -86,7 +85,7 @@ class Runtime:
                 break
             self._step(began, began - due, operator)
             missed = int(max(began - due, 0.0) / dt + 1e-9)
-            self.log.missed += missed
+            self.missed += missed
             due += (1 + missed) * dt
 
     def _step(self, began: float, lateness: float, operator: Operator) -> None:
@@ -96,21 +95,22 @@ class Runtime:
         intent = Intent(*operator(began - self._start, supervisor.state))
         if intent.state is not None and supervisor.request(intent.state, self.clock.now()) is Reply.ENTERED and intent.state is State.WALK:
             self.policy.reset()
-        command, target = self._command(intent), None
+        command, inputs, action, target, inference = self._command(intent), None, None, None, math.nan
         if supervisor.state is State.WALK:
             before = perf_counter()
-            target = self._infer(state, command)
-            self.log.inference.append(perf_counter() - before)
+            inputs, action, target = self._infer(state, command)
+            inference = perf_counter() - before
         motor = supervisor.command(self.clock.now(), target)
         self.interface.write(motor)
-        self.log.lateness.append(lateness)
-        self.log.compute.append(perf_counter() - woke)
-        self._record(state, motor, command)
+        timings = (lateness, inference, perf_counter() - woke)
+        self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target)
+        self._tell()
 
-    def _infer(self, state: RobotState, command: np.ndarray) -> np.ndarray:
-        signals = {name: command if name == "command" else getattr(state, name) for name in self.policy.inputs}
-        target, _ = self.policy.step({name: value[None] for name, value in signals.items()})
-        return target[0].astype(np.float64)
+    def _infer(self, state: RobotState, command: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """What the policy saw, its action and its target [J] (rad)."""
+        inputs = {name: command if name == "command" else getattr(state, name) for name in self.policy.inputs}
+        target, action = self.policy.step({name: value[None] for name, value in inputs.items()})
+        return inputs, action[0], target[0].astype(np.float64)
 
     def _command(self, intent: Intent) -> np.ndarray:
         """What the policy is told [C]: the operator's command if it makes sense, in the trained range, as far as allowed."""
@@ -129,21 +129,15 @@ class Runtime:
         if message not in self.warnings:
             self.warnings.append(message)
 
-    def _record(self, state: RobotState, motor: MotorCommand, command: np.ndarray | None = None) -> None:
-        self.log.rows.append(
-            {
-                "time": np.float64(self.clock.now() - self._start),
-                "state": np.str_(self.supervisor.state),
-                "command": self.policy.contract.command_rest.astype(np.float32) if command is None else command,
-                "base_ang_vel": state.base_ang_vel,
-                "projected_gravity": state.projected_gravity,
-                "joint_pos": state.joint_pos,
-                "joint_vel": state.joint_vel,
-                "joint_torque": state.joint_torque,
-                "joint_pos_target": motor.joint_pos_target,
-                **state.truth,
-            }
-        )
+    def _record_damping(self, state: RobotState, motor: MotorCommand) -> None:
+        self.log.record(self.clock.now(), state, None, motor, self.supervisor.state, UNTIMED)
+
+    def _tell(self) -> None:
+        """The log, of what the supervisor did or found since it was last told."""
+        events = self.supervisor.events
+        for event in events[self._told :]:
+            self.log.event(event.time, event.state, event.kind, event.detail)
+        self._told = len(events)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

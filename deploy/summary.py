@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from deploy.log import STAGES
 from deploy.runtime import Runtime
 from deploy.states import State
 
 
 def summarize(runtime: Runtime) -> dict[str, Any]:
     """Plain numbers and strings. ``passed``: walked, never faulted, and was damped at the end."""
-    log, supervisor = runtime.log, runtime.supervisor
-    columns = log.columns()
+    supervisor, columns = runtime.supervisor, runtime.log.columns()
     states = columns["state"].tolist() if columns else []
+    timings = {stage: _known(columns[f"timing/{stage}"]) if columns else [] for stage in STAGES}
     dt, channels = runtime.policy.contract.control_dt, runtime.policy.contract.command_names
     result: dict[str, Any] = {
         "passed": State.WALK in states and supervisor.state is State.DAMPING,
@@ -26,11 +27,9 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
         "warnings": runtime.warnings,
         "loop": {
             "period_ms": 1e3 * dt,
-            "lateness_us": quantiles(log.lateness),
-            "compute_us": quantiles(log.compute),
-            "inference_us": quantiles(log.inference),
-            "missed_deadlines": log.missed,
-            "steps": len(log.lateness),
+            **{f"{stage}_us": quantiles(seconds) for stage, seconds in timings.items()},
+            "missed_deadlines": runtime.missed,
+            "steps": len(timings["lateness"]),
         },
     }
     walking = [i for i, state in enumerate(states) if state == State.WALK]
@@ -46,6 +45,10 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
         for event in result["events"]:
             event["time"] = round(event["time"] - start, 6)
     return result
+
+
+def _known(values: np.ndarray) -> list[float]:
+    return values[np.isfinite(values)].tolist()
 
 
 def quantiles(seconds: list[float]) -> dict[str, float]:

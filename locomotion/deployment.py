@@ -1,4 +1,4 @@
-"""A bundle behind the safety layer on a simulated robot, and what is kept of it: for the command line and the demo."""
+"""A bundle behind the safety layer, and what is kept of it: for the command line and the demo."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from deploy.connect import way_to
 from deploy.gate import Gate
+from deploy.guard import Guard, LockstepGuard, lease
+from deploy.guard_process import GuardedInterface
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
 from deploy.limits import Limits
+from deploy.log import Recorder
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
-from locomotion.files import make_folder, write_atomically, write_json, writing
+from locomotion.files import make_folder, write_json
 from robots.errors import InputError, nearest
 
 
@@ -28,19 +30,29 @@ def run_deployment(
     commands: Sequence[Sequence],
     deploy: dict[str, Any],
     output: Path | None,
+    dds: dict[str, Any] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Run the bundle for ``duration`` s; write ``deploy.json``, ``deploy_log.npz`` and ``video.mp4`` to ``output``; return the summary."""
+    """Run the bundle for ``duration`` s on a simulated robot, or with ``dds`` (network, domain, release) on one over DDS.
+
+    Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
+    """
     limits = _limits(deploy)
     policy, clock = load_policy(path), RealTime()
-    shortest = round(limits.stand_up_seconds + Gate.seconds(policy.robot, limits) + 1.0, 1)
+    robot, control_dt = policy.robot, policy.contract.control_dt
+    shortest = round(limits.stand_up_seconds + Gate.seconds(robot, limits) + 1.0, 1)
     if not duration >= shortest:
         raise InputError("duration", duration, f"at least {shortest} s, to stand up, be checked and walk", "For example duration=25.")
     if output:
         make_folder(output, "output")
-    operator = ScriptedOperator(commands, policy.contract)
-    plant = SimulatedRobot(policy.robot, clock)
-    runtime = Runtime(policy, plant, Supervisor(policy.robot, policy.contract.control_dt, limits), clock)
+    operator, supervisor = ScriptedOperator(commands, policy.contract), Supervisor(robot, control_dt, limits)
+    log = Recorder(output / "deploy_log.mcap" if output else None, robot, policy.contract, limits)
+    if dds:
+        plant, interface = None, GuardedInterface(way_to(robot, "unitree_dds", **dds), robot, limits.damping_kd, lease(control_dt))
+    else:  # in this process, so that the plant's frames are at hand for the video
+        plant = SimulatedRobot(robot, clock)
+        interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, lease(control_dt))
+    runtime = Runtime(policy, interface, supervisor, clock, log)
     try:
         runtime.run(duration, operator)
     finally:  # what led to a crash is what one wants to know
@@ -49,12 +61,8 @@ def run_deployment(
             print(f"warning: {warning}")
         if output:
             write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
-            log = output / "deploy_log.npz"
-            columns: dict[str, Any] = runtime.log.columns()
-            with writing("output", log):
-                write_atomically(log, lambda stream: np.savez_compressed(stream, **columns))
-    if output:
-        message = video.write(output / "video.mp4", policy.robot, plant.frames, policy.contract.control_dt, progress)
+    if output and plant:
+        message = video.write(output / "video.mp4", robot, plant.frames, control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
     return summary

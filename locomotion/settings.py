@@ -75,7 +75,10 @@ class PlaySettings(Settings):
 
 class DeploySettings(Settings):
     policy: Path
-    interface: Literal["sim"]
+    interface: Literal["sim", "unitree_dds"]
+    network: Text
+    domain: Annotated[int, Field(ge=0, le=230)]
+    release: bool
     duration: Annotated[float, Field(gt=0, le=86400)]
     output: Path | None
     commands: tuple[tuple[Finite, tuple[Finite, ...]], ...]

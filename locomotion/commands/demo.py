@@ -45,7 +45,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         export_checkpoint(folder / "best.pt", bundle, card["scores"])
         view.phase("deploy", 0.0)
         summary = run_deployment(
-            bundle, settings.duration, settings.commands, settings.deploy, folder, lambda share: view.phase("video", share)
+            bundle, settings.duration, settings.commands, settings.deploy, folder, progress=lambda share: view.phase("video", share)
         )
         view.phase("report", 0.5)
         page = report.write(folder)

@@ -15,7 +15,9 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Run a bundle behind the safety layer."""
     settings = check(DeploySettings, config)
     output = Path(settings.output) if settings.output else None
-    summary = run_deployment(Path(settings.policy), settings.duration, settings.commands, settings.deploy, output)
+    dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
+    options = dds if settings.interface == "unitree_dds" else None
+    summary = run_deployment(Path(settings.policy), settings.duration, settings.commands, settings.deploy, output, options)
     print(json.dumps({key: value for key, value in summary.items() if key != "events"}, indent=2))
     for event in summary["events"]:
         print(f"{event['time']:8.3f} s  {event['kind']:12} {event['detail']}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from deploy import log_reader
 from locomotion.files import read_json
 from locomotion.schema import check
 from robots.errors import InputError
@@ -138,17 +139,12 @@ def read_deployment(path: Path) -> Deployment:
 
 
 def read_log(path: Path) -> dict[str, np.ndarray]:
-    """``deploy_log.npz``: columns [T, ...] of one length. Raises InputError where it is missing, damaged or another."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
-    except Exception as error:  # numpy, zipfile and zlib raise types of their own for each kind of damage
-        raise InputError("deploy_log", str(path), "an undamaged .npz file", "Run 'locomotion deploy' again.") from error
-    lengths = {len(column) if column.ndim else 0 for column in columns.values()}
-    if len(lengths) != 1 or 0 in lengths or any(column.dtype.kind not in "fiubU" for column in columns.values()):
-        raise InputError("deploy_log", str(path), "numbers and states, one row a control step", "Run 'locomotion deploy' again.")
+    """Columns [T, ...] of ``deploy_log.mcap``, of one length. Raises InputError where it is missing, damaged, empty or another."""
+    columns = log_reader.read_log(path).columns
+    if not columns:
+        raise InputError("deploy_log", str(path), "a log of at least one control step", "Run 'locomotion deploy' again.")
     time = column(columns, "time")
-    if not (time.dtype.kind == "f" and np.isfinite(time).all() and (np.diff(time) >= 0).all()):
+    if not (np.isfinite(time).all() and (np.diff(time) >= 0).all()):
         raise InputError("deploy_log.time", str(path), "seconds that do not go back", "Run 'locomotion deploy' again.")
     return columns
 

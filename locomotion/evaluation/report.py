@@ -227,9 +227,9 @@ def _judged(content: str, values: list, good: Callable[[float], bool] | None) ->
 
 
 def _deployment(folder: Path) -> str:
-    if not (folder / "deploy.json").exists() or not (folder / "deploy_log.npz").exists():
+    if not (folder / "deploy.json").exists() or not (folder / "deploy_log.mcap").exists():
         return note("Not run: 'locomotion deploy policy=... output=...' writes it.")
-    summary, log = read_deployment(folder / "deploy.json"), read_log(folder / "deploy_log.npz")
+    summary, log = read_deployment(folder / "deploy.json"), read_log(folder / "deploy_log.mcap")
     robot = _robot(folder, summary.robot)
     verdict = "<span class=good>passed</span>" if summary.passed else "<span class=bad>failed</span>"
     states = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in summary.seconds.items())

@@ -121,7 +121,13 @@ class Deployment:
         return next(event.time for event in self.supervisor.events if event.kind == kind) - self.start
 
     def seconds(self, state: State) -> float:
-        return 0.02 * sum(row["state"] == state for row in self.runtime.log.rows)
+        return 0.02 * sum(row["state"] == state for row in rows(self.runtime))
+
+
+def rows(runtime: Runtime) -> list[dict[str, np.ndarray]]:
+    """What a run's log holds of each step."""
+    columns = runtime.log.columns()
+    return [{name: column[i] for name, column in columns.items()} for i in range(len(columns["time"]))]
 
 
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[RobotState], RobotState]:

@@ -9,7 +9,7 @@ import pytest
 from deploy.gate import BACK, OUT, Gate
 from deploy.limits import Limits
 from deploy.states import State
-from tests.deploy.plants import Deployment, changed
+from tests.deploy.plants import Deployment, changed, rows
 
 
 def details(robot):
@@ -18,9 +18,9 @@ def details(robot):
 
 def test_every_joint_is_moved_in_its_turn_by_the_wiggle(bundle, go2):
     robot = Deployment(bundle, go2).trot().run(7.0)
-    rows = [row for row in robot.runtime.log.rows if row["state"] == State.CHECK]
-    offsets = np.array([row["joint_pos_target"] - go2.default_joint_pos for row in rows])
-    assert len(rows) * 0.02 == pytest.approx(0.5 + 12 * (OUT + BACK), abs=0.05)
+    steps = [row for row in rows(robot.runtime) if row["state"] == State.CHECK]
+    offsets = np.array([row["joint_pos_target"] - go2.default_joint_pos for row in steps])
+    assert len(steps) * 0.02 == pytest.approx(0.5 + 12 * (OUT + BACK), abs=0.05)
     assert Gate.seconds(go2, Limits()) == pytest.approx(4.1)
     assert (np.count_nonzero(offsets, axis=1) <= 1).all()
     np.testing.assert_allclose(np.abs(offsets).max(axis=0), 0.05)
@@ -100,7 +100,7 @@ def test_standing_up_takes_no_more_than_its_share_of_the_torque_and_a_blocked_ca
     free, blocked = (Deployment(bundle, go2).trot() for _ in range(2))
     blocked.plant.model.dof_damping[6 + 2] = 1e4  # N m s/rad
     for robot in (free.run(6.0), blocked.run(6.0)):
-        torques = np.array([row["joint_torque"] for row in robot.runtime.log.rows if row["state"] == State.STAND_UP])
+        torques = np.array([row["joint_torque"] for row in rows(robot.runtime) if row["state"] == State.STAND_UP])
         assert (np.abs(torques) / go2.effort_limit).max() < 0.62  # it is bounded at each control step, not between them
         assert robot.damped
     assert free.kinds == []

@@ -374,7 +374,7 @@ def test_in_lockstep_a_run_with_the_guard_is_the_same_run_to_the_last_bit(go2, t
             interface = LockstepGuard(interface, Guard(policy.robot, DAMPING_KD), clock)
         runtime = Runtime(policy, interface, Supervisor(policy.robot, 0.02, Limits()), clock)
         runtime.run(4.0, ScriptedOperator([[0.0, [0.5, 0.0, 0.0]]], policy.contract))
-        logs.append(runtime.log.columns())
+        logs.append({name: column for name, column in runtime.log.columns().items() if not name.startswith("timing/")})
     assert len(logs[0]["time"]) > 50
     for name, values in logs[0].items():
         np.testing.assert_array_equal(values, logs[1][name])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploy.states import State
-from tests.deploy.plants import Deployment
+from tests.deploy.plants import Deployment, rows
 
 END = 0.5  # s at which the run ends
 
@@ -130,6 +130,6 @@ def test_a_bus_that_is_dead_is_said_so(walker):
 
 def test_damping_is_in_the_log(walker):
     walker.run(END)
-    states = [str(row["state"]) for row in walker.runtime.log.rows]
+    states = [str(row["state"]) for row in rows(walker.runtime)]
     assert states[-25:] == ["damping"] * 25
     assert walker.runtime.log.columns()["joint_pos"].shape == (len(states), 12)

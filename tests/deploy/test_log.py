@@ -38,7 +38,7 @@ def ran(tmp_path_factory, go2):
     """A run's recorder, its runtime, what was seen of it, and its file."""
     folder = tmp_path_factory.mktemp("log")
     bundle = bundles.write_tiny(folder / "policy.onnx", go2, weight=0.01)
-    return *recorded.run(bundle, go2, folder / "log.mcap", 3.5), folder / "log.mcap"
+    return *recorded.run(bundle, go2, folder / "log.mcap", 8.0), folder / "log.mcap"
 
 
 def sample(go2, i=0):

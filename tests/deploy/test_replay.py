@@ -1,5 +1,7 @@
 """A log in the robot's place: the same software decides the same, another policy is told from it, and nothing is sent."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def replay(log, bundle, go2, limits=Limits(), tolerance=0.0):  # noqa: B008
 
 def test_a_replay_decides_what_was_decided_and_finds_what_another_would_do(tmp_path, go2):
     bundle = bundles.write_tiny(tmp_path / "policy.onnx", go2, weight=0.01)
-    _, before, _ = recorded.run(bundle, go2, tmp_path / "log.mcap", 3.5, script=((0.0, (0.3, 0.0, 0.0)), (0.5, (0.0, 0.2, 0.1))))
+    _, before, _ = recorded.run(bundle, go2, tmp_path / "log.mcap", 8.0, script=((0.0, (0.3, 0.0, 0.0)), (0.5, (0.0, 0.2, 0.1))))
     log = read_log(tmp_path / "log.mcap")
     again, runtime = replay(log, bundle, go2)
     assert again.differences == []
@@ -38,10 +40,9 @@ def test_a_replay_decides_what_was_decided_and_finds_what_another_would_do(tmp_p
     assert max(d.worst for d in found.differences) > 0.01
     assert replay(log, other, go2, tolerance=10.0)[0].differences == []
 
-    stricter, runtime = replay(log, bundle, go2, Limits(max_tilt=0.001))  # it lies a little askew: no standing up
-    assert "refused" in {e.kind for e in runtime.supervisor.events}
-    assert stricter.differences[0].time == 0.0
-    assert {d.signal for d in stricter.differences} >= {"kp", "joint_pos_target"}
+    slower, _ = replay(log, bundle, go2, Limits(stand_up_seconds=3.0))
+    assert slower.differences[0].time < 0.1
+    assert {d.signal for d in slower.differences} >= {"kp", "joint_pos_target"}  # and then it is still standing up where the log walks
 
 
 def test_a_log_without_a_step_cannot_be_replayed(tmp_path, go2, bundle):
@@ -61,4 +62,4 @@ def test_what_is_read_is_the_logged_sample(tmp_path, go2):
         assert (state.time, state.tick) == (log.columns["sample_time"][i], log.columns["tick"][i])
         np.testing.assert_array_equal(state.joint_vel, log.columns["joint_vel"][i])
         np.testing.assert_array_equal(state.truth["base_pos"], log.columns["base_pos"][i])
-        again.sleep_until(0.0)
+        again.sleep_until(math.inf)
