@@ -36,7 +36,10 @@ def task(settings: TrainSettings) -> Task:
     if not isinstance(num_envs, int) or isinstance(num_envs, bool) or not 1 <= num_envs <= 1_000_000:
         raise InputError("algorithm.num_envs", num_envs, "an integer from 1 to 1000000", "For example 256.")
     robot = robots.load(settings.robot)
-    simulator = sim.make(engine.engine, robot, num_envs, engine.physics_dt, engine.threads, actuator=engine.actuator)
+    simulator = sim.make(
+        engine.engine, robot, num_envs, engine.physics_dt, engine.threads,
+        actuator=engine.actuator, self_collision=settings.task.self_collision,
+    )  # fmt: skip
     return Task(settings.task, simulator, settings.randomization, seed=settings.seed)
 
 

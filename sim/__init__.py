@@ -24,11 +24,13 @@ def make(
     terrain: Terrain | None = None,
     firm: bool = False,
     actuator: str | None = None,
+    self_collision: bool = False,
 ) -> Simulator:
     """A simulator of ``num_envs`` copies of ``robot`` on ``terrain`` (None: flat ground).
 
     ``firm`` asks MuJoCo for friction under which loaded feet do not creep; see :func:`sim.mujoco_model.build_model`. ``actuator``
     is "pd", "dc_motor" or a learned law's name; None: the DC motor where the robot's figures are known; see :mod:`sim.actuation`.
+    ``self_collision``: the robot's shapes meet each other, not the ground alone.
 
     Raises:
         InputError: unknown engine, an engine that is not installed or lacks what is asked, or a bad number or time step.
@@ -45,9 +47,9 @@ def make(
     if engine == "mujoco":
         from sim.mujoco_batch import MujocoSimulator
 
-        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm, actuator)
+        return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm, actuator, self_collision)
     if terrain is not None and not terrain.flat:
         raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
     from sim.pybullet import PybulletSimulator
 
-    return PybulletSimulator(robot, num_envs, physics_dt, actuator)
+    return PybulletSimulator(robot, num_envs, physics_dt, actuator, self_collision)

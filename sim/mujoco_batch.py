@@ -52,6 +52,7 @@ class MujocoSimulator:
         terrain: Terrain | None = None,
         firm: bool = False,
         actuator: str = PD,
+        self_collision: bool = False,
     ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
@@ -59,7 +60,7 @@ class MujocoSimulator:
         self._learned = LearnedActuator(NETWORKS[actuator], num_envs, robot.num_joints) if actuator in NETWORKS else None
         if self._learned:  # it has the gains and delays of the robot that it was learned from
             self.supports = self.supports - {*GAINS, "joint_zero_offset", "action_delay", "action_jitter"}
-        self.model = build_model(robot, physics_dt, terrain, firm, "torque" if self._learned else actuator, payload=True)
+        self.model = build_model(robot, physics_dt, terrain, firm, "torque" if self._learned else actuator, True, self_collision)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)

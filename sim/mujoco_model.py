@@ -21,14 +21,18 @@ def build_model(
     firm: bool = False,
     actuator: str = "pd",
     payload: bool = False,
+    self_collision: bool = False,
 ) -> mujoco.MjModel:
     """The robot on ``terrain`` (None: flat), its sensors laid out in the order of :func:`sim.signals.signal_shapes`.
 
     Under MuJoCo's default friction a loaded foot creeps: legs slide apart by centimetres in a minute, where rubber holds. ``firm``
     friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long. ``actuator`` is
-    one of :func:`robots.model.build_spec`. ``payload`` adds a body without mass to the base, to be given some.
+    one of :func:`robots.model.build_spec`. ``payload`` adds a body without mass to the base, to be given some. Under
+    ``self_collision`` the shapes that meet the ground meet each other, too.
     """
     spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)), actuator=actuator)
+    if self_collision:
+        _let_shapes_meet(spec, robot)
     add_ground(spec, robot)
     if payload:
         spec.body(robot.base_body).add_body(name=PAYLOAD, mass=0.0, inertia=[0, 0, 0], explicitinertial=True)
@@ -55,9 +59,23 @@ def build_model(
         for foot, (kind, name) in zip(robot.feet, measured, strict=True):
             spec.add_sensor(name=f"{foot}_{suffix}", type=sensor, objtype=kind, objname=name)
     for foot, (kind, name) in zip(robot.feet, touching, strict=True):
-        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=kind, objname=name, intprm=[found, 0, 1])
+        spec.add_sensor(name=f"{foot}_found", type=contact, objtype=geom, objname=GROUND, reftype=kind, refname=name, intprm=[found, 0, 1])
     spec.add_sensor(name="ground_found", type=contact, objtype=geom, objname=GROUND, intprm=[found, 0, 1])
     return spec.compile()
+
+
+def _let_shapes_meet(spec: mujoco.MjSpec, robot: Robot) -> None:
+    """All shapes collide, but for a link's with its parent's (MuJoCo's own rule) and those of links that touch as the robot stands."""
+    for geom in spec.geoms:
+        geom.contype = geom.conaffinity
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    for joint, position in zip(robot.joint_names, robot.default_joint_pos, strict=True):
+        data.joint(joint).qpos = position
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_collision(model, data)
+    for first, second in sorted({tuple(sorted(model.geom_bodyid[contact.geom].tolist())) for contact in data.contact}):
+        spec.add_exclude(bodyname1=model.body(first).name, bodyname2=model.body(second).name)
 
 
 def _raise_ground(spec: mujoco.MjSpec, terrain: Terrain) -> None:

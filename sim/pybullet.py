@@ -41,7 +41,7 @@ class PybulletSimulator:
     device = torch.device("cpu")
     supports = CHANGEABLE
 
-    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, actuator: str = PD) -> None:
+    def __init__(self, robot: Robot, num_envs: int, physics_dt: float, actuator: str = PD, self_collision: bool = False) -> None:
         if actuator in NETWORKS:
             raise InputError("sim.engine", "pybullet", "an engine with learned actuators: mujoco", "Use sim=mujoco, or sim.actuator=pd.")
         self._curve = robot.torque_speed if actuator == DC_MOTOR else None
@@ -57,7 +57,7 @@ class PybulletSimulator:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{robot.name}.urdf"
             path.write_text(to_urdf(self._model, robot))
-            self._clients = [self._build(path) for _ in range(num_envs)]
+            self._clients = [self._build(path, self_collision) for _ in range(num_envs)]
         self._gains = {"kp": np.tile(robot.kp, (n, 1)), "kd": np.tile(robot.kd, (n, 1)), "limit": np.tile(robot.effort_limit, (n, 1))}
         self._gains |= {"full": self._gains["limit"].copy(), "offset": np.zeros((n, j))}
         self._torque, self._applied = np.zeros((n, j)), np.zeros((n, 6))
@@ -143,8 +143,9 @@ class PybulletSimulator:
             self._bullet.disconnect(client)
         self._clients = []
 
-    def _build(self, urdf: Path) -> int:
+    def _build(self, urdf: Path, self_collision: bool) -> int:
         bullet = self._bullet
+        meeting = bullet.URDF_USE_SELF_COLLISION | bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT if self_collision else 0
         client = bullet.connect(bullet.DIRECT)
         bullet.setGravity(0, 0, -GRAVITY, physicsClientId=client)
         bullet.setPhysicsEngineParameter(
@@ -152,7 +153,7 @@ class PybulletSimulator:
         )
         shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
         self._ground = bullet.createMultiBody(0, shape, physicsClientId=client)
-        self._body = bullet.loadURDF(str(urdf), flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client)
+        self._body = bullet.loadURDF(str(urdf), flags=bullet.URDF_USE_INERTIA_FROM_FILE | meeting, physicsClientId=client)
         infos = [bullet.getJointInfo(self._body, i, physicsClientId=client) for i in range(bullet.getNumJoints(self._body, client))]
         joints = {info[1].decode(): i for i, info in enumerate(infos)}
         links = {info[12].decode(): i for i, info in enumerate(infos)}

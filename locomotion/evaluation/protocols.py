@@ -35,7 +35,7 @@ class Protocol:
     select: Callable[[dict[str, float]], float]  # what chooses best.pt, the larger the better
     seconds: float = 10.0
     unscored: float = 2.0
-    lying: bool = False  # begin in any pose; then to lie is no fall
+    lying: bool = False  # begin in any pose, the robot's shapes meeting each other; then to lie is no fall
 
 
 def find(name: str) -> Protocol:
@@ -110,9 +110,14 @@ def goes(s: Signals, asked: Values, robot: Robot) -> Values:
     return {"forward_velocity": s.base_lin_vel[:, 0]}
 
 
-def start_of(protocol: Protocol) -> Callable | None:
+def start_of(name: str) -> Callable | None:
     """The reset term that a :class:`World` begins with; None: standing."""
-    return anywhere if protocol.lying else None
+    return anywhere if lies(name) else None
+
+
+def lies(name: str) -> bool:
+    """Whether the protocol of this name begins lying; one that is not known does not."""
+    return name in PROTOCOLS and PROTOCOLS[name].lying
 
 
 def _walks(scores: dict[str, float]) -> float:

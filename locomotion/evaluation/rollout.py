@@ -41,10 +41,18 @@ def divide(control_dt: float) -> tuple[int, float]:
 
 
 def make_simulator(
-    robot: Robot, num_envs: int, control_dt: float, actuator: str | None, engine: str = "mujoco", threads: int = 0, firm: bool = False
+    robot: Robot,
+    num_envs: int,
+    control_dt: float,
+    actuator: str | None,
+    engine: str = "mujoco",
+    threads: int = 0,
+    firm: bool = False,
+    self_collision: bool = False,
 ) -> Simulator:
     """Robots as this room tries them, on the ``actuator`` that a person asked for (see :mod:`sim.actuation`): there is no other way."""
-    return sim.make(engine, robot, num_envs, divide(control_dt)[1], threads, firm=firm, actuator=actuator)
+    dt = divide(control_dt)[1]
+    return sim.make(engine, robot, num_envs, dt, threads, firm=firm, actuator=actuator, self_collision=self_collision)
 
 
 def channels(rows: Sequence[Sequence[float]], names: Sequence[str], rest: Sequence[float] | np.ndarray) -> Tensor:

@@ -65,7 +65,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Scores of a policy bundle bound to its robot in one engine under one condition. ``robot`` has the contract's gains."""
     rows = grid(episodes)
-    simulator = make_simulator(robot, episodes, policy.contract.control_dt, actuator, engine)
+    meeting = protocols.lies(policy.contract.protocol)
+    simulator = make_simulator(robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting)
     try:
         return _evaluate(policy, simulator, condition, rows, seed, progress)
     finally:
@@ -86,10 +87,11 @@ def score_file(
     Conditions are "nominal" and, where the engine can express it, "randomized". Gait and motor figures come from MuJoCo alone.
     """
     policy = load_policy(path)
+    meeting = protocols.lies(policy.contract.protocol)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = make_simulator(policy.robot, episodes, policy.contract.control_dt, actuator, engine)
+        simulator = make_simulator(policy.robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
@@ -119,7 +121,7 @@ def quick(
     """
     names, rest = (commands.channels, commands.rest) if commands else (("forward", "left", "yaw"), (0.0, 0.0, 0.0))
     if protocol != protocols.VELOCITY:
-        return _quick(policy, robot, control_dt, commands, protocols.find(protocol), actuator)
+        return _quick(policy, robot, control_dt, commands, protocol, actuator)
     asked = channels(GRID, names, rest)
     command = asked.clip(*torch.tensor(commands.limits).T) if commands else asked
     simulator = make_simulator(robot, len(GRID), control_dt, actuator)
@@ -135,19 +137,18 @@ def quick(
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
 
 
-def _quick(
-    policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, protocol: protocols.Protocol, actuator: str | None
-) -> dict[str, float]:
+def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str, actuator: str | None) -> dict[str, float]:
     """Another protocol's figures, nominal, of the torch module itself."""
+    protocol = protocols.find(name)
     names, rest = (commands.channels, commands.rest) if commands else ((), ())
     command = protocols.command_of(protocol, len(protocol.rows), names, torch.tensor(rest))
     if commands and names:
         command = command.clip(*torch.tensor(commands.limits).T)
-    simulator = make_simulator(robot, len(command), control_dt, actuator)
+    simulator = make_simulator(robot, len(command), control_dt, actuator, self_collision=protocol.lying)
     training = policy.training
     policy.eval()
     try:
-        world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(protocol))
+        world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(name))
         return protocols.run(protocol, ModuleActor(policy), world, command, names)
     finally:
         policy.train(training)
@@ -178,7 +179,7 @@ def _evaluate(
         protocol = protocols.find(contract.protocol)
         asked = protocols.command_of(protocol, len(rows), contract.command_names, torch.tensor(contract.command_rest).float())
         clipped = torch.from_numpy(policy.clip_command(asked.numpy())).to(simulator.device)
-        world = World(simulator, condition, contract.control_dt, seed, protocols.start_of(protocol))
+        world = World(simulator, condition, contract.control_dt, seed, protocols.start_of(contract.protocol))
         scores = protocols.run(protocol, BundleActor(policy), world, clipped, contract.command_names, progress)
         return scores | {"episodes": len(rows), "outside": int((clipped.cpu() != asked).any(dim=-1).sum())}
     world = World(simulator, condition, contract.control_dt, seed)

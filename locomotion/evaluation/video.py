@@ -26,7 +26,9 @@ DISTANCE = 5.5  # from camera to robot, in standing heights
 def rollout(
     policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None
 ) -> list[np.ndarray]:
-    """Positions (qpos) of a robot that follows ``command`` from standing, one every control step of the policy.
+    """Positions (qpos) of a robot that follows ``command``, one every control step of the policy.
+
+    It begins as the policy's protocol does: standing, or let fall in some pose.
 
     ``policy`` is a policy bundle bound to its robot; ``command`` has its channels, ``duration`` is in s.
     """
@@ -146,6 +148,7 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float, engi
     """Positions one by one, so that a window can show them as they come."""
     import torch
 
+    from locomotion.evaluation import protocols
     from locomotion.task.randomization import NOMINAL
 
     robot, dt, names = policy.robot, policy.contract.control_dt, policy.contract.command_names
@@ -158,8 +161,9 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float, engi
         print(f"warning: command {list(command)} is outside the trained range: clamped to {clipped.tolist()}")
     model = _scene(robot)
     columns = [int(model.joint(name).qposadr[0]) for name in robot.joint_names]
-    simulator = make_simulator(robot, 1, dt, actuator, engine, threads=1)
-    world, actor = World(simulator, NOMINAL, dt, seed=0), BundleActor(policy)
+    asks = policy.contract.protocol
+    simulator = make_simulator(robot, 1, dt, actuator, engine, threads=1, self_collision=protocols.lies(asks))
+    world, actor = World(simulator, NOMINAL, dt, 0, protocols.start_of(asks)), BundleActor(policy)
     actor.reset(1)
     qpos, signals = np.array(model.qpos0), simulator.signals
     for _ in simulate(actor, world, torch.tensor([clipped.tolist()]), duration):

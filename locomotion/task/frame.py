@@ -120,6 +120,11 @@ class Frame:
         return torch.acos((-self.signals.projected_gravity[..., 2]).clamp(-1.0, 1.0))
 
     @cached_property
+    def uprightness(self) -> Tensor:
+        """Cosine of the angle from upright, none beyond the horizontal: 1 upright, 0 from lying on a side to upside down, [..., N]."""
+        return (-self.signals.projected_gravity[..., 2]).clamp(0.0, 1.0)
+
+    @cached_property
     def roll(self) -> Tensor:
         """Of the base, rad, right side down positive, [..., N]."""
         gravity = self.signals.projected_gravity

@@ -51,7 +51,7 @@ class standing:
 class anywhere:
     """Any orientation and any joint position, at rest and let fall from ``height`` (standing heights): it settles as the episode begins."""
 
-    def __init__(self, robot: Robot, simulator: Simulator, *, height: Positive = 1.5) -> None:
+    def __init__(self, robot: Robot, simulator: Simulator, *, height: Positive = 2.0) -> None:
         self.draws = 3 + robot.num_joints
         limits = torch.as_tensor(np.array(robot.joint_pos_limit), dtype=torch.float32, device=simulator.device)
         self._low, self._high = limits.T

@@ -28,8 +28,12 @@ def upright(frame: Frame, *, width: Positive = 0.5) -> Tensor:
 
 @reward
 def standing_height(frame: Frame, *, width: Positive = 0.25) -> Tensor:
-    """exp(-(height / standing height - 1)^2 / width^2); a base higher than standing counts as standing."""
-    return torch.exp((frame.base_height / frame.robot.standing_height - 1.0).clamp(max=0.0).square() * (-1.0 / width**2))
+    """exp(-(height / standing height - 1)^2 / width^2), times the uprightness; a base higher than standing counts as standing.
+
+    Upside down on its legs a robot can be as high: only the gate tells that from standing.
+    """
+    missing = (1.0 - frame.base_height / frame.robot.standing_height).clamp(min=0.0)
+    return frame.uprightness * torch.exp(missing.square() * (-1.0 / width**2))
 
 
 @reward

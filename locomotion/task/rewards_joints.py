@@ -45,8 +45,8 @@ def action_acc(frame: Frame) -> Tensor:
 
 @reward
 def posture(frame: Frame, *, width: Positive = 0.5) -> Tensor:
-    """Mean over joints of exp(-(joint position - default)^2 / width^2), ``width`` in rad."""
-    return torch.exp(frame.pose_error.square() * (-1.0 / width**2)).mean(dim=-1)
+    """Mean over joints of exp(-(joint position - default)^2 / width^2), ``width`` in rad, times the uprightness."""
+    return frame.uprightness * torch.exp(frame.pose_error.square() * (-1.0 / width**2)).mean(dim=-1)
 
 
 @reward

@@ -28,6 +28,7 @@ class TaskSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)]  # of the default run folder too
     protocol: Text = "velocity"  # of the scorecard: see locomotion/evaluation/protocols.py
+    self_collision: bool = False  # the robot's shapes meet each other, not the ground alone
     control_dt: Annotated[float, Field(ge=0.001, le=0.1)]  # s
     episode_seconds: Positive
     command_seconds: PositiveRange  # until the next command

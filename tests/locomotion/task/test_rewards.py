@@ -80,6 +80,9 @@ CASES = [
     ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.31 * 0.75]}, math.exp(-1.0)),
     ("standing_height", {"width": 0.5}, {"base_pos": [0.0, 0.0, 0.31 * 0.75]}, math.exp(-0.25)),
     ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.4]}, 1.0),
+    # on its legs, but upside down: not standing
+    ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.31], "projected_gravity": [0.0, 0.6, 0.8]}, 0.0),
+    ("standing_height", {}, {"base_pos": [0.0, 0.0, 0.31 * 0.75], "projected_gravity": [0.6, 0.0, -0.8]}, 0.8 * math.exp(-1.0)),
     ("forward_velocity", {}, {"base_lin_vel": [-0.7, 4.0, 5.0]}, -0.7),
     ("roll", {}, {"projected_gravity": [0.0, -math.sin(0.3), -math.cos(0.3)]}, 0.3),
     ("roll", {}, {"projected_gravity": [math.sin(0.2), math.cos(0.2) * math.sin(2.5), -math.cos(0.2) * math.cos(2.5)]}, 2.5),
@@ -100,6 +103,8 @@ CASES = [
     ),
     ("posture", {}, {"joint_pos": POSE + unit(0, 0.5)}, (11 + math.exp(-1.0)) / 12),
     ("posture", {"width": 1.0}, {"joint_pos": POSE + unit(0, 0.5)}, (11 + math.exp(-0.25)) / 12),
+    ("posture", {}, {"joint_pos": POSE, "projected_gravity": [0.0, 0.6, -0.8]}, 0.8),
+    ("posture", {}, {"joint_pos": POSE, "projected_gravity": [0.0, 0.6, 0.8]}, 0.0),
     ("pose", {}, {"joint_pos": POSE + unit(0, 0.3) + unit(4, -0.4), "command": [1.0, 0.0, 0.0]}, 0.25),
     # a left thigh 0.3 off its right one, and both hips turned to the left: each counts from both sides
     ("symmetry", {}, {"joint_pos": POSE + unit(1, 0.3)}, 2 * 0.09),

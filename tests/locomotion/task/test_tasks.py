@@ -12,7 +12,8 @@ from deploy.limits import Limits
 from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.supervisor import Supervisor
-from locomotion.evaluation import protocols, scorecard
+from locomotion.config import compose
+from locomotion.evaluation import protocols, scorecard, video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.export import write_bundle
 from locomotion.task.randomization import NOMINAL
@@ -41,6 +42,9 @@ def test_a_task_goes_from_its_file_to_a_scored_bundle(name, go2, tmp_path, monke
     runtime = Runtime(policy, SimulatedRobot(go2, clock), Supervisor(go2, policy.contract.control_dt, Limits()), clock)
     runtime.run(3.0, operator)
     assert not [event for event in runtime.supervisor.events if event.kind == "crash"]
+    x, y = video.rollout(policy, policy.contract.command_rest.tolist(), 0.02)[0][4:6]
+    upright = 1.0 - 2.0 * (x * x + y * y) > 0.9
+    assert upright == (name != "recovery")  # a video begins as the protocol does
     short = dataclasses.replace(protocols.PROTOCOLS[name], seconds=0.1, unscored=0.06)
     monkeypatch.setitem(protocols.PROTOCOLS, name, short)
     scores = scorecard.evaluate(policy, policy.robot, "mujoco", NOMINAL, 3, 0)
@@ -93,9 +97,18 @@ def test_recovery_begins_in_any_orientation_and_only_time_ends_it():
     up = 1.0 - 2.0 * (turned[:, 1].square() + turned[:, 2].square())  # of the base's z axis: uniform between -1 and 1
     assert torch.histc(up, 4, -1.0, 1.0).tolist() == pytest.approx([5000] * 4, abs=300)
     task = make_task("task=recovery", "randomization=none")
+    assert task.simulator.model.geom("FL_thigh").contype.item() == 1  # legs cannot pass through each other
     for _ in range(40):
         transition = task.step(torch.zeros(6, 12))
         assert not transition.terminated.any()
+
+
+def test_recovery_chooses_its_algorithm_unless_somebody_does():
+    """Under velocity_flat's it does not learn: its reward is seconds away, and its motions are large."""
+    for command in ("train", "demo"):
+        chosen = compose(command, ["task=recovery"])["algorithm"]
+        assert (chosen["gamma"], chosen["initial_std"]) == (0.99, 1.0)
+        assert compose(command, [])["algorithm"] == compose(command, ["task=recovery", "algorithm=ppo"])["algorithm"]
 
 
 def test_a_protocol_says_what_it_lacks():
