@@ -3,51 +3,72 @@
     policy: policy.onnx                 # beside this file
     interface: {name: unitree_dds, network: eth0}
     duration: 25                        # s
-    commands: [[0, [0.5, 0, 0]]]        # from that second of the walk on, by the policy's command names
+    commands: [[0, [0.5, 0, 0]]]        # from that second of the walk on, by the policy's command names; or keyboard, or remote
     limits: {max_tilt: 0.6}             # where they are not to be the defaults
+    calibration: go2.yaml               # joint_zero, imu_mount, yaw_bias of this very robot; beside this file
+    dry_run: true                       # read, decide and log; send nothing
+    log: run.mcap                       # beside this file
 
-What the run came to is printed as JSON. The exit status is 0 if it passed, 1 if it did not, 2 if it could not begin.
+``python -m deploy inspect policy.onnx`` prints what a policy demands and whether this computer may run it, ``python -m deploy doctor
+FILE.yaml`` what is wrong with the set-up, before anything moves. On a terminal a run shows itself.
+
+What the run came to is printed as JSON. The exit status is 0 if it passed, or nothing was found, 1 if not, 2 if it could not begin.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import robots
-from deploy.connect import way_to
-from deploy.guard import GuardDead, GuardError, lease
-from deploy.guard_process import GuardedInterface
+from deploy import calibration
+from deploy.connect import connect, operator_of
+from deploy.dashboard import shown
+from deploy.examine import examine
+from deploy.guard import GuardDead, GuardError
+from deploy.inspection import inspect
 from deploy.interface import RealTime
-from deploy.operator import ScriptedOperator
+from deploy.keyboard import HELP, KeyboardOperator
+from deploy.log import Recorder
+from deploy.operator import Operator
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.summary import summarize
-from deploy.supervisor import Limits, Supervisor
+from deploy.supervisor import Limits
 from robots import InputError
 from robots.errors import nearest
 
 REQUIRED = ("policy", "interface", "duration", "commands")
-OPTIONAL = ("limits",)
+OPTIONAL = ("limits", "calibration", "dry_run", "log")
 
 
 def main(arguments: list[str]) -> int:
     """The exit status."""
-    if len(arguments) != 1:
+    action = ACTIONS.get(arguments[0]) if len(arguments) == 2 else _run if len(arguments) == 1 else None
+    if action is None:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        runtime, duration, operator = prepare(Path(arguments[0]))
+        return action(Path(arguments[-1]))
     except (InputError, GuardDead) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _run(path: Path) -> int:
+    runtime, duration, operator = prepare(path)
+    keyboard = operator if isinstance(operator, KeyboardOperator) else contextlib.nullcontext()
+    note = "   ".join(word for word, said in (("DRY RUN: nothing is sent", read(path)["dry_run"]), (HELP, operator is keyboard)) if said)
     try:
-        runtime.run(duration, operator)
+        with keyboard, shown(runtime, note):
+            runtime.run(duration, operator)
     except GuardError as error:
         print(f"stopped: {error}", file=sys.stderr)
     finally:
@@ -56,16 +77,37 @@ def main(arguments: list[str]) -> int:
     return 0 if summary["passed"] else 1
 
 
-def prepare(path: Path) -> tuple[Runtime, float, ScriptedOperator]:
+def _inspect(path: Path) -> int:
+    found = inspect(path)
+    print("\n".join(found.lines))
+    return 0 if found.may_run else 1
+
+
+def _doctor(path: Path) -> int:
+    settings = read(path)
+    policy = load(path.parent / settings["policy"])
+    found = examine(robots.load(policy.contract.robot), policy.contract.control_dt, settings["interface"])
+    print("\n".join(found.lines()))
+    return 1 if any(finding.error for finding in found.findings) else 0
+
+
+ACTIONS: dict[str, Callable[[Path], int]] = {"inspect": _inspect, "doctor": _doctor}
+
+
+def prepare(path: Path) -> tuple[Runtime, float, Operator]:
     """All that a run needs, the guard started last. Raises InputError, and GuardDead where the robot cannot be reached."""
     settings = read(path)
     loaded = load(path.parent / settings["policy"])
-    policy = RobotPolicy(loaded, robots.load(loaded.contract.robot))
-    limits, control_dt = settings["limits"], policy.contract.control_dt
-    operator, supervisor = ScriptedOperator(settings["commands"], policy.contract), Supervisor(policy.robot, control_dt, limits)
-    factory = way_to(policy.robot, **settings["interface"])
-    interface = GuardedInterface(factory, policy.robot, limits.damping_kd, lease(control_dt))
-    return Runtime(policy, interface, supervisor, RealTime()), settings["duration"], operator
+    policy, limits = RobotPolicy(loaded, robots.load(loaded.contract.robot)), settings["limits"]
+    own = calibration.read(path.parent / settings["calibration"], policy.robot) if settings["calibration"] else None
+    log = Recorder(path.parent / settings["log"] if settings["log"] else None, policy.robot, policy.contract, limits)
+    interface, supervisor = connect(policy.robot, policy.contract.control_dt, limits, settings["interface"], own, settings["dry_run"])
+    try:
+        operator = operator_of(settings["commands"], policy.contract, interface)
+    except InputError:
+        interface.close()
+        raise
+    return Runtime(policy, interface, supervisor, RealTime(), log), settings["duration"], operator
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -86,6 +128,11 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(interface.get("name"), str):
         raise InputError("interface", interface, "a name, and options", "For example interface: {name: sim}.")
     limits = _mapping("limits", settings.get("limits", {}), tuple(Limits.__dataclass_fields__))
+    for name in ("calibration", "log"):
+        if not isinstance(settings.setdefault(name, None), str | None):
+            raise InputError(name, settings[name], "the path of a file", "It is relative to this file's folder.")
+    if not isinstance(settings.setdefault("dry_run", False), bool):
+        raise InputError("dry_run", settings["dry_run"], "true or false", "For example dry_run: true.")
     return settings | {"interface": interface, "limits": Limits(**limits)}
 
 

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,18 @@ UNTIMED = (math.nan, math.nan, math.nan)
 HUNG = 0.5  # s that a loop may take to heed a signal
 
 
+class Moment(NamedTuple):
+    """The newest step, for whoever looks on from another thread."""
+
+    start: float  # s on the runtime's clock, of the run
+    now: float
+    time: float  # s since the start
+    state: State
+    sample: RobotState
+    command: np.ndarray  # [C]
+    timings: tuple[float, float, float]  # s, of deploy.log.STAGES
+
+
 class Runtime:
     """One policy on one robot. ``supervisor`` guards ``policy.robot``; raises InputError where it guards another.
 
@@ -39,6 +52,7 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.missed = 0  # periods that were skipped
+        self.moment: Moment | None = None
         self.warnings: list[str] = []
         self._told = 0  # events that the log has
         self._start = self.clock.now()
@@ -104,6 +118,7 @@ class Runtime:
         self.interface.write(motor)
         timings = (lateness, inference, perf_counter() - woke)
         self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target)
+        self.moment = Moment(self._start, began, began - self._start, supervisor.state, sample, command, timings)
         self._tell()
 
     def _infer(self, state: RobotState, command: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

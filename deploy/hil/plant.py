@@ -11,7 +11,8 @@ import numpy as np
 from deploy.hil.drives import Battery, DriveCommand, Drives
 from deploy.hil.rope import LIFT, Rope
 from robots import InputError, Robot
-from sim.mujoco_model import GRAVITY, build_model
+from robots.robot import GRAVITY
+from sim.mujoco_model import build_model
 
 PHYSICS_DT = 0.001  # s
 COST_EVERY = 20  # steps that heat and charge are reckoned for at once

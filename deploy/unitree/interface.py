@@ -52,14 +52,22 @@ class UnitreeInterface:
     """Reads ``rt/lowstate`` and writes ``rt/lowcmd``. Joints that a variant locks are held at their angle, under the robot's own gains.
 
     ``network`` is the interface that the robot is behind (``lo`` for a server on this machine). With ``release`` the robot's own motion
-    service is stopped first, and whatever stands by it falls: lay the robot down, or hang it up.
+    service is stopped first, and whatever stands by it falls: lay the robot down, or hang it up. Without ``commands`` it only reads,
+    whoever drives the robot, and :meth:`write` is not for use.
 
     Raises:
         InputError: no state arrives, the motion service runs, or somebody else writes commands.
     """
 
     def __init__(
-        self, robot: Robot, network: str, domain: int = 0, release: bool = False, clock: Clock | None = None, patience: float = 5.0
+        self,
+        robot: Robot,
+        network: str,
+        domain: int = 0,
+        release: bool = False,
+        clock: Clock | None = None,
+        patience: float = 5.0,
+        commands: bool = True,
     ) -> None:
         self.robot, self.family = robot, family_of(robot)
         self.rejected: Counter[str] = Counter()  # states that were not used, by reason: size, crc, tick
@@ -78,12 +86,13 @@ class UnitreeInterface:
         self._listener.start()
         try:
             self._await_state(network, domain, patience)
-            _take_over(bus, release)
-            _refuse_other_commanders(bus, self.family)
+            if commands:
+                _take_over(bus, release)
+                _refuse_other_commanders(bus, self.family)
         except BaseException:
             self.close()
             raise
-        self._publisher = bus.publisher(LOW_CMD, self.family.low_cmd)
+        self._publisher = bus.publisher(LOW_CMD, self.family.low_cmd) if commands else None
 
     def read(self) -> RobotState:
         """The newest sample that is whole. ``time`` is when it arrived, ``tick`` the robot's own."""
@@ -101,6 +110,8 @@ class UnitreeInterface:
 
     def write(self, command: MotorCommand) -> None:
         """Raises ValueError for a command that is not finite in single precision."""
+        if self._publisher is None:
+            raise InputError("command", "a write", "reading alone", "Open the interface with commands=True.")
         message, slots = self._command, self._slots
         with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
             values = np.stack([command.joint_pos_target, command.kp, command.kd, command.feed_forward]).astype(np.float32)

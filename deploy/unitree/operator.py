@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from deploy.contract import Contract
-from deploy.supervisor import State
+from deploy.operator import Intent
+from deploy.states import State
 from deploy.unitree.remote import Remote
 
 REQUESTS: dict[frozenset[str], State] = {
@@ -29,7 +30,7 @@ class RemoteOperator:
         self._channels = [contract.command_names.index(name) if name in contract.command_names else None for name in WALK_CHANNELS]
         self._held: State | None = None
 
-    def __call__(self, time: float, state: State) -> tuple[State | None, np.ndarray]:
+    def __call__(self, time: float, state: State) -> Intent:
         """What to ask for, once a press, and the command [C]."""
         remote = self._remote()
         held = next((wanted for buttons, wanted in REQUESTS.items() if buttons <= remote.buttons), None)
@@ -41,4 +42,4 @@ class RemoteOperator:
                 share = float(np.clip(share, -1.0, 1.0))
                 end = self._high[channel] if share > 0 else self._low[channel]
                 command[channel] += abs(share) * (end - command[channel])
-        return wanted, command
+        return Intent(wanted, command)

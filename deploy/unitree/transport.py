@@ -20,6 +20,7 @@ from robots import InputError
 
 try:
     from cyclonedds._clayer import ddspy_take, ddspy_write
+    from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication
     from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState, WaitSet
     from cyclonedds.domain import Domain, DomainParticipant
     from cyclonedds.idl import annotations, make_idl_struct, types
@@ -35,6 +36,7 @@ BYTE, UINT8 = "byte", "uint8"
 ANY = SampleState.Any | ViewState.Any | InstanceState.Any
 UNREAD = SampleState.NotRead | ViewState.Any | InstanceState.Alive
 LOOPBACK = "lo"
+MOST_WRITERS = 1000  # of all topics, that are looked through
 
 _domains: dict[int, tuple[str, Domain]] = {}  # of this process, kept alive
 
@@ -51,6 +53,12 @@ class Bus:
     def subscriber(self, topic: str, struct: Struct, octet: str = BYTE, depth: int = 1) -> Subscriber:
         """Keeps the newest ``depth`` messages."""
         return Subscriber(self._participant, topic, struct, octet, depth)
+
+    def published(self, topic: str) -> tuple[str, ...]:
+        """The types, of the vendor's spelling, that others publish ``topic`` as, whether we can hear them or not."""
+        found = BuiltinDataReader(self._participant, BuiltinTopicDcpsPublication).read(MOST_WRITERS)
+        own = self._participant.guid
+        return tuple(sorted(item.type_name for item in found if item.topic_name == topic and item.participant_key != own))
 
 
 class Publisher:

@@ -17,7 +17,7 @@ def ask(contract, *remotes):
     moments = iter(remotes)
     operator = RemoteOperator(lambda: next(moments), contract)
     answers = [operator(0.0, State.READY) for _ in remotes]
-    return [wanted for wanted, _ in answers], answers[-1][1]
+    return [answer.state for answer in answers], answers[-1].command
 
 
 @pytest.mark.parametrize(
