@@ -7,6 +7,7 @@ from torch import Tensor
 
 from locomotion.schema import NotNegative, Positive
 from locomotion.task.frame import Frame
+from locomotion.task.gait import foot_phases
 from locomotion.task.terms import reward
 from robots.robot import GRAVITY
 
@@ -36,6 +37,20 @@ def air_time(frame: Frame, *, shortest: NotNegative = 0.2, longest: Positive = 0
 def contact_timing(frame: Frame) -> Tensor:
     """Share of feet whose contact is what the gait's clock says; all should stand when told to. 1 where there is no gait."""
     return frame.contact_timing
+
+
+@reward
+def swing_load(frame: Frame) -> Tensor:
+    """Vertical force on the feet that the gait's clock has in swing, in body weights, summed over feet; 0 where there is no gait.
+
+    A biped must shift its weight before a foot can rise, and this falls as soon as it begins to. Siekmann et al. 2021, Sim-to-Real
+    Learning of All Common Bipedal Gaits via Periodic Reward Composition.
+    """
+    if frame.gait is None:
+        return torch.zeros_like(frame.moving)
+    swings = foot_phases(frame.phase, frame.gait_command) >= frame.gait.settings.stance
+    force = (frame.signals.foot_contact_force[..., 2] * swings).sum(dim=-1) * frame.moving
+    return (force / (GRAVITY * frame.robot.total_mass)).clamp(max=1.0)
 
 
 @reward

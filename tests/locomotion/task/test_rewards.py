@@ -120,6 +120,11 @@ CASES = [
     ("contact_timing", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.25}, 1.0),
     ("contact_timing", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.75}, 0.0),
     ("contact_timing", {}, {"foot_contact_force": DIAGONAL}, 0.5),
+    # feet 0 and 3 swing from half a cycle on, feet 1 and 2 stand
+    ("swing_load", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.75}, 2 * 40.0 / WEIGHT),
+    ("swing_load", {}, {"foot_contact_force": DIAGONAL, "command": [0.5, 0.0, 0.0], "phase": 0.25}, 0.0),
+    ("swing_load", {}, {"foot_contact_force": DIAGONAL, "phase": 0.75}, 0.0),
+    ("swing_load", {}, {"foot_contact_force": [0.0, 0.0, WEIGHT], "command": [0.5, 0.0, 0.0], "phase": 0.75}, 1.0),
     ("landing_force", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF}, 2 * 40.0 / WEIGHT),
     ("impact", {"limit": 0.1}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 4 * (50.0 / WEIGHT - 0.1)),
     ("impact", {}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 0.0),

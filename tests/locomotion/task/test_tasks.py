@@ -54,6 +54,19 @@ def test_a_task_goes_from_its_file_to_a_scored_bundle(name, go2, tmp_path, monke
     assert set(module) == set(scores) - {"episodes", "outside"}
 
 
+def test_the_biped_task_begins_with_small_commands_and_promises_all():
+    """unitree_g1.legs; what a contract says is the range that commands grow to."""
+    task = make_task("task=velocity_biped", "robot=unitree_g1.legs", "randomization=none")
+    for _ in range(3):
+        task.step(torch.zeros(6, 12))
+    assert torch.isfinite(task.rewards()).all()
+    assert task.spaces.symmetry is not None
+    assert task.commands.limits == [(-0.6, 1.0), (-0.4, 0.4), (-0.8, 0.8)]
+    drawn = task.commands.sample(torch.rand(1000, task.commands.draws, generator=torch.Generator().manual_seed(0)))
+    assert (drawn.abs() <= torch.tensor([0.4, 0.1, 0.3])).all()
+    assert drawn[:, 0].max() > 0.39
+
+
 def test_forward_pays_exactly_the_textbook_reward_as_a_rate():
     """r = v_forward - 0.1 |torque / limit|^2 - 5 [fell] - 0.5 |roll| - 0.5 |pitch|; a step of 0.02 s earns 0.02 r."""
     task, torque = make_task("task=forward", "randomization=none"), torch.zeros(12)
