@@ -54,8 +54,8 @@ def test_a_task_goes_from_its_file_to_a_scored_bundle(name, go2, tmp_path, monke
     assert set(module) == set(scores) - {"episodes", "outside"}
 
 
-def test_the_biped_task_begins_with_small_commands_and_promises_all():
-    """unitree_g1.legs; what a contract says is the range that commands grow to."""
+def test_the_biped_task_begins_with_small_commands():
+    """On unitree_g1.legs; the ranges of the task's file are what they grow to."""
     task = make_task("task=velocity_biped", "robot=unitree_g1.legs", "randomization=none")
     for _ in range(3):
         task.step(torch.zeros(6, 12))
