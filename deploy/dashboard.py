@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -53,12 +52,11 @@ def render(moment: Moment, robot: Robot, limits: Limits, period: float, channels
 
 
 @contextlib.contextmanager
-def shown(runtime: Runtime, note: str = "", file: int | None = None) -> Iterator[None]:
-    """While this is entered, the run is on the terminal ``file`` (the standard output); nothing happens where that is none.
+def shown(runtime: Runtime, note: str = "", terminal: int = 1) -> Iterator[None]:
+    """While this is entered, the run is on the ``terminal``, the standard output; nothing happens where that is none.
 
     The thread takes what the loop has published, and may stand still with its terminal: the loop does not wait for it.
     """
-    terminal = sys.stdout.fileno() if file is None else file
     if not os.isatty(terminal):
         yield
         return
