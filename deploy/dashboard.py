@@ -11,7 +11,7 @@ import numpy as np
 
 from deploy.log import STAGES
 from deploy.monitors import tilt
-from deploy.runtime import Moment, Runtime
+from deploy.runtime import PRIORITY, Moment, Runtime
 from deploy.supervisor import Event, Limits
 from robots import Robot
 
@@ -63,6 +63,8 @@ def shown(runtime: Runtime, note: str = "", terminal: int = 1) -> Iterator[None]
     ended = threading.Event()
 
     def show() -> None:
+        with contextlib.suppress(PermissionError):  # a busy computer must not stop it while it has the interpreter, and so the loop
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         os.write(terminal, b"\x1b[2J")
         while not ended.wait(PERIOD):
             if (moment := runtime.moment) is None:
