@@ -29,7 +29,7 @@ import yaml
 
 import robots
 from deploy import calibration
-from deploy.connect import connect, operator_of
+from deploy.connect import connect
 from deploy.dashboard import shown
 from deploy.examine import examine
 from deploy.guard import GuardDead, GuardError
@@ -101,12 +101,7 @@ def prepare(path: Path) -> tuple[Runtime, float, Operator]:
     policy, limits = RobotPolicy(loaded, robots.load(loaded.contract.robot)), settings["limits"]
     own = calibration.read(path.parent / settings["calibration"], policy.robot) if settings["calibration"] else None
     log = Recorder(path.parent / settings["log"] if settings["log"] else None, policy.robot, policy.contract, limits)
-    interface, supervisor = connect(policy.robot, policy.contract.control_dt, limits, settings["interface"], own, settings["dry_run"])
-    try:
-        operator = operator_of(settings["commands"], policy.contract, interface)
-    except InputError:
-        interface.close()
-        raise
+    interface, supervisor, operator = connect(policy, limits, settings["interface"], settings["commands"], own, settings["dry_run"])
     return Runtime(policy, interface, supervisor, RealTime(), log), settings["duration"], operator
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from deploy.calibration import Calibration, calibrated
@@ -15,11 +16,13 @@ from deploy.interface import RealTime, RobotInterface
 from deploy.keyboard import KeyboardOperator
 from deploy.limits import Limits
 from deploy.operator import Operator, ScriptedOperator
+from deploy.policy import RobotPolicy
 from deploy.supervisor import Supervisor
 from deploy.unitree.operator import RemoteOperator
 from robots import InputError, Robot
 from robots.errors import nearest
 
+REMOTE = "remote"
 WAYS = {
     "sim": "deploy.hil.simulated_robot:SimulatedRobot",
     "unitree_dds": "deploy.unitree.interface:UnitreeInterface",
@@ -42,27 +45,32 @@ def _open(place: str, **arguments: Any) -> RobotInterface:
 
 
 def connect(
-    robot: Robot, control_dt: float, limits: Limits, interface: dict[str, Any], calibration: Calibration | None, dry_run: bool
-) -> tuple[RobotInterface, Supervisor]:
-    """A robot behind the guard, and its supervisor; in a dry run neither of them sends anything, and there is no guard.
+    policy: RobotPolicy, limits: Limits, interface: Mapping[str, Any], commands: Any, calibration: Calibration | None, dry_run: bool
+) -> tuple[RobotInterface, Supervisor, Operator]:
+    """A robot behind the guard, its supervisor and its operator; a dry run sends nothing, and has no guard.
 
     ``interface`` holds its name and options. Raises InputError, and GuardDead where the robot cannot be reached.
     """
-    options = {**interface, **(READING.get(interface["name"], {}) if dry_run else {})}
-    factory = way_to(robot, **options)
+    robot, control_dt = policy.robot, policy.contract.control_dt
+    operator = None if commands == REMOTE else operator_of(commands, policy.contract)  # a mistake there is found before robots fall
+    factory = way_to(robot, **{**interface, **(READING.get(interface["name"], {}) if dry_run else {})})
     if calibration:
         factory = functools.partial(calibrated, factory, calibration)
-    if dry_run:
-        return DryRun(factory()), Observer(robot, control_dt, limits)
-    return GuardedInterface(factory, robot, limits.damping_kd, lease(control_dt)), Supervisor(robot, control_dt, limits)
+    opened = DryRun(factory()) if dry_run else GuardedInterface(factory, robot, limits.damping_kd, lease(control_dt))
+    supervisor = Observer(robot, control_dt, limits) if dry_run else Supervisor(robot, control_dt, limits)
+    try:
+        return opened, supervisor, operator or operator_of(commands, policy.contract, opened)
+    except InputError:
+        opened.close()
+        raise
 
 
-def operator_of(commands: Any, contract: Contract, interface: RobotInterface) -> Operator:
-    """Who follows a script, or ``keyboard`` (a context: enter it), or ``remote``, the robot's own. Raises InputError."""
+def operator_of(commands: Any, contract: Contract, interface: RobotInterface | None = None) -> Operator:
+    """Who follows a script, or ``keyboard`` (a context: enter it), or ``remote``, that of ``interface``. Raises InputError."""
     if commands == "keyboard":
         return KeyboardOperator(contract)
-    if commands != "remote":
+    if commands != REMOTE:
         return ScriptedOperator(commands, contract)
-    if getattr(interface, "remote", None) is None:
-        raise InputError("commands", "remote", "an interface with a remote", "Use interface unitree_dds, or commands: keyboard.")
-    return RemoteOperator(lambda: getattr(interface, "remote"), contract)  # noqa: B009
+    if getattr(interface, REMOTE, None) is None:
+        raise InputError("commands", commands, "an interface with a remote", "Use interface unitree_dds, or commands: keyboard.")
+    return RemoteOperator(lambda: getattr(interface, REMOTE), contract)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from deploy.log import STAGES
 from deploy.monitors import tilt
-from deploy.runtime import Moment, Runtime
+from deploy.runtime import PRIORITY, Moment, Runtime
 from deploy.supervisor import Event, Limits
 from robots import Robot
 
@@ -53,18 +52,19 @@ def render(moment: Moment, robot: Robot, limits: Limits, period: float, channels
 
 
 @contextlib.contextmanager
-def shown(runtime: Runtime, note: str = "", file: int | None = None) -> Iterator[None]:
-    """While this is entered, the run is on the terminal ``file`` (the standard output); nothing happens where that is none.
+def shown(runtime: Runtime, note: str = "", terminal: int = 1) -> Iterator[None]:
+    """While this is entered, the run is on the ``terminal``, the standard output; nothing happens where that is none.
 
     The thread takes what the loop has published, and may stand still with its terminal: the loop does not wait for it.
     """
-    terminal = sys.stdout.fileno() if file is None else file
     if not os.isatty(terminal):
         yield
         return
     ended = threading.Event()
 
     def show() -> None:
+        with contextlib.suppress(PermissionError):  # a busy computer must not stop it while it has the interpreter, and so the loop
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         os.write(terminal, b"\x1b[2J")
         while not ended.wait(PERIOD):
             if (moment := runtime.moment) is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import termios
 import time as clocks
 import tty
@@ -34,8 +33,8 @@ class KeyboardOperator:
     Raises InputError where ``terminal``, a file descriptor, is none.
     """
 
-    def __init__(self, contract: Contract, terminal: int | None = None, now: Callable[[], float] = clocks.monotonic) -> None:
-        self._terminal = sys.stdin.fileno() if terminal is None else terminal
+    def __init__(self, contract: Contract, terminal: int = 0, now: Callable[[], float] = clocks.monotonic) -> None:
+        self._terminal = terminal
         if not os.isatty(self._terminal):
             raise InputError(
                 "commands", "keyboard", "a terminal at the standard input", "Run it in a terminal, or give a script of commands."

@@ -37,7 +37,13 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "deploy": (
         "run a policy.onnx behind the safety layer",
-        ("locomotion deploy policy=policy.onnx interface=sim duration=24",),
+        (
+            "locomotion deploy policy=policy.onnx interface=sim duration=24",
+            "locomotion deploy policy=policy.onnx interface=unitree_dds network=eth0 dry_run=true    reads and decides, sends nothing",
+            "locomotion deploy policy=policy.onnx interface=unitree_dds network=eth0 commands=keyboard    or remote",
+            "locomotion deploy inspect policy.onnx    what it demands, and whether this computer may run it; exit status 1",
+            "locomotion deploy doctor go2.yaml    what is wrong before anything moves (docs/deploy.md); exit status 1",
+        ),
     ),
     "hil": (
         "serve a simulated robot over DDS, as a real one would be",
@@ -107,6 +113,13 @@ def _run(words: list[str]) -> int:
         return 0
     if command in ("robots", "policies", "logs"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
+    if command == "deploy" and overrides and "=" not in overrides[0]:
+        from deploy import __main__ as deploy
+
+        if overrides[0] not in deploy.ACTIONS:
+            known = ", ".join(deploy.ACTIONS)
+            raise InputError("deploy", overrides[0], f"{known}, or settings such as policy=", nearest(overrides[0], deploy.ACTIONS))
+        return deploy.main(overrides)
     if command == "hil":
         action, *overrides = overrides or ["nothing"]
         if action != "serve":

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.connect import way_to
+from deploy import calibration as calibrations
+from deploy.connect import connect, operator_of
+from deploy.dashboard import shown
 from deploy.gate import Gate
 from deploy.guard import Guard, LockstepGuard, lease
-from deploy.guard_process import GuardedInterface
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
+from deploy.keyboard import HELP, KeyboardOperator
 from deploy.limits import Limits
 from deploy.log import Recorder
-from deploy.operator import ScriptedOperator
 from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
@@ -23,17 +25,24 @@ from locomotion.evaluation.rollout import load_policy
 from locomotion.files import make_folder, write_json
 from robots.errors import InputError, nearest
 
+SIMULATED = {"name": "sim"}
+DRY = "DRY RUN: nothing is sent"
+
 
 def run_deployment(
     path: Path,
     duration: float,
-    commands: Sequence[Sequence],
+    commands: Sequence[Sequence] | str,
     deploy: dict[str, Any],
     output: Path | None,
-    dds: dict[str, Any] | None = None,
+    way: Mapping[str, Any] = SIMULATED,
+    calibration: Path | None = None,
+    dry_run: bool = False,
+    dashboard: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Run the bundle for ``duration`` s on a simulated robot, or with ``dds`` (network, domain, release) on one over DDS.
+    """Run the bundle for ``duration`` s on the robot that ``way`` leads to, its name and options, following ``commands``: a script,
+    ``keyboard`` or ``remote``. A dry run sends nothing. ``dashboard`` shows the run, on a terminal.
 
     Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
     """
@@ -41,20 +50,25 @@ def run_deployment(
     policy, clock = load_policy(path), RealTime()
     robot, control_dt = policy.robot, policy.contract.control_dt
     shortest = round(limits.stand_up_seconds + Gate.seconds(robot, limits) + 1.0, 1)
-    if not duration >= shortest:
+    if not dry_run and not duration >= shortest:
         raise InputError("duration", duration, f"at least {shortest} s, to stand up, be checked and walk", "For example duration=25.")
     if output:
         make_folder(output, "output")
-    operator, supervisor = ScriptedOperator(commands, policy.contract), Supervisor(robot, control_dt, limits)
     log = Recorder(output / "deploy_log.mcap" if output else None, robot, policy.contract, limits)
-    if dds:
-        plant, interface = None, GuardedInterface(way_to(robot, "unitree_dds", **dds), robot, limits.damping_kd, lease(control_dt))
-    else:  # in this process, so that the plant's frames are at hand for the video
-        plant = SimulatedRobot(robot, clock)
+    plant = None
+    if way["name"] == "sim" and not dry_run and not calibration:  # in this process, so that the plant's frames are at hand for the video
+        operator = operator_of(commands, policy.contract)
+        plant, supervisor = SimulatedRobot(robot, clock), Supervisor(robot, control_dt, limits)
         interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, lease(control_dt))
+    else:
+        own = calibrations.read(calibration, robot) if calibration else None
+        interface, supervisor, operator = connect(policy, limits, way, commands, own, dry_run)
     runtime = Runtime(policy, interface, supervisor, clock, log)
+    keyboard = operator if isinstance(operator, KeyboardOperator) else contextlib.nullcontext()
+    note = "   ".join(word for word, said in ((DRY, dry_run), (HELP, operator is keyboard)) if said)
     try:
-        runtime.run(duration, operator)
+        with keyboard, shown(runtime, note) if dashboard else contextlib.nullcontext():
+            runtime.run(duration, operator)
     finally:  # what led to a crash is what one wants to know
         summary = summarize(runtime)
         for warning in runtime.warnings:

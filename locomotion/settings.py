@@ -81,7 +81,9 @@ class DeploySettings(Settings):
     release: bool
     duration: Annotated[float, Field(gt=0, le=86400)]
     output: Path | None
-    commands: tuple[tuple[Finite, tuple[Finite, ...]], ...]
+    commands: Literal["keyboard", "remote"] | tuple[tuple[Finite, tuple[Finite, ...]], ...]
+    calibration: Path | None
+    dry_run: bool
     deploy: dict[str, Any]  # checked where it is used: the robot's own computer has no other reader
 
 

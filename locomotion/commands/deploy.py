@@ -16,8 +16,18 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(DeploySettings, config)
     output = Path(settings.output) if settings.output else None
     dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    options = dds if settings.interface == "unitree_dds" else None
-    summary = run_deployment(Path(settings.policy), settings.duration, settings.commands, settings.deploy, output, options)
+    way = {"name": settings.interface, **(dds if settings.interface == "unitree_dds" else {})}
+    summary = run_deployment(
+        Path(settings.policy),
+        settings.duration,
+        settings.commands,
+        settings.deploy,
+        output,
+        way,
+        Path(settings.calibration) if settings.calibration else None,
+        settings.dry_run,
+        dashboard=True,
+    )
     print(json.dumps({key: value for key, value in summary.items() if key != "events"}, indent=2))
     for event in summary["events"]:
         print(f"{event['time']:8.3f} s  {event['kind']:12} {event['detail']}")

@@ -46,7 +46,7 @@ assert not {"torch", "mujoco", "onnx", "hydra"} & set(sys.modules)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("module", ["messages", "codec", "remote"])
+@pytest.mark.parametrize("module", ["messages", "codec", "remote", "operator", "checks"])
 def test_what_of_the_unitree_part_needs_no_dds_imports_on_any_robot(module):
     result = run(f"import deploy.unitree.{module}")
     assert result.returncode == 0, result.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.__main__ import main, read
+from deploy.log_reader import read_log
 from robots import InputError
+from tests.deploy import bundles
 
 ROOT = Path(__file__).parents[2]
 GOOD = """
@@ -64,6 +67,9 @@ def test_an_interrupted_run_stands_up_and_ends_in_damping_and_says_what_it_came_
         ("{name: sim}", "{network: lo}", "interface"),
         ("policy:", "policy: [", "file"),
         ("commands", "[1]", "file"),
+        ("duration: 60", "duration: 60\ndry_run: 1", "dry_run"),
+        ("duration: 60", "duration: 60\ncalibration: 3", "calibration"),
+        ("duration: 60", "duration: 60\nlog: [a]", "log"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_by_the_name_of_the_field(tmp_path, good, old, new, field):
@@ -76,7 +82,14 @@ def test_a_file_with_a_mistake_is_refused_by_the_name_of_the_field(tmp_path, goo
 
 @pytest.mark.parametrize(
     ("old", "new", "word"),
-    [("name: sim", "name: simm", "Did you mean sim"), ("[0.3, 0, 0]", "[0.3]", "commands"), ("policy.onnx", "no.onnx", "no.onnx")],
+    [
+        ("name: sim", "name: simm", "Did you mean sim"),
+        ("[[0, [0.3, 0, 0]]]", "remote", "an interface with a remote"),
+        ("[[0, [0.3, 0, 0]]]", "keyboard", "a terminal at the standard input"),
+        ("duration: 60", "duration: 60\ncalibration: none.yaml", "none.yaml"), 
+        ("[0.3, 0, 0]", "[0.3]", "commands"),
+        ("policy.onnx", "no.onnx", "no.onnx"),
+    ],
 )  # fmt: skip
 def test_what_cannot_begin_is_said_in_a_line_and_ends_with_status_2(tmp_path, good, capfd, old, new, word):
     path = tmp_path / "go2.yaml"
@@ -90,3 +103,46 @@ def test_without_a_file_it_says_what_one_holds(capsys):
     assert "policy: policy.onnx" in capsys.readouterr().err
     assert main(["missing.yaml"]) == 2
     assert "missing.yaml" in capsys.readouterr().err
+
+
+def test_a_dry_run_passes_without_a_guard_and_leaves_its_log(tmp_path, good, capfd):
+    path = tmp_path / "go2.yaml"
+    path.write_text(good.replace("duration: 60", "duration: 1\ndry_run: true\nlog: dry.mcap\ncalibration: mine.yaml"))
+    (tmp_path / "mine.yaml").write_text("robot: unitree_go2\njoint_zero: {FL_calf_joint: 0.1}\n")
+    assert main([str(path)]) == 0
+    output, errors = capfd.readouterr()
+    assert json.loads(output)["seconds"]["walk"] > 0.5
+    assert "guard" not in errors
+    columns = read_log(tmp_path / "dry.mcap").columns
+    assert (columns["state"] == "walk").sum() > 25
+    left, right = columns["joint_pos"][0][2], columns["joint_pos"][0][5]
+    assert right - left == pytest.approx(0.1, abs=0.02)  # the simulated robot has its zeros where they should be
+
+
+def test_a_bundle_is_inspected(bundle, tmp_path, capfd):
+    assert main(["inspect", str(bundle)]) == 0
+    output = capfd.readouterr().out
+    for text in ("unitree_go2, 12 joints", "50 Hz", "forward from -1 to 1.5, at rest 0", "max_tilt 0.8", "graph sha256", "may run here"):
+        assert text in output
+    assert re.search(r"FR_calf_joint +-2.723 +-0.838 +-1.500 +35.000 +0.700 +0.500 +45.430 +15.700", output)
+    other = bundles.rewrite(
+        bundle, tmp_path / "other.onnx", lambda data: data.update(kp=[34.0] * 12, default_joint_pos=[0.0, 0.8, -1.6] * 4)
+    )
+    assert main(["inspect", str(other)]) == 1
+    assert "MAY NOT run here: default_joint_pos" in capfd.readouterr().out
+    changed = bundles.rewrite(
+        bundle, tmp_path / "changed.onnx", lambda data: data["golden_vectors"][0]["outputs"]["action"][0].__setitem__(0, 9.0)
+    )
+    assert main(["inspect", str(changed)]) == 1
+    assert "MAY NOT run here" in capfd.readouterr().out
+    assert main(["inspect", str(tmp_path / "none.onnx")]) == 2
+
+
+def test_the_doctor_looks_at_the_set_up_of_a_file(tmp_path, good, capfd):
+    path = tmp_path / "go2.yaml"
+    path.write_text(good.replace("{name: sim}", "{name: unitree_dds, network: eth99}"))
+    assert main(["doctor", str(path)]) == 1
+    output = capfd.readouterr().out
+    assert "error: network: got 'eth99'" in output
+    assert "not looked at: wire, samples" in output
+    assert main(["doktor", str(path)]) == 2

@@ -33,6 +33,8 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
     ("words", "message"),
     [
         (["trian"], "Did you mean train?"),
+        (["deploy", "docter", "go2.yaml"], "Did you mean doctor?"),
+        (["deploy", "inspect", "missing.onnx"], "missing.onnx"),
         (["train", "robot=unitree_gos2"], "Did you mean unitree_go2"),
         (["train", "task=velocity_flt"], "Did you mean velocity_flat?"),
         (["train", "task.protocol=velocty"], "Did you mean velocity?"),

@@ -24,9 +24,11 @@ from deploy.unitree.messages import GO, HG
 from deploy.unitree.transport import UINT8, Bus, Publisher
 from robots import Robot
 from tests.deploy.facts import facts
-from tests.deploy.unitree.fake import DOMAIN, FakeRobot
+from tests.deploy.unitree.fake import DOMAIN as FIRST
+from tests.deploy.unitree.fake import FakeRobot
 
 SECONDS = 0.4
+DOMAIN = FIRST + 100  # of these tests alone: readers that linger would count as a robot elsewhere
 TIMING = {"state_rate", "state_gaps"}  # may be true of this machine, where others work on it too
 
 
