@@ -40,10 +40,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("locomotion deploy policy=policy.onnx interface=sim duration=24",),
     ),
     "hil": (
-        "serve a simulated robot over DDS, as a real one would be",
+        "serve a simulated robot over DDS, as a real one would be; run suites of faults",
         (
             "locomotion hil serve robot=unitree_go2",
             "locomotion hil serve robot=unitree_g1 domain=2",
+            "locomotion hil run policy=policy.onnx suite=default output=runs/faults    exit status 1 where the robot was not safe",
         ),
     ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
@@ -67,6 +68,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }  # fmt: skip
+
+MORE = {"demo": ", and those of configs/train.yaml", "hil": "; of hil run in configs/faults.yaml"}
+HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,8 +112,9 @@ def _run(words: list[str]) -> int:
         return logs.run(overrides)
     if command == "hil":
         action, *overrides = overrides or ["nothing"]
-        if action != "serve":
-            raise InputError("hil", action, "serve", "Try 'locomotion hil serve robot=unitree_go2'.")
+        if action not in HIL:
+            raise InputError("hil", action, " or ".join(HIL), "Try 'locomotion hil serve robot=unitree_go2'.")
+        command = HIL[action]
     from locomotion.config import compose
     from locomotion.gl import prepare_gl
 
@@ -143,13 +148,15 @@ def _help(command: str, given: dict[str, str]) -> str:
     text = path.read_text()
     if command == "demo":
         text += "\n" + (FOLDER / "train.yaml").read_text()
+    if command == "hil":
+        text += "\n" + (FOLDER / "faults.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
         lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
     lines += [
         "",
-        f"Settings (configs/{command}.yaml{', and those of configs/train.yaml' if command == 'demo' else ''}):",
+        f"Settings (configs/{command}.yaml{MORE.get(command, '')}):",
         *(f"  {line}" for line in _settings(text)),
     ]
     for group in used:
