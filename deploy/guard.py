@@ -26,6 +26,8 @@ LEASE = 0.06  # s from a post to its deadline: three control steps at 50 Hz, and
 MAX_LEASE = 0.2  # s; nobody may ask to be trusted for longer
 MAX_STATE_AGE = 0.06  # s without a new sample of the state, or without a write that succeeds
 FIRST_TORQUE = 0.25  # of the effort limit that the spring of the first command may ask for
+BEYOND = 0.2  # rad outside of its joint's limits that an encoder may read, and be believed
+FASTEST = 2.0  # multiple of a joint's speed limit that may be measured, and be believed
 REST_JOINT_VEL = 0.5  # rad/s that counts as at rest
 REST_SECONDS = 0.5  # of rest, without a break, before the last word
 MAX_ENDING = 5.0  # s of damping after which the last word is spoken anyway
@@ -126,7 +128,7 @@ class Guard:
             self.trip(f"no command reached the wire for {1e3 * (now - self._write_time):.0f} ms: {error}")
 
     def _observe(self, now: float, state: RobotState | None) -> None:
-        if state is not None and _usable(state, self._robot.num_joints) and (self._state is None or state.tick > self._state.tick):
+        if state is not None and usable(state, self._robot) and (self._state is None or state.tick > self._state.tick):
             self._state, self._state_time = state, now
         state = self._state
         if state is None or self._stale(now) or np.abs(state.joint_vel).max() >= REST_JOINT_VEL:
@@ -200,8 +202,22 @@ class LockstepGuard:
     def write(self, command: MotorCommand) -> None:
         now = self._clock.now()
         self._sequence += 1
-        self.interface.write(self.guard.step(now, self._state, Post(self._sequence, now, now + self._lease, command)))
+        self._turn(Post(self._sequence, now, now + self._lease, command))
         refuse(command, self.guard.phase, self.guard.reason, self.guard.token)
+
+    def cycle(self) -> None:
+        """A turn between the runtime's writes, for a simulated time that is to pass as in two processes: every 2 ms."""
+        self.read()
+        self._turn(None)
+
+    def _turn(self, post: Post | None) -> None:
+        now = self._clock.now()
+        command, failure = self.guard.step(now, self._state, post), None
+        try:
+            self.interface.write(command)
+        except Exception as error:  # as in the guard's process: what counts is for how long
+            failure = f"{type(error).__name__}: {error}"
+        self.guard.written(now, failure)
 
     def close(self) -> None:
         self.interface.write(self.guard.damping())
@@ -224,5 +240,11 @@ def way_back(token: int) -> str:
     return f" Token to reset it: {token}." if token else ""
 
 
-def _usable(state: RobotState, joints: int) -> bool:
-    return all(value.shape == (joints,) and np.isfinite(value).all() for value in (state.joint_pos, state.joint_vel))
+def usable(state: RobotState, robot: Robot) -> bool:
+    """Whether targets may be clamped by it: numbers, of a place and speed that the joints can have."""
+    joints = (robot.num_joints,)
+    if state.joint_pos.shape != joints or state.joint_vel.shape != joints:
+        return False
+    low, high = robot.joint_pos_limit.T
+    placed = (state.joint_pos >= low - BEYOND) & (state.joint_pos <= high + BEYOND)
+    return bool((placed & (np.abs(state.joint_vel) <= FASTEST * robot.joint_vel_limit)).all())  # a number that is none is neither

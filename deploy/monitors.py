@@ -136,11 +136,21 @@ def _change(values: Floats) -> Floats:
 
 
 def _frozen(window: Window) -> float:
-    """Newest samples in a row that repeat the one before: gyroscope, gravity, all joints' velocities, or one joint's that moves."""
-    rate, gravity, speed = (np.diff(window[name], axis=0) == 0.0 for name in ("base_ang_vel", "projected_gravity", "joint_vel"))
+    """Newest samples in a row that repeat the one before: gyroscope, gravity, all joints' torques or velocities, or one's that moves."""
+    names = ("base_ang_vel", "projected_gravity", "joint_torque", "joint_vel")
+    rate, gravity, torque, speed = (np.diff(window[name], axis=0) == 0.0 for name in names)
     moving = window["joint_vel"][1:] != 0.0
-    repeats = np.column_stack([rate.all(axis=1), gravity.all(axis=1), speed.all(axis=1), speed & moving])[::-1]
+    whole = (signal.all(axis=1) for signal in (rate, gravity, torque, speed))
+    repeats = np.column_stack([*whole, speed & moving])[::-1]
     return float(np.logical_and.accumulate(repeats).sum(axis=0).max()) if len(repeats) else 0.0
+
+
+def _stuck(window: Window) -> float:
+    """How far a joint's target has moved while its position repeats bit for bit, rad."""
+    position = window["joint_pos"]
+    if len(position) < window.histories["joint_pos"].rows:
+        return 0.0
+    return float((np.ptp(window["tracking_error"], axis=0) * (np.ptp(position, axis=0) == 0.0)).max())
 
 
 def _rms_torque(window: Window) -> float:
@@ -157,6 +167,7 @@ MONITORS = (
     Monitor("base_ang_vel", _base_ang_vel, "base_ang_vel"),
     Monitor("gravity_drift", _gravity_drift, "gravity_drift"),
     Monitor("frozen", _frozen, "frozen_samples"),
+    Monitor("stuck", _stuck, "stuck_target"),
     Monitor("position_drift", _position_drift, "position_drift"),
     Monitor("torque_error", lambda window: float(np.abs(window.mean("torque_error")).max()), "torque_error"),
     Monitor("tracking_error", lambda window: float(np.abs(window.mean("tracking_error")).max()), "tracking_error"),

@@ -26,7 +26,7 @@ class Row:
     monitors: tuple[str, ...] = ()
 
 
-SENSORS = ("bad_sample", "stale_state", "base_ang_vel", "gravity_drift", "frozen", "position_drift", "torque_error", "hot_motor")
+SENSORS = ("bad_sample", "stale_state", "base_ang_vel", "gravity_drift", "frozen", "stuck", "position_drift", "torque_error", "hot_motor")
 OPERATOR = ("operator_lost", "operator_silent")
 
 # A loop that stalls ends a walk alone: elsewhere the motors hold the pose meanwhile, and what follows goes on from there, a step a step.

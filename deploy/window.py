@@ -56,7 +56,7 @@ class Window:
         short, second, long = (max(2, round(span / self.control_dt)) for span in (SHORT, SECOND, LONG))
         self.histories = {
             "time": Ring(short + 1), "base_ang_vel": Ring(short + 1, 3), "projected_gravity": Ring(short + 1, 3),
-            "joint_pos": Ring(short + 1, j), "joint_vel": Ring(short + 1, j),
+            "joint_pos": Ring(short + 1, j), "joint_vel": Ring(short + 1, j), "joint_torque": Ring(short + 1, j),
             "torque_error": Ring(short, j), "tracking_error": Ring(short, j),  # of the limit, rad
             "squared_torque": Ring(long, j),  # of the limit's square
             "filtered": Ring(second), "lateness": Ring(second),  # of control steps: 0 or 1; s
@@ -71,7 +71,7 @@ class Window:
     def push(self, sample: RobotState, command: MotorCommand) -> None:
         """A new good sample, and the command that was in force until then."""
         robot, rings = self.robot, self.histories
-        for name in ("time", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel"):
+        for name in ("time", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "joint_torque"):
             rings[name].push(getattr(sample, name))
         expected = motor_torque(
             command.joint_pos_target, sample.joint_pos, sample.joint_vel, command.kp, command.kd, robot.effort_limit,

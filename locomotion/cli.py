@@ -46,10 +46,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "hil": (
-        "serve a simulated robot over DDS, as a real one would be",
+        "serve a simulated robot over DDS, as a real one would be; run suites of faults",
         (
             "locomotion hil serve robot=unitree_go2",
             "locomotion hil serve robot=unitree_g1 domain=2",
+            "locomotion hil run policy=policy.onnx suite=default output=runs/faults    exit status 1 where the robot was not safe",
         ),
     ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
@@ -80,6 +81,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }  # fmt: skip
+
+MORE = {"demo": ", and those of configs/train.yaml", "hil": "; of hil run in configs/faults.yaml"}
+HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,8 +126,9 @@ def _run(words: list[str]) -> int:
         return deploy.main(overrides)
     if command == "hil":
         action, *overrides = overrides or ["nothing"]
-        if action != "serve":
-            raise InputError("hil", action, "serve", "Try 'locomotion hil serve robot=unitree_go2'.")
+        if action not in HIL:
+            raise InputError("hil", action, " or ".join(HIL), "Try 'locomotion hil serve robot=unitree_go2'.")
+        command = HIL[action]
     from locomotion.config import compose
     from locomotion.gl import prepare_gl
 
@@ -157,13 +162,15 @@ def _help(command: str, given: dict[str, str]) -> str:
     text = path.read_text()
     if command == "demo":
         text += "\n" + (FOLDER / "train.yaml").read_text()
+    if command == "hil":
+        text += "\n" + (FOLDER / "faults.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
         lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
     lines += [
         "",
-        f"Settings (configs/{command}.yaml{', and those of configs/train.yaml' if command == 'demo' else ''}):",
+        f"Settings (configs/{command}.yaml{MORE.get(command, '')}):",
         *(f"  {line}" for line in _settings(text)),
     ]
     for group in used:

@@ -121,6 +121,16 @@ class HilSettings(Settings):
     plant: PlantSettings
 
 
+class FaultsSettings(Settings):
+    policy: Path
+    suite: Text
+    supervisor: bool | Literal["both"]
+    phases: Annotated[tuple[Literal["walking", "standing_up", "ready"], ...], Field(min_length=1)]
+    cases: Annotated[tuple[Text, ...], Field(min_length=1)] | None
+    jobs: Annotated[int, Field(ge=1, le=64)]
+    output: Path | None
+
+
 class DemoSettings(TrainSettings):
     deploy: dict[str, Any]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -138,5 +148,6 @@ COMMANDS: dict[str, type[Settings]] = {
     "report": ReportSettings,
     "compare": CompareSettings,
     "hil": HilSettings,
+    "faults": FaultsSettings,
     "demo": DemoSettings,
 }

@@ -66,6 +66,11 @@ def swap(i, k):
     return lambda sample: replace(sample, **{name: getattr(sample, name)[order] for name in ("joint_pos", "joint_vel", "joint_torque")})
 
 
+def stuck(sample, joint):
+    here = np.arange(12) == joint
+    return replace(sample, joint_pos=np.where(here, 0.9, sample.joint_pos), joint_vel=np.where(here, 0.0, sample.joint_vel))
+
+
 BLIND = {
     "imu": (frozen("base_ang_vel", "projected_gravity"), {"frozen", "gravity_drift"}, 0.2),
     "gyroscope": (frozen("base_ang_vel"), {"frozen", "gravity_drift"}, 0.2),
@@ -74,6 +79,8 @@ BLIND = {
     "positions": (frozen("joint_pos"), {"position_drift"}, 0.3),
     "velocities": (frozen("joint_vel"), {"frozen", "position_drift"}, 0.2),
     "one velocity": (lambda sample: replace(sample, joint_vel=np.where(np.arange(12) == 4, 0.7, sample.joint_vel)), {"frozen"}, 0.2),
+    "torques": (frozen("joint_torque"), {"frozen"}, 0.2),
+    "one encoder": (lambda sample: stuck(sample, 4), {"stuck"}, 0.4),
     "bias of the gyroscope": (changed("base_ang_vel", lambda w: w + np.eye(3)[1]), {"gravity_drift"}, 0.2),
     "gyroscope in degrees": (changed("base_ang_vel", np.degrees), {"gravity_drift", "base_ang_vel"}, 0.2),
     "gyroscope's sign": (changed("base_ang_vel", np.negative), {"gravity_drift"}, 0.6),

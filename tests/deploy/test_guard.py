@@ -199,6 +199,29 @@ def test_a_state_that_is_not_fresh_ends_in_damping(go2, state):
     assert bench.guard.reason == "no fresh state of the robot"
 
 
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        lambda g: {"joint_pos": np.degrees(g.default_joint_pos)},
+        lambda g: {"joint_pos": np.where(np.arange(12) == 3, g.joint_pos_limit[:, 1] + 0.21, g.default_joint_pos)},
+        lambda g: {"joint_pos": np.where(np.arange(12) == 3, g.joint_pos_limit[:, 0] - 0.21, g.default_joint_pos)},
+        lambda g: {"joint_vel": -2.01 * g.joint_vel_limit * (np.arange(12) == 7)},
+        lambda g: {"joint_vel": np.where(np.arange(12) == 7, np.nan, 0.0)},
+    ],
+)
+def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_60_ms_it_is_bridged(go2, impossible):
+    bench = Bench(go2).following()
+    began = bench.now
+    while bench.now - began <= MAX_STATE_AGE - 2 * CYCLE:
+        bench.post(hold(go2))
+        np.testing.assert_array_equal(bench.cycle(**impossible(go2)).joint_pos_target, go2.default_joint_pos)
+    for _ in range(3):
+        bench.post(hold(go2))
+        command = bench.cycle(**impossible(go2))
+    assert is_damping(command)
+    assert bench.guard.reason == "no fresh state of the robot"
+
+
 def test_nothing_is_followed_before_there_is_a_state(go2):
     guard = Guard(go2, DAMPING_KD)
     assert is_damping(guard.step(1.0, None, Post(1, 1.0, 1.05, damping_command(12, 0.0))))
@@ -249,7 +272,7 @@ def test_whatever_is_posted_the_target_is_within_the_limits_and_the_torque_withi
                 feed_forward=rng.normal(0, 30, 12),
             )
         )
-        pos, vel = rng.uniform(low - 0.3, high + 0.3), rng.normal(0, 10, 12)
+        pos, vel = rng.uniform(low - 0.2, high + 0.2), rng.uniform(-2.0, 2.0, 12) * go2.joint_vel_limit  # that it believes
         heard = bench.cycle(joint_pos=pos, joint_vel=vel)
         held, target = kp > 0, heard.joint_pos_target
         assert (target >= low)[held].all()
@@ -378,6 +401,32 @@ def test_in_lockstep_a_run_with_the_guard_is_the_same_run_to_the_last_bit(go2, t
     assert len(logs[0]["time"]) > 50
     for name, values in logs[0].items():
         np.testing.assert_array_equal(values, logs[1][name])
+
+
+def test_in_lockstep_turns_between_the_runtimes_writes_find_a_runtime_that_is_silent_and_a_wire_that_fails(go2):
+    for fails in (False, True):
+        clock, wire = SimulatedTime(), Wire(go2)
+        guarded = LockstepGuard(wire, Guard(go2, DAMPING_KD), clock)
+        guarded.cycle()
+        guarded.write(hold(go2))
+        heard, write = len(wire.heard), wire.write
+
+        def fail(command):
+            raise OSError("no carrier")
+
+        wire.write = fail if fails else write
+        for _ in range(29):
+            clock.sleep_until(clock.now() + CYCLE)
+            guarded.cycle()
+        assert guarded.guard.phase is Phase.FOLLOWING
+        assert len(wire.heard) == heard + 29 * (not fails)
+        for _ in range(3):
+            clock.sleep_until(clock.now() + CYCLE)
+            guarded.cycle()
+        assert guarded.guard.phase is Phase.DAMPING
+        wire.write = write
+        guarded.cycle()
+        assert is_damping(wire.heard[-1])
 
 
 def test_in_lockstep_a_late_step_is_damped_and_raised_and_damping_goes_through(go2):

@@ -60,9 +60,8 @@ def test_a_joint_goes_where_its_velocity_leads(go2):
 
 
 def test_repeats_are_counted_in_the_newest_samples(go2):
-    live = {
-        name: (lambda t, n=n: np.cos(t + np.arange(n))) for name, n in (("base_ang_vel", 3), ("projected_gravity", 3), ("joint_vel", 12))
-    }
+    widths = {"base_ang_vel": 3, "projected_gravity": 3, "joint_vel": 12, "joint_torque": 12}
+    live = {name: (lambda t, n=n: np.cos(t + np.arange(n))) for name, n in widths.items()}
     assert value("frozen", go2, 11, **live) == 0
     for name in live:
         late = {**live, name: lambda t, signal=live[name]: signal(min(t, 0.12))}
@@ -73,6 +72,24 @@ def test_repeats_are_counted_in_the_newest_samples(go2):
     assert value("frozen", go2, 11, **one) == 10
     resting = {**live, "joint_vel": lambda t: np.where(np.arange(12) == 7, 0.0, np.cos(t + np.arange(12)))}
     assert value("frozen", go2, 11, **resting) == 0  # one joint at rest on an encoder without noise
+
+
+def test_a_joint_is_stuck_where_its_target_moves_and_not_a_bit_of_its_position(go2):
+    """Whatever the target does, a position that changes is not stuck; nor is one that is asked to stay."""
+
+    def stuck(samples, moves, swing):
+        result = Window(go2, DT)
+        for i in range(samples):
+            position = go2.default_joint_pos + 1e-5 * i * (np.arange(12) != 4) + moves * i * (np.arange(12) == 4)
+            still = (np.zeros(3), np.array([0.0, 0.0, -1.0]), position, np.zeros(12), np.zeros(12))
+            target = go2.default_joint_pos + swing * (i % 2) * np.ones(12)
+            result.push(RobotState(DT * i, i, *still), MotorCommand(target, go2.kp, go2.kd, np.zeros(12)))
+        return BY_NAME["stuck"].value(result)
+
+    assert stuck(11, 0.0, 0.3) == pytest.approx(0.3)
+    assert stuck(10, 0.0, 0.3) == 0.0  # not yet 0.2 s
+    assert stuck(11, 1e-9, 0.3) == 0.0
+    assert stuck(11, 0.0, 0.0) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_torque_is_expected_by_the_actuator_law_with_its_curve(go2):

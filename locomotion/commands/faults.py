@@ -1,0 +1,63 @@
+"""locomotion hil run"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploy.hil import suite
+from deploy.policy import RobotPolicy
+from locomotion.config import search_path
+from locomotion.evaluation import fault_page
+from locomotion.evaluation.rollout import load_policy
+from locomotion.files import make_folder, write_atomically, write_json, writing
+from locomotion.schema import check
+from locomotion.settings import FaultsSettings
+from locomotion.view import LiveView
+from robots.errors import InputError
+
+
+def run(config: dict[str, Any], given: dict[str, Any]) -> int:
+    """A policy through the faults of a suite."""
+    settings = check(FaultsSettings, config)
+    path = Path(settings.policy)
+    policy = load_policy(path)
+    file = suite.find(settings.suite, [folder / "suite" for folder in search_path()])
+    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
+    names = {case.name for case in cases}
+    for name in settings.cases or ():
+        if name not in names:
+            raise InputError("cases", name, f"cases of {file}", f"It has {', '.join(sorted(names))}.")
+    cases = [case for case in cases if case.phase in settings.phases and case.name in (settings.cases or names)]
+    if not cases:
+        raise InputError("phases", settings.phases, "a phase that the cases have", "Leave phases out.")
+    output = Path(settings.output) if settings.output else None
+    if output:
+        make_folder(output, "output")
+    reports = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
+    ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
+    for name in (name for name, wanted in ways.items() if wanted):
+        reports[name] = _run(cases, path, policy, name == "supervised", settings.jobs)
+        _print(name, reports[name])
+    if output:
+        write_json(output / "faults.json", reports, "output")
+        fault_page.write(output / "faults.html", reports)
+        with writing("output", output / "faults.md"):
+            write_atomically(output / "faults.md", lambda stream: stream.write(fault_page.markdown(reports).encode()))
+    return int(not reports["supervised" if ways["supervised"] else "unsupervised"]["passed"])
+
+
+def _run(cases: list[suite.Case], path: Path, policy: RobotPolicy, supervised: bool, jobs: int) -> dict[str, Any]:
+    outcomes: list[suite.Outcome] = []
+    with LiveView(f"locomotion hil run  {path}") as view:
+        for outcome in suite.run(cases, path, policy.robot, supervised, min(jobs, len(cases))):
+            outcomes.append(outcome)
+            view.phase("with a supervisor" if supervised else "without", len(outcomes) / len(cases), f"{outcome.case} {outcome.phase}")
+    return suite.report(outcomes)
+
+
+def _print(name: str, report: dict[str, Any]) -> None:
+    for outcome in report["outcomes"]:
+        if outcome["failures"] and name == "supervised":
+            print(f"{outcome['case']}, {outcome['phase']}: {'; '.join(outcome['failures'])}")
+    print(fault_page.summary(name, report))
