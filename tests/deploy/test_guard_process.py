@@ -39,11 +39,18 @@ def alive(process):
     return False
 
 
+def heed_signals():
+    """As a program that a person starts: one that began in the background ignores Ctrl-C, and so would its children."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def running(folder, failure="none"):
     """A runtime in a process group of its own, as a terminal would start it, that drives the robot by now."""
     command = [sys.executable, "-c", f"from tests.deploy import guarded; guarded.main(guarded.Path({str(folder)!r}), {failure!r})"]
-    runtime = subprocess.Popen(command, cwd=ROOT, process_group=0, stderr=(folder / "stderr").open("w"))
+    errors = (folder / "stderr").open("w")
+    runtime = subprocess.Popen(command, cwd=ROOT, process_group=0, stderr=errors, preexec_fn=heed_signals)
     try:
         wait_for(lambda: (folder / "walking").exists() or runtime.poll() is not None)
         assert runtime.poll() is None, (folder / "stderr").read_text()
