@@ -22,7 +22,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(FaultsSettings, config)
     path = Path(settings.policy)
     policy = load_policy(path)
-    file = suite.find(settings.suite, [folder / "suite" for folder in search_path()])
+    file = suite.find(settings.suite, [folder / "suites" for folder in search_path()])
     cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
     names = {case.name for case in cases}
     for name in settings.cases or ():
