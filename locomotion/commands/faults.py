@@ -34,7 +34,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     output = Path(settings.output) if settings.output else None
     if output:
         make_folder(output, "output")
-    reports = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
+    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
     ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
     for name in (name for name, wanted in ways.items() if wanted):
         reports[name] = _run(cases, path, policy, name == "supervised", settings.jobs)
