@@ -215,7 +215,7 @@ def frozen(bench: Bench, signals: Signals = IMU) -> Hooks:
     kept: dict[str, np.ndarray] = {}
 
     def sample(now: RobotState) -> RobotState:
-        kept.update({name: kept.get(name, getattr(now, name)) for name in signals})
+        kept.update({name: getattr(now, name) for name in signals if name not in kept})
         return replace(now, **kept)
 
     return Hooks(sample=sample)

@@ -22,7 +22,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(FaultsSettings, config)
     path = Path(settings.policy)
     policy = load_policy(path)
-    file = suite.find(settings.suite, [folder / "suite" for folder in search_path()])
+    file = suite.find(settings.suite, [folder / "suites" for folder in search_path()])
     cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
     names = {case.name for case in cases}
     for name in settings.cases or ():
@@ -34,7 +34,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     output = Path(settings.output) if settings.output else None
     if output:
         make_folder(output, "output")
-    reports = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
+    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
     ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
     for name in (name for name, wanted in ways.items() if wanted):
         reports[name] = _run(cases, path, policy, name == "supervised", settings.jobs)

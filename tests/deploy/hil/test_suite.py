@@ -16,7 +16,7 @@ from locomotion.cli import main
 from robots import InputError
 from tests.deploy.plants import Deployment
 
-DEFAULT = Path(configs.__file__).parent / "suite/default.yaml"
+DEFAULT = Path(configs.__file__).parent / "suites/default.yaml"
 OUTCOME = Outcome(
     "case", "walking", "frozen", {}, "frozen", "supervisor", 100.0, "damping", 0.9, 1.2, 0.0, 0.3, False, 0.0, 0, 100.0, ""
 )  # fmt: skip
@@ -38,7 +38,7 @@ def test_the_same_case_gives_the_same_outcome_to_the_last_bit(bundle, go2):
     first, second = (run_case(Deployment(bundle, go2).trot().policy, flips) for _ in range(2))
     assert first == second
     other = run_case(Deployment(bundle, go2).trot().policy, replace(flips, conditions=replace(flips.conditions, seed=4)))
-    assert other.torque != first.torque
+    assert other.impact != first.impact
 
 
 def test_nothing_is_found_where_nothing_fails(trotter):
@@ -69,7 +69,7 @@ def test_found_by_and_after(trotter, fault, settings, by, ms):
 def test_without_a_supervisor_the_same_faults_do_harm(bundle, go2):
     """So the matrix proves something: the robot is asked for more than it has, falls, and is driven on."""
     policy = Deployment(bundle, go2).trot().policy
-    over = case("turn_over", "walking", settings={"rate": [20.0, 0.0, 0.0]})
+    over = case("push", "walking", settings={"velocity": [0.0, 4.0, 0.0]}, seconds=2.0)
     guarded, bare = (run_case(policy, over, supervised) for supervised in (True, False))
     assert bare.fell
     assert bare.driven_after_fall > 0.3
