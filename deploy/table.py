@@ -24,8 +24,8 @@ Damping may be asked for everywhere, and a fault is possible everywhere.
 {states}
 
 In `check` the robot must be level, in its default pose and its own mirror image for `dwell_seconds`; then each joint in turn is moved by
-`wiggle`, up to three times, and must answer: it moves that way by `wiggle_share` of it, and its motion and its spring's torque together come to
-`wiggle_answer` of it. A joint that does not, or that moves against it, is a fault.
+`wiggle`, up to three times, and must answer: it moves that way by `wiggle_share` of it, and its motion and its spring's torque together
+come to `wiggle_answer` of it. A joint that does not is a fault.
 
 ## Samples
 
