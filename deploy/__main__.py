@@ -32,7 +32,7 @@ from deploy import calibration
 from deploy.connect import connect
 from deploy.dashboard import shown
 from deploy.examine import examine
-from deploy.guard import GuardDead, GuardError
+from deploy.guard import GuardError
 from deploy.inspection import inspect
 from deploy.interface import RealTime
 from deploy.keyboard import HELP, KeyboardOperator
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         return action(Path(arguments[-1]))
-    except (InputError, GuardDead) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -95,7 +95,7 @@ ACTIONS: dict[str, Callable[[Path], int]] = {"inspect": _inspect, "doctor": _doc
 
 
 def prepare(path: Path) -> tuple[Runtime, float, Operator]:
-    """All that a run needs, the guard started last. Raises InputError, and GuardDead where the robot cannot be reached."""
+    """All that a run needs, the guard started last. Raises InputError, also where the robot cannot be reached."""
     settings = read(path)
     loaded = load(path.parent / settings["policy"])
     policy, limits = RobotPolicy(loaded, robots.load(loaded.contract.robot)), settings["limits"]

@@ -10,7 +10,7 @@ from typing import Any
 from deploy.calibration import Calibration, calibrated
 from deploy.contract import Contract
 from deploy.dry_run import DryRun, Observer
-from deploy.guard import lease
+from deploy.guard import GuardDead, lease
 from deploy.guard_process import Factory, GuardedInterface
 from deploy.interface import RealTime, RobotInterface
 from deploy.keyboard import KeyboardOperator
@@ -49,14 +49,18 @@ def connect(
 ) -> tuple[RobotInterface, Supervisor, Operator]:
     """A robot behind the guard, its supervisor and its operator; a dry run sends nothing, and has no guard.
 
-    ``interface`` holds its name and options. Raises InputError, and GuardDead where the robot cannot be reached.
+    ``interface`` holds its name and options. Raises InputError, also where the robot cannot be reached.
     """
     robot, control_dt = policy.robot, policy.contract.control_dt
     operator = None if commands == REMOTE else operator_of(commands, policy.contract)  # a mistake there is found before robots fall
     factory = way_to(robot, **{**interface, **(READING.get(interface["name"], {}) if dry_run else {})})
     if calibration:
         factory = functools.partial(calibrated, factory, calibration)
-    opened = DryRun(factory()) if dry_run else GuardedInterface(factory, robot, limits.damping_kd, lease(control_dt))
+    try:
+        opened = DryRun(factory()) if dry_run else GuardedInterface(factory, robot, limits.damping_kd, lease(control_dt))
+    except GuardDead as error:
+        remedy = f"{error}. 'locomotion deploy doctor' looks closer."
+        raise InputError("interface", interface["name"], "a robot that can be reached", remedy) from error
     supervisor = Observer(robot, control_dt, limits) if dry_run else Supervisor(robot, control_dt, limits)
     try:
         return opened, supervisor, operator or operator_of(commands, policy.contract, opened)

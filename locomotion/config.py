@@ -63,7 +63,7 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
             missing = OmegaConf.missing_keys(composed)
             if missing:
                 name = min(missing)
-                raise InputError(name, "nothing", "a value", f"Add {name}=... ('locomotion {command} --help' says what it is).")
+                raise InputError(name, "nothing", "a value", f"Add {name}=... (--help says what it is).")
             result = OmegaConf.to_container(composed, resolve=True)
     except InputError:
         raise

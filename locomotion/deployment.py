@@ -11,7 +11,7 @@ from deploy import calibration as calibrations
 from deploy.connect import connect, operator_of
 from deploy.dashboard import shown
 from deploy.gate import Gate
-from deploy.guard import Guard, LockstepGuard, lease
+from deploy.guard import Guard, GuardError, LockstepGuard, lease
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
 from deploy.keyboard import HELP, KeyboardOperator
@@ -69,6 +69,8 @@ def run_deployment(
     try:
         with keyboard, shown(runtime, note) if dashboard else contextlib.nullcontext():
             runtime.run(duration, operator)
+    except GuardError as error:
+        print(f"stopped: {error}")
     finally:  # what led to a crash is what one wants to know
         summary = summarize(runtime)
         for warning in runtime.warnings:

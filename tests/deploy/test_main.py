@@ -84,6 +84,7 @@ def test_a_file_with_a_mistake_is_refused_by_the_name_of_the_field(tmp_path, goo
     ("old", "new", "word"),
     [
         ("name: sim", "name: simm", "Did you mean sim"),
+        ("name: sim", "name: unitree_dds, network: nope0", "a robot that can be reached"),
         ("[[0, [0.3, 0, 0]]]", "remote", "an interface with a remote"),
         ("[[0, [0.3, 0, 0]]]", "keyboard", "a terminal at the standard input"),
         ("duration: 60", "duration: 60\ncalibration: none.yaml", "none.yaml"), 
