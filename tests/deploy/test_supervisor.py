@@ -212,7 +212,7 @@ def test_a_stand_up_advances_a_step_a_step_however_late_they_are(go2):
         targets = []
         for _ in range(20):
             standing.tick += gap - 1
-            targets.append(standing.step(**lying, joint_torque=np.zeros(12)).joint_pos_target)
+            targets.append(standing.step(**lying, joint_torque=np.full(12, 1e-6 * standing.tick)).joint_pos_target)
         paths.append(targets)
     np.testing.assert_array_equal(*paths)
 
@@ -222,7 +222,7 @@ def test_standing_up_that_does_not_arrive_is_a_fault(go2):
     standing.step(joint_pos=go2.default_joint_pos + 0.3)
     standing.supervisor.request(State.STAND_UP, standing.now)
     for _ in range(210):
-        standing.step(joint_pos=go2.default_joint_pos + 0.3, joint_torque=-0.3 * go2.kp)
+        standing.step(joint_pos=go2.default_joint_pos + 0.3, joint_torque=-0.3 * go2.kp + 1e-6 * standing.tick)
     kinds = [event.kind for event in standing.supervisor.events if event.kind not in ("transition", "override")]
     assert kinds == ["stand_up"]
     assert standing.supervisor.events[-1].time - standing.supervisor.events[-3].time == pytest.approx(4.0, abs=0.05)

@@ -36,7 +36,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["deploy", "docter", "go2.yaml"], "Did you mean doctor?"),
         (["deploy", "inspect", "missing.onnx"], "missing.onnx"),
         (["train", "robot=unitree_gos2"], "Did you mean unitree_go2"),
-        (["train", "task=velocity_flt"], "Did you mean velocity_flat?"),
+        (["train", "task=velocity_flt"], "Did you mean velocity_flat"),
         (["train", "task.protocol=velocty"], "Did you mean velocity?"),
         (["train", "randomization.dead_joint=2"], "less than or equal to 1"),
         (["train", "randomization=none", "randomization.imu_tilt=-1"], "greater than or equal to 0"),
