@@ -1,4 +1,4 @@
-"""What all randomization, noise and delays cost a task's step: blocks of steps with and without, in turn. Nothing else should be running."""
+"""What randomization, noise and delays cost a task's step: blocks of steps with and without, in turn. Nothing else should be running."""
 
 from __future__ import annotations
 
