@@ -17,7 +17,6 @@ What the run came to is printed as JSON. The exit status is 0 if it passed, or n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import sys
@@ -30,12 +29,11 @@ import yaml
 import robots
 from deploy import calibration
 from deploy.connect import connect
-from deploy.dashboard import shown
+from deploy.dashboard import attended
 from deploy.examine import examine
 from deploy.guard import GuardError
 from deploy.inspection import inspect
 from deploy.interface import RealTime
-from deploy.keyboard import HELP, KeyboardOperator
 from deploy.log import Recorder
 from deploy.operator import Operator
 from deploy.policy import RobotPolicy, load
@@ -64,10 +62,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(path: Path) -> int:
     runtime, duration, operator = prepare(path)
-    keyboard = operator if isinstance(operator, KeyboardOperator) else contextlib.nullcontext()
-    note = "   ".join(word for word, said in (("DRY RUN: nothing is sent", read(path)["dry_run"]), (HELP, operator is keyboard)) if said)
     try:
-        with keyboard, shown(runtime, note):
+        with attended(runtime, operator, read(path)["dry_run"]):
             runtime.run(duration, operator)
     except GuardError as error:
         print(f"stopped: {error}", file=sys.stderr)

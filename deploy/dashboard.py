@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from deploy.keyboard import HELP, KeyboardOperator
 from deploy.log import STAGES
 from deploy.monitors import tilt
+from deploy.operator import Operator
 from deploy.runtime import PRIORITY, Moment, Runtime
 from deploy.supervisor import Event, Limits
 from robots import Robot
 
+DRY = "DRY RUN: nothing is sent"
 PERIOD = 0.2  # s
 CELLS = 24
 EVENTS = 5
@@ -85,3 +88,12 @@ def shown(runtime: Runtime, note: str = "", terminal: int = 1) -> Iterator[None]
     finally:
         ended.set()
         thread.join(2 * PERIOD)
+
+
+@contextlib.contextmanager
+def attended(runtime: Runtime, operator: Operator, dry_run: bool, dashboard: bool = True) -> Iterator[None]:
+    """While this is entered, an operator at the keyboard is heard, and the run is shown."""
+    keyboard = operator if isinstance(operator, KeyboardOperator) else contextlib.nullcontext()
+    note = "   ".join(word for word, said in ((DRY, dry_run), (HELP, operator is keyboard)) if said)
+    with keyboard, shown(runtime, note) if dashboard else contextlib.nullcontext():
+        yield

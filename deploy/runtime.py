@@ -72,7 +72,7 @@ class Runtime:
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
-        with self._signals(), _no_garbage_collection(), _priority(isinstance(self.clock, RealTime)):
+        with self._signals(), no_garbage_collection(), _priority(isinstance(self.clock, RealTime)):
             try:
                 self._start, self._looping = self.clock.now(), True
                 self.log.begin(self._start)
@@ -196,7 +196,8 @@ def _priority(real_time: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """A loop that keeps deadlines is not to wait for the collector."""
     gc.collect()
     gc.freeze()
     gc.disable()

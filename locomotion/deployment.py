@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy import calibration as calibrations
 from deploy.connect import connect, operator_of
-from deploy.dashboard import shown
+from deploy.dashboard import attended
 from deploy.gate import Gate
 from deploy.guard import Guard, GuardError, LockstepGuard, lease
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
-from deploy.keyboard import HELP, KeyboardOperator
 from deploy.limits import Limits
 from deploy.log import Recorder
 from deploy.runtime import Runtime
@@ -26,7 +24,6 @@ from locomotion.files import make_folder, write_json
 from robots.errors import InputError, nearest
 
 SIMULATED = {"name": "sim"}
-DRY = "DRY RUN: nothing is sent"
 
 
 def run_deployment(
@@ -64,10 +61,8 @@ def run_deployment(
         own = calibrations.read(calibration, robot) if calibration else None
         interface, supervisor, operator = connect(policy, limits, way, commands, own, dry_run)
     runtime = Runtime(policy, interface, supervisor, clock, log)
-    keyboard = operator if isinstance(operator, KeyboardOperator) else contextlib.nullcontext()
-    note = "   ".join(word for word, said in ((DRY, dry_run), (HELP, operator is keyboard)) if said)
     try:
-        with keyboard, shown(runtime, note) if dashboard else contextlib.nullcontext():
+        with attended(runtime, operator, dry_run, dashboard):
             runtime.run(duration, operator)
     except GuardError as error:
         print(f"stopped: {error}")

@@ -7,7 +7,6 @@ the last command for ever: what a real robot does when commands stop is not publ
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import select
 import signal
@@ -23,6 +22,7 @@ import numpy as np
 from deploy.hil.drives import Battery, DriveCommand
 from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings
 from deploy.hil.wire import Wire
+from deploy.runtime import no_garbage_collection
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService
 from deploy.unitree.remote import Remote
@@ -82,7 +82,7 @@ class Server:
         hanging = "hanging from a gantry" if self.plant.gantry else "lying on the ground"
         holds = f"motion service '{self.service.name}' has the motors" if self.service.name else "no motion service"
         self._tell(f"{self.robot.name} on {settings.network}, domain {settings.domain}: {self.wire.family.name}, {hanging}, {holds}")
-        with self._signals(), _no_garbage_collection():
+        with self._signals(), no_garbage_collection():
             began = deadline = time.monotonic()
             reported, reported_at = 0.0, began
             while not self.stopped and (duration is None or time.monotonic() - began < duration):
@@ -219,15 +219,3 @@ def _readable(file: int) -> bool:
     if os.isatty(file) and os.tcgetpgrp(file) != os.getpgrp():
         return False
     return bool(select.select([file], [], [], 0.0)[0])
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()

@@ -6,7 +6,7 @@ import numpy as np
 
 from deploy.hil.drives import DriveCommand
 from deploy.hil.plant import PHYSICS_DT, Sample
-from deploy.unitree.interface import family_of
+from deploy.unitree.interface import family_of, roll_pitch_yaw
 from deploy.unitree.messages import ENABLED, GO, GO_HEAD, GO_LEVEL_FLAG, HG, NO_POSITION, NO_VELOCITY, PITCH_ROLL
 from deploy.unitree.remote import Remote
 from deploy.unitree.transport import checked_codec
@@ -85,12 +85,3 @@ class Wire:
             motors["temperature"][slots] = warm[:, None]
             motors["vol"][slots] = sample.voltage
         return self._out.encode(message)
-
-
-def roll_pitch_yaw(quaternion: np.ndarray) -> tuple[float, float, float]:
-    """rad, of w, x, y, z; about x, then y, then z of the world."""
-    w, x, y, z = quaternion
-    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
-    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
-    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-    return roll, pitch, yaw

@@ -216,6 +216,15 @@ def projected_gravity(quaternion: np.ndarray) -> np.ndarray:
     return np.array([2.0 * (w * y - x * z), -2.0 * (y * z + w * x), x * x + y * y - w * w - z * z])
 
 
+def roll_pitch_yaw(quaternion: np.ndarray) -> np.ndarray:
+    """[..., 3] rad, of w, x, y, z [..., 4]; about x, then y, then z of the world."""
+    w, x, y, z = np.moveaxis(quaternion.astype(np.float64), -1, 0)
+    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return np.stack([roll, pitch, yaw], axis=-1)
+
+
 def _resting_command(family: Family, message: np.ndarray) -> np.ndarray:
     """Every motor off and not commanded."""
     motors = message["motor_cmd"]

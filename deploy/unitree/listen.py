@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deploy.doctor import Samples, Wire
-from deploy.unitree.interface import LOW_CMD, LOW_STATE, family_of, projected_gravity, whole_robot
+from deploy.unitree.interface import LOW_CMD, LOW_STATE, family_of, projected_gravity, roll_pitch_yaw, whole_robot
 from deploy.unitree.messages import HG
 from deploy.unitree.motion_switcher import MotionSwitcher
 from deploy.unitree.transport import Bus, checked_codec
@@ -94,22 +94,13 @@ def _samples(robot: Robot, messages: Sequence[np.ndarray], arrivals: np.ndarray)
     motors, imu = everything["motor_state"][:, robot.motor_index], everything["imu_state"]
     error = motors["motorstate"] if "motorstate" in (motors.dtype.names or ()) else motors["lost"] - motors["lost"][:1]
     temperature = motors["temperature"].astype(np.float64)
-    w, x, y, z = imu["quaternion"].astype(np.float64).T
-    rpy = np.stack(
-        [
-            np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y)),
-            np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0)),
-            np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)),
-        ],
-        axis=1,
-    )
     return Samples(
         time=arrivals,
         projected_gravity=np.array([projected_gravity(quaternion) for quaternion in imu["quaternion"]]),
         base_ang_vel=imu["gyroscope"].astype(np.float64),
         accelerometer=imu["accelerometer"].astype(np.float64),
         rpy=imu["rpy"].astype(np.float64),
-        rpy_of_quaternion=rpy,
+        rpy_of_quaternion=roll_pitch_yaw(imu["quaternion"]),
         joint_pos=motors["q"].astype(np.float64),
         joint_vel=motors["dq"].astype(np.float64),
         temperature=temperature if temperature.ndim == 2 else temperature.max(axis=-1),

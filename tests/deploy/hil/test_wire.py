@@ -5,8 +5,9 @@ import pytest
 
 import robots
 from deploy.hil.plant import Sample
-from deploy.hil.wire import Wire, roll_pitch_yaw
+from deploy.hil.wire import Wire
 from deploy.unitree.codec import codec
+from deploy.unitree.interface import roll_pitch_yaw
 from deploy.unitree.messages import GO_HEAD, GO_LOW_CMD, GO_LOW_STATE, HG_LOW_CMD, HG_LOW_STATE, NO_POSITION, NO_VELOCITY
 from deploy.unitree.remote import Remote
 
