@@ -36,6 +36,13 @@ class ActionSpace:
 
 
 @dataclass(frozen=True)
+class DiscreteActions:
+    """Choices 0 .. ``size`` - 1: a step takes int64 [N]. An actor gives one figure for each, [N, size]; the largest is chosen."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class Symmetry:
     """How observation groups and actions look in a mirror of the environment."""
 
@@ -48,9 +55,21 @@ class Spaces:
     """The sizes of what goes in and out of a learner."""
 
     groups: Mapping[str, int]  # width of each observation group; "actor" is what a policy may see, "critic" what training may
-    action: ActionSpace
+    action: ActionSpace | DiscreteActions
     symmetry: Symmetry | None  # None: the environment has no mirror image
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # what a group is made of: widths by name, in order
+
+    def continuous(self, algorithm: str) -> ActionSpace:
+        """The actions of an ``algorithm`` for continuous ones. Raises InputError where there are choices."""
+        if isinstance(self.action, DiscreteActions):
+            raise InputError("algorithm.name", algorithm, "an algorithm for discrete actions: here are choices", "Try algorithm=dqn.")
+        return self.action
+
+    def discrete(self, algorithm: str) -> DiscreteActions:
+        """The actions of an ``algorithm`` for choices. Raises InputError where actions are continuous."""
+        if isinstance(self.action, ActionSpace):
+            raise InputError("algorithm.name", algorithm, "an algorithm for continuous actions, as here", "Try algorithm=ppo.")
+        return self.action
 
     def columns(self, setting: str, group: str, names: Sequence[str]) -> np.ndarray:
         """Where the parts ``names`` of ``group`` are, one after the other. Raises InputError for ``setting`` where one is missing."""
@@ -100,7 +119,7 @@ class Environment(Protocol):
         ...
 
     def step(self, action: Tensor) -> Transition:
-        """Advance all by one step under ``action`` [N, A]. The caller's tensor is neither kept nor changed."""
+        """Advance all by one step under ``action`` [N, A] (of choices: [N] int64). The caller's tensor is neither kept nor changed."""
         ...
 
     def rewards(self) -> Tensor:

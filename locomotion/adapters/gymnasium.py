@@ -23,7 +23,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def __init__(self, env: Environment) -> None:
         self.env, self.num_envs = env, env.num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        size, action = env.spaces.groups["actor"], env.spaces.action
+        size, action = env.spaces.groups["actor"], env.spaces.continuous("gymnasium")
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.single_action_space = gymnasium.spaces.Box(action.low.cpu().numpy(), action.high.cpu().numpy(), dtype=np.float32)
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)

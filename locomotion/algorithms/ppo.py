@@ -83,7 +83,7 @@ class PPO:
         self.critic_optimizer = FlatAdam(self.critic.parameters(), s.learning_rate)
         self.estimation = EstimatorTraining(estimator, s.max_grad_norm) if (estimator := self.actor.estimator) else None
         self.learning_rate = s.learning_rate
-        groups, a = env.spaces.groups, env.spaces.action.size
+        groups, a = env.spaces.groups, env.spaces.continuous("ppo").size
         sizes = {"actor": groups[s.actor_group], "critic": groups["critic"], "action": a, "mean": a}
         self._rollout = {name: torch.zeros(s.steps, s.num_envs, size, device=device) for name, size in sizes.items()}
         self._flags = torch.zeros(2, s.steps, s.num_envs, dtype=torch.bool, device=device)  # terminated, truncated
