@@ -122,6 +122,8 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
     ):
         if a != b:
             raise InputError(field, path, f"a teacher with the same {name}: {b}", f"It has {a}.")
+    if getattr(_algorithm(theirs)[1], "memory", 0):
+        raise InputError(field, path, "a teacher without a memory", "Train one with algorithm.memory=0.")
     group, ours = actor_group(theirs), task.observations
     seen = {"actor": theirs.task.observations.actor, "critic": theirs.task.observations.critic if group == "critic" else {}}
     for table, entries in seen.items():
