@@ -85,7 +85,7 @@ def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
     gait = Gait(task.gait, robot, task.control_dt, device, commands) if task.gait else None
     context = Context(robot, commands, gait, task.control_dt)
     encoder, decoder = make_encoder(task, context), ActionDecoder(robot, task.control_dt)
-    return encoder, decoder, make_spaces(encoder, make_privileged(task, context), decoder, robot)
+    return encoder, decoder, make_spaces(encoder, make_privileged(task, context), decoder, robot, task.constraints)
 
 
 def actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> nn.Module:

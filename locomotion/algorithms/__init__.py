@@ -2,9 +2,11 @@
 
 from locomotion.algorithms.a2c import A2C
 from locomotion.algorithms.algorithm import ALGORITHMS, Algorithm, algorithm
+from locomotion.algorithms.cat import CaT
 from locomotion.algorithms.distill import Distill
+from locomotion.algorithms.lagrangian import Lagrangian
 from locomotion.algorithms.ppo import PPO
 from locomotion.algorithms.reinforce import Reinforce
 from locomotion.algorithms.trpo import TRPO
 
-__all__ = ["A2C", "ALGORITHMS", "PPO", "TRPO", "Algorithm", "Distill", "Reinforce", "algorithm"]
+__all__ = ["A2C", "ALGORITHMS", "PPO", "TRPO", "Algorithm", "CaT", "Distill", "Lagrangian", "Reinforce", "algorithm"]

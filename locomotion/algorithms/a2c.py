@@ -1,6 +1,7 @@
 """Advantage actor-critic (Mnih et al., 2016, arXiv:1602.01783, its synchronous form): short rollouts, one gradient step after each.
 
-Advantages are generalized ones, of which ``lam`` = 1 gives the paper's n-step returns; its RMSprop is Adam here.
+Advantages are generalized ones, of which ``lam`` = 1 gives the paper's n-step returns, and are normalised: while a critic has yet to
+learn, its errors are far larger than what they are to tell apart. The paper's RMSprop is Adam here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.on_policy import OnPolicy, OnPolicySettings
-from locomotion.algorithms.returns import generalized_advantages
+from locomotion.algorithms.returns import generalized_advantages, normalized
 from locomotion.algorithms.rollout import Evaluated
 from locomotion.environment import Environment
 from locomotion.models.flat import FlatAdam
@@ -35,7 +36,7 @@ class A2C(OnPolicy):
     def estimate(self, seen: Evaluated) -> tuple[Tensor, Tensor]:
         s = self.settings
         advantage = generalized_advantages(seen.reward, seen.value, seen.next_value, seen.done, s.gamma, s.lam)
-        return advantage, advantage + seen.value
+        return normalized(advantage), advantage + seen.value
 
     def improve(self, features: Tensor, action: Tensor, output: Tensor, advantage: Tensor) -> dict[str, float]:
         policy = self.actor.distribution(self.actor.network(features))

@@ -23,7 +23,7 @@ from locomotion.algorithms.returns import (
     generalized_advantages,
     normalized,
 )
-from locomotion.algorithms.rollout import Rollout
+from locomotion.algorithms.rollout import Evaluated, Rollout
 from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor, make_critic
 from locomotion.models.estimator import EstimatorSettings, EstimatorTraining
@@ -144,19 +144,20 @@ class PPO:
     def prepare(self) -> dict[str, Tensor]:
         """Advantages and targets of the rollout, flattened to [T * N, ...], observations normalised."""
         rollout = self.rollout
-        critic, reward, value, next_value, done = rollout.evaluate(self.critic)
-        advantage, target = self.estimate(reward, value, next_value, done)
+        seen = rollout.evaluate(self.critic)
+        advantage, target = self.estimate(seen)
         action, output = rollout.action.flatten(0, 1), rollout.output.flatten(0, 1)
         log_prob = self.actor.distribution(output).log_prob(action)
-        scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": value}
+        scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": seen.value}
         columns = {name: tensor.reshape(-1, 1) for name, tensor in scalars.items()}
         actor = self.actor.features(rollout.actor.flatten(0, 1))
-        return {"actor": actor, "critic": critic, "action": action, "output": output, **columns}
+        return {"actor": actor, "critic": seen.critic, "action": action, "output": output, **columns}
 
-    def estimate(self, reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
-        """Advantages and targets of the value, all [T, N]."""
-        advantage = generalized_advantages(reward, value, next_value, done, self.settings.gamma, self.settings.lam)
-        return advantage, advantage + value
+    def estimate(self, seen: Evaluated) -> tuple[Tensor, Tensor]:
+        """Advantages and targets of the value, both [T, N]."""
+        s = self.settings
+        advantage = generalized_advantages(seen.reward, seen.value, seen.next_value, seen.done, s.gamma, s.lam)
+        return advantage, advantage + seen.value
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Several epochs of minibatch gradient steps. Returns means over the minibatches.

@@ -45,6 +45,14 @@ def discounted_returns(reward: Tensor, next_value: Tensor, done: Tensor, gamma: 
     return result
 
 
+def termination_probability(cost: Tensor, largest: Tensor, most: float) -> Tensor:
+    """[...] the chance with which violations end an episode: ``cost`` [..., K] as a share of its ``largest`` [K], up to ``most``.
+
+    Chane-Sane et al., "CaT: Constraints as terminations for legged locomotion reinforcement learning" (2024), equation 5.
+    """
+    return most * (cost / largest).clamp(0.0, 1.0).amax(dim=-1)
+
+
 def normalized(advantage: Tensor) -> Tensor:
     """Of mean 0 and standard deviation 1."""
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from locomotion.algorithms.returns import following_values
-from locomotion.environment import DiscreteActions, Environment
+from locomotion.environment import DiscreteActions, Ended, Environment
 from locomotion.models.actor_critic import Actor, Critic
 from locomotion.models.flat import make_minibatches
 from locomotion.models.recurrent import Memory
@@ -21,7 +21,11 @@ class Evaluated(NamedTuple):
     reward: Tensor
     value: Tensor
     next_value: Tensor  # of the state that a step led to: see returns.following_values
-    done: Tensor  # bool: the episode ended
+    terminated: Tensor  # bool
+    done: Tensor  # bool: terminated or truncated
+    last: Tensor  # [N, C] what it sees after the last step, normalised
+    ended: Ended  # where episodes ended ...
+    final: Tensor  # [K, C] ... and what it saw then, normalised
 
 
 class Rollout:
@@ -63,9 +67,10 @@ class Rollout:
         reward = self.env.rewards()
         seen = critic.normalizer(self.critic.flatten(0, 1))
         value = critic.network(seen).view(self.steps, -1)
-        last, final = critic(self.env.observations["critic"]), critic(ended.observations["critic"])
-        next_value = following_values(value, last, self.terminated, ended.steps, ended.rows, final)
-        return Evaluated(seen, reward, value, next_value, self.terminated | self.truncated)
+        last, final = critic.normalizer(self.env.observations["critic"]), critic.normalizer(ended.observations["critic"])
+        beyond = [critic.network(x).squeeze(-1) for x in (last, final)]
+        next_value = following_values(value, beyond[0], self.terminated, ended.steps, ended.rows, beyond[1])
+        return Evaluated(seen, reward, value, next_value, self.terminated, self.terminated | self.truncated, last, ended, final)
 
     def learn_normalizers(self, critic: Critic) -> None:
         """Take what was seen into the normalisers: once all is learned that this rollout taught."""

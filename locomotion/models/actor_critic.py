@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from locomotion.environment import DiscreteActions, MirrorMap, Spaces, Symmetry, concatenate_mirrors
 from locomotion.models.distributions import Categorical, Distribution, Gaussian
 from locomotion.models.estimator import Estimator, EstimatorSettings
-from locomotion.models.mlp import feed_forward, make_network, mirrored
+from locomotion.models.mlp import MLP, SymmetricMLP, feed_forward, make_network, mirrored
 from locomotion.models.normalizer import Normalizer
 from locomotion.models.recurrent import RecurrentNetwork
 from robots.errors import InputError
@@ -190,6 +190,13 @@ def make_critic(spaces: Spaces, hidden: Sequence[int], symmetric: bool, generato
     """A critic for the group "critic"."""
     mirror = _mirror(spaces).groups["critic"] if symmetric else None
     return Critic(spaces.groups["critic"], hidden, mirror, generator)
+
+
+def make_costs(spaces: Spaces, hidden: Sequence[int], symmetric: bool, generator: torch.Generator) -> MLP | SymmetricMLP:
+    """From what a critic sees, normalised, to the value of each of ``spaces.costs``."""
+    k = len(spaces.costs)
+    mirrors = (_mirror(spaces).groups["critic"], (np.arange(k), np.ones(k))) if symmetric else None
+    return make_network([spaces.groups["critic"], *hidden, k], 1.0, generator, mirrors)
 
 
 def _mirror(spaces: Spaces) -> Symmetry:
