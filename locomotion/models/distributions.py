@@ -1,8 +1,9 @@
-"""Diagonal Gaussians as pure functions; sums are over the last dimension."""
+"""What a policy's network says of the next action: a diagonal Gaussian, or a choice. Sums are over the last dimension."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,3 +27,54 @@ def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Te
     var_ratio = torch.exp(2.0 * (log_std_p - log_std_q))
     shift = (mean_p - mean_q).square() * torch.exp(-2.0 * log_std_q)
     return 0.5 * (var_ratio + shift - 1.0 - 2.0 * (log_std_p - log_std_q)).sum(dim=-1)
+
+
+class Distribution(Protocol):
+    """Of actions, which are columns [..., W]: W = A numbers, or the number of one choice. ``other`` is of the same kind."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[...] log-density, or log-probability."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """[...], or [] where it is the same everywhere."""
+        ...
+
+    def kl(self, other: Distribution) -> Tensor:
+        """KL(self || other), [...]."""
+        ...
+
+
+class Gaussian(NamedTuple):
+    """Numbers, each normally distributed by itself."""
+
+    mean: Tensor  # [..., A]
+    log_std: Tensor  # [A]
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return gaussian_log_prob(action, self.mean, self.log_std)
+
+    def entropy(self) -> Tensor:
+        return gaussian_entropy(self.log_std)
+
+    def kl(self, other: Distribution) -> Tensor:
+        assert isinstance(other, Gaussian)
+        return gaussian_kl(self.mean, self.log_std, other.mean, other.log_std)
+
+
+class Categorical(NamedTuple):
+    """One choice, with probabilities softmax(logits)."""
+
+    logits: Tensor  # [..., K]
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return self.logits.log_softmax(dim=-1).gather(-1, action.long()).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        log_p = self.logits.log_softmax(dim=-1)
+        return -(log_p.exp() * log_p).sum(dim=-1)
+
+    def kl(self, other: Distribution) -> Tensor:
+        assert isinstance(other, Categorical)
+        log_p = self.logits.log_softmax(dim=-1)
+        return (log_p.exp() * (log_p - other.logits.log_softmax(dim=-1))).sum(dim=-1)
