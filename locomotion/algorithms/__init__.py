@@ -3,5 +3,6 @@
 from locomotion.algorithms.algorithm import ALGORITHMS, Algorithm, algorithm
 from locomotion.algorithms.distill import Distill
 from locomotion.algorithms.ppo import PPO
+from locomotion.algorithms.sac import SAC
 
-__all__ = ["ALGORITHMS", "PPO", "Algorithm", "Distill", "algorithm"]
+__all__ = ["ALGORITHMS", "PPO", "SAC", "Algorithm", "Distill", "algorithm"]
