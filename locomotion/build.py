@@ -27,14 +27,27 @@ from locomotion.task.task import Task
 from robots.errors import InputError, nearest
 
 
-def task(settings: TrainSettings) -> Task:
-    """The training task."""
-    engine = settings.sim
-    if engine.engine == "pybullet":
-        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
+def environment(settings: TrainSettings) -> Environment:
+    """What is learned on: the training task, or a Gymnasium environment."""
+    if settings.env is None:
+        return task(settings)
+    from locomotion.adapters import gymnasium_environment as outside
+
+    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), settings.seed)
+
+
+def _num_envs(settings: TrainSettings) -> int:
     num_envs = settings.algorithm.get("num_envs")
     if not isinstance(num_envs, int) or isinstance(num_envs, bool) or not 1 <= num_envs <= 1_000_000:
         raise InputError("algorithm.num_envs", num_envs, "an integer from 1 to 1000000", "For example 256.")
+    return num_envs
+
+
+def task(settings: TrainSettings) -> Task:
+    """The training task."""
+    engine, num_envs = settings.sim, _num_envs(settings)
+    if engine.engine == "pybullet":
+        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
     robot = robots.load(settings.robot)
     simulator = sim.make(
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,

@@ -43,6 +43,8 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
             file of the name ``output`` then stays as it was.
     """
     state = checkpoint.load(path)
+    if state["config"].get("env") is not None:
+        raise InputError("checkpoint", str(path), "a policy of a robot", f"This one is of {state['config']['env']}, which has none.")
     refuse_other_robot(state, "checkpoint")
     plugins.load(state["config"]["plugins"])
     settings = check(TrainSettings, state["config"])

@@ -29,6 +29,7 @@ class SimSettings(Settings):
 
 
 class TrainSettings(Settings):
+    env: Annotated[str, Field(pattern=r"^gymnasium:.+$", max_length=200)] | None  # None: the task, on the robot, in the engine
     robot: Text
     task: TaskSettings
     sim: SimSettings

@@ -86,6 +86,8 @@ class LiveView:
             f"iteration {f['iteration']:.0f}", f"{f['steps']:,.0f} steps", f"{f['steps_per_second']:,.0f} steps/s",
             *_summary(f),
         )  # fmt: skip
+        if not any(name.startswith("reward/") for name in f):
+            return Panel(Group(self._progress, head), title=self.title)
         terms = Table(title="reward a step, by term", title_justify="left", box=None, padding=(0, 1), show_header=False)
         rewards = {name.removeprefix("reward/"): value for name, value in f.items() if name.startswith("reward/")}
         largest = max(abs(value) for value in rewards.values()) or 1.0
@@ -97,6 +99,8 @@ class LiveView:
 
 def _summary(figures: dict[str, float]) -> list[str]:
     metrics = {name.removeprefix("metric/"): value for name, value in figures.items() if name.startswith("metric/")}
+    if "falls" not in figures:  # a Gymnasium environment
+        return [f"score {figures['score']:.4g}"]
     return [*(f"{name} {value:.2f}" for name, value in metrics.items()), f"falls {figures['falls']:.0f}"]
 
 

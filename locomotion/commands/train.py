@@ -10,12 +10,14 @@ from locomotion.runs.start import resume, start
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from locomotion.view import LiveView
+from robots.errors import InputError
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, or go on with a run. ``given`` holds the settings that the person gave."""
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
+    _refuse_unused(settings, given)
     with LiveView("locomotion train") as view:
 
         def view_of(folder: Path) -> LiveView:
@@ -28,8 +30,16 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             done, folder = start(settings, view_of, view.say)
         view.phase("train", 1.0)
     print(f"{done.iteration} iterations, {done.steps:,} steps in {done.seconds:.0f} s. Next:")
-    if build.actor_group(check(TrainSettings, done.config)) == "actor":
+    if done.config["env"] is not None:
+        print(f"  locomotion report run={folder}")
+    elif build.actor_group(check(TrainSettings, done.config)) == "actor":
         print(f"  locomotion export checkpoint={folder}/best.pt output={folder}/policy.onnx")
     else:
         print(f"  locomotion train algorithm=distill algorithm.teacher={folder}/best.pt")
     return 0
+
+
+def _refuse_unused(settings: TrainSettings, given: dict[str, Any]) -> None:
+    unused = [key for key in given if settings.env is not None and key.partition(".")[0] in ("robot", "task", "sim", "randomization")]
+    if unused:
+        raise InputError(unused[0], given[unused[0]], f"nothing beside env={settings.env}, which brings its own", f"Leave {unused[0]} out.")

@@ -61,10 +61,12 @@ def learning(metrics: Sequence[Mapping[str, Any]]) -> Any:
         return [name for name in names if name.startswith(prefix)]
 
     draw(scores, [*group("metric/"), "smoothed_score"], "metric/")
-    scores.set(title="in training (noise, pushes and exploration on)", ylim=(0, 1))
+    scores.set(title="in training (noise, pushes and exploration on)")
     draw(card, group("scorecard/"), "scorecard/", marker="o", ms=3)
     card.set(title="scorecard, nominal, without exploration")
-    card.set_ylim(min(0.0, card.get_ylim()[0]), 1.02)  # falls may pull the selection below 0
+    if group("metric/"):  # a robot's, which are shares of 1; returns of other environments have no bounds
+        scores.set_ylim(0, 1)
+        card.set_ylim(min(0.0, card.get_ylim()[0]), 1.02)  # falls may pull the selection below 0
     draw(terms, group("reward/"), "reward/")
     terms.set(title="reward a step, by term")
     for name in ("falls", "timeouts", "faults"):

@@ -49,19 +49,26 @@ def write(folder: Path) -> Path:
         InputError: no folder of a run, or a page that cannot be written.
     """
     config, metrics = read_config(folder), read_metrics(folder)
-    task = config["task"]
-    title = f"{config.get('robot')}: {task.get('name') if isinstance(task, Mapping) else task}"
+    task, env = config["task"], config.get("env")
+    title = str(env) if env else f"{config.get('robot')}: {task.get('name') if isinstance(task, Mapping) else task}"
     body = [
         note(f"Run {folder}, seed {config.get('seed')}"),
-        _video(folder),
+        "" if env else _video(folder),
         _part("Learning", lambda: _learning(metrics)),
+        *([] if env else _walk(folder)),
+        _part("How it was made", lambda: _provenance(folder, config)),
+    ]
+    return page.write(folder / "report.html", title, "".join(body), "run")
+
+
+def _walk(folder: Path) -> list[str]:
+    """What is known of a robot's policy."""
+    return [
         _part("Scorecard", lambda: _scorecard(folder)),
         _part("Gait", lambda: _gait(folder)),
         _part("Motors", lambda: _motors(folder)),
         _part("Behind the safety layer", lambda: _deployment(folder)),
-        _part("How it was made", lambda: _provenance(folder, config)),
     ]
-    return page.write(folder / "report.html", title, "".join(body), "run")
 
 
 def _part(title: str, content: Callable[[], str]) -> str:

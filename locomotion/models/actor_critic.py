@@ -120,6 +120,6 @@ def _mirror(spaces: Spaces) -> Symmetry:
     if spaces.symmetry is None:
         raise InputError(
             "algorithm.symmetric", True, "an environment that is its own mirror image (this one, or its gait, is not)",
-            "Set algorithm.symmetric=false.",
+            "Set algorithm.symmetric=false, or choose algorithm=ppo_gymnasium.",
         )  # fmt: skip
     return spaces.symmetry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import datetime
@@ -24,13 +25,13 @@ from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
 from robots.errors import InputError
 
+EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
 PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every", "iterations")  # of a config: not what is learned
 
 
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
     """Train a new run, or one that begins from ``settings.init``; returns it when done, and its folder."""
-    robot = robots.load(settings.robot)
-    folder = Path(settings.run or f"runs/{robot.name}_{settings.task.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    folder = Path(settings.run or f"runs/{_title(settings)}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
     files.refuse_if_used(folder)
     config = plain(settings) | {"run": str(folder)}
     with files.locked(folder):
@@ -39,6 +40,12 @@ def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callabl
         if settings.init is not None:
             initialize(run, settings.init)
         return _train(run, folder, view_of, say)
+
+
+def _title(settings: TrainSettings) -> str:
+    if settings.env is not None:
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", f"{settings.env.partition(':')[2]}_{settings.algorithm.get('name')}")
+    return f"{robots.load(settings.robot).name}_{settings.task.name}"
 
 
 def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
@@ -95,9 +102,10 @@ def _refuse_older(source: Path, folder: Path, iteration: int, say: Callable[[str
 def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     """A run at its beginning."""
     torch.set_num_threads(settings.threads)
-    check_protocol(settings)
-    task = build.task(settings)
-    run = Run(config, task, build.algorithm(settings, task), provenance(settings, config))
+    if settings.env is None:
+        check_protocol(settings)
+    env = build.environment(settings)
+    run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
     return run
 
@@ -141,6 +149,7 @@ def initialize(run: Run, path: str) -> None:
     state = checkpoint.load(source)
     theirs, ours = state["config"], run.config
     for name, get in (
+        ("env", lambda config: config.get("env")),
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
@@ -161,9 +170,9 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
     return {
         "commit": _commit(),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "robot_sha256": robots.load(settings.robot).fingerprint(),
+        "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
         "seed": settings.seed,
-        "engine": settings.sim.engine,
+        "engine": settings.sim.engine if settings.env is None else settings.env,
         "versions": versions(),
     }
 
@@ -172,7 +181,7 @@ def versions() -> dict[str, str]:
     """Of the toolkit, Python and the libraries that decide a result."""
     from importlib.metadata import version
 
-    names = ("sim2real-locomotion", "mujoco", "torch", "numpy")
+    names = ("sim2real-locomotion", "mujoco", "torch", "numpy", "gymnasium")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
@@ -195,7 +204,9 @@ def _train(run: Run, folder: Path, view_of: Callable[[Path], View], say: Callabl
 
 
 def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
-    """The scorecard, nominal, of the policy as it is."""
+    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return."""
+    if run.config["env"] is not None:
+        return lambda learner: _returns(run, learner)
     from locomotion.evaluation import scorecard
 
     task: Any = run.env
@@ -205,3 +216,10 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
         return scorecard.quick(policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, actuator)
 
     return score
+
+
+def _returns(run: Run, learner: Algorithm) -> dict[str, float]:
+    from locomotion.adapters import gymnasium_environment as outside
+
+    totals = outside.returns(run.config["env"].removeprefix(outside.PREFIX), learner.actor, EPISODES, seed=EVALUATION_SEED)
+    return {"return": float(totals.mean()), "return_std": float(totals.std()), "selection": float(totals.mean())}
