@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from locomotion import distributed
 
 
 def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
@@ -38,6 +41,7 @@ class FlatAdam:
             self._adam.param_groups[0]["lr"] = learning_rate
         self.flat.grad.zero_()
         loss.backward()
+        distributed.mean_(self.flat.grad)  # before it is clipped
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_([self.flat], max_grad_norm)
         self._adam.step()
@@ -63,11 +67,22 @@ def pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[i
 
 
 @contextlib.contextmanager
-def single_threaded_operations() -> Iterator[None]:
-    """For networks that learn side by side, each on a thread of its own."""
+def side_by_side() -> Iterator[Executor]:
+    """A thread for networks that learn beside the caller's. In several processes one learns after the other: gradients meet in order."""
+    if distributed.world() > 1:
+        yield _AtOnce()
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(before)
+
+
+class _AtOnce(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
