@@ -22,10 +22,10 @@ from deploy.interface import Clock, MotorCommand, RobotInterface, RobotState, da
 from robots import Robot
 from robots.actuator import clip_target_to_effort
 
-LATE = 0.017  # s that a post may come later than a period after the one before
+LATE = 0.015  # s that a post may come later than a period after the one before
 LEASE = 0.06  # s from a post to its deadline at least, where the runtime has no real-time priority and may be held up
 MAX_LEASE = 0.2  # s; nobody may ask to be trusted for longer
-MAX_STATE_AGE = 0.015  # s without a new sample of a stream at 500 Hz, or without a write that succeeds
+MAX_STATE_AGE = 0.013  # s without a new sample of a stream at 500 Hz, or without a write that succeeds
 STALE_TURNS = 2  # at which that must be so: one that comes late itself finds a sample that its listener has not taken yet
 FIRST_TORQUE = 0.25  # of the effort limit that the spring of the first command may ask for
 BEYOND = 0.2  # rad outside of its joint's limits that an encoder may read, and be believed

@@ -1,14 +1,17 @@
 """Faults by name: each a function of a bench and its settings that says what it breaks, and where.
 
-A setting's type is its annotation; signals are those of a RobotState, joints are numbers in the robot's canonical order.
+A setting's type is its annotation; signals are those of a RobotState, joints are numbers in the robot's canonical order. In real time a
+fault acts in one process, by its side: that of the robot on the wire, or that of the runtime.
 """
 
 from __future__ import annotations
 
+import enum
 import inspect
 import math
+import signal
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,7 @@ class Hooks:
 
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
+    packet: Callable[[bytes], Iterable[bytes]] = lambda data: (data,)  # of the state, encoded: there are none in lockstep
     sample: Callable[[RobotState], Any] = lambda sample: sample  # on the wire from the robot
     command: Callable[[MotorCommand], Iterable[MotorCommand]] = lambda command: (command,)  # on the wire to the motors
     runtime: Callable[[], None] = lambda: None  # as it begins a step
@@ -44,20 +48,64 @@ class Hooks:
     intent: Callable[[Intent], Intent] = lambda intent: intent  # of the operator
 
 
+class Side(enum.Enum):
+    """Where a fault acts."""
+
+    ROBOT = enum.auto()  # on the wire, and beyond it
+    RUNTIME = enum.auto()  # in the runtime's process
+    LOCKSTEP = enum.auto()  # nowhere but in lockstep: what no wire carries
+    WIRE = enum.auto()  # as ROBOT, and nowhere but in real time: packets, and other programs
+    PROCESS = enum.auto()  # as RUNTIME, and nowhere but in real time: what befalls a process that lockstep does not have
+
+
+MODES = {"lockstep": (Side.ROBOT, Side.RUNTIME, Side.LOCKSTEP), "realtime": (Side.ROBOT, Side.RUNTIME, Side.WIRE, Side.PROCESS)}
 NOTHING = Hooks()
 FAULTS: dict[str, Callable[..., Hooks]] = {}
+SIDES: dict[str, Side] = {}
 
 
-def fault(function: Callable[..., Hooks]) -> Callable[..., Hooks]:
-    """Known by its name."""
-    FAULTS[function.__name__] = function
-    return function
+def on(side: Side) -> Callable[[Callable[..., Hooks]], Callable[..., Hooks]]:
+    """A fault of that side, known by its name."""
+
+    def known(function: Callable[..., Hooks]) -> Callable[..., Hooks]:
+        FAULTS[function.__name__], SIDES[function.__name__] = function, side
+        return function
+
+    return known
 
 
-def check(name: Any, settings: Any, field: str) -> None:
-    """Raises InputError where there is no such fault, or it has no such settings."""
+fault = on(Side.ROBOT)
+
+
+class During:
+    """``hooks`` from ``start`` to ``stop``, s; nothing before and after."""
+
+    def __init__(self, hooks: Hooks, start: float, stop: float) -> None:
+        self._hooks, self._start, self._stop = hooks, start, stop
+        self._began = self._ended = False
+
+    def __call__(self, now: float) -> Hooks:
+        """What is broken now."""
+        if not self._began and now >= self._start - 1e-9:
+            self._began = True
+            self._hooks.begin()
+        if self._began and not self._ended and now >= self._stop - 1e-9:
+            self._ended = True
+            self._hooks.end()
+        return self._hooks if self._began and not self._ended else NOTHING
+
+
+def make(name: str, scene: Any, settings: Mapping[str, Any]) -> Hooks:
+    """The fault with settings as they come out of a YAML file."""
+    return FAULTS[name](scene, **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+def check(name: Any, settings: Any, field: str, mode: str) -> None:
+    """Raises InputError where there is no such fault in that mode, or it has no such settings."""
     if name not in FAULTS:
         raise InputError(f"{field}.fault", name, f"one of {', '.join(FAULTS)}", nearest(str(name), FAULTS))
+    if SIDES[name] not in MODES[mode]:
+        raise InputError(f"{field}.fault", name, f"a fault of mode={mode}", "It is one of the other mode alone.")
     known = {key: p for key, p in inspect.signature(FAULTS[name]).parameters.items() if key != "bench"}
     for key, value in settings.items():
         if key not in known:
@@ -188,7 +236,7 @@ def not_a_number(bench: Bench, signal: str = "joint_pos", element: int = 3) -> H
     return Hooks(sample=lambda now: _changed(now, (signal,), lambda value: np.where(np.arange(len(value)) == element, np.nan, value)))
 
 
-@fault
+@on(Side.LOCKSTEP)
 def misshapen(bench: Bench, signal: str = "joint_pos") -> Hooks:
     """A signal comes as a column."""
     return Hooks(sample=lambda now: _changed(now, (signal,), lambda value: value[:, None]))
@@ -200,10 +248,35 @@ def no_sample(bench: Bench) -> Hooks:
     return Hooks(sample=lambda now: None)
 
 
-@fault
+@on(Side.LOCKSTEP)
 def robot_clock(bench: Bench, seconds: float = 1.0) -> Hooks:
     """The robot's clock jumps."""
     return Hooks(sample=lambda now: replace(now, time=now.time + seconds))
+
+
+@on(Side.WIRE)
+def packets_flipped(bench: Bench, share: float = 0.5) -> Hooks:
+    """One random bit of so many of the packets is wrong on the wire."""
+
+    def packet(data: bytes) -> Iterable[bytes]:
+        flipped = bytearray(data)
+        if bench.random.random() < share:
+            flipped[bench.random.integers(4, len(flipped))] ^= 1 << int(bench.random.integers(8))
+        return (bytes(flipped),)
+
+    return Hooks(packet=packet)
+
+
+@on(Side.WIRE)
+def packets_doubled(bench: Bench) -> Hooks:
+    """Each packet of the state arrives twice."""
+    return Hooks(packet=lambda data: (data, data))
+
+
+@on(Side.WIRE)
+def packets_cut(bench: Bench, missing: int = 100) -> Hooks:
+    """Packets of the state lack their last so many bytes."""
+    return Hooks(packet=lambda data: (data[: len(data) - missing],))
 
 
 # sensors ---------------------------------------------------------------------------------------------------------------
@@ -317,7 +390,7 @@ def motors_weak(bench: Bench, strength: float = 0.0, joints: Joints = (), second
     chosen = list(joints) or list(range(bench.robot.num_joints))
 
     def physics() -> None:
-        gone = 1.0 if seconds == 0.0 else min(1.0, (bench.plant.time - bench.start) / seconds)
+        gone = 1.0 if seconds == 0.0 else min(1.0, (bench.physics_time - bench.start) / seconds)
         bench.plant.strength[chosen] = 1.0 - (1.0 - strength) * gone
 
     return _physics(bench, physics)
@@ -388,7 +461,7 @@ def commands_doubled(bench: Bench) -> Hooks:
     return Hooks(command=lambda told: (told, told))
 
 
-@fault
+@on(Side.LOCKSTEP)
 def wire_fails(bench: Bench) -> Hooks:
     """Each write raises, and nothing reaches the motors."""
 
@@ -411,6 +484,17 @@ def second_commander(bench: Bench, share: float = 0.5) -> Hooks:
         return (theirs,) if bench.random.random() < share else (told,)
 
     return Hooks(command=command)
+
+
+@on(Side.WIRE)
+def intruder(bench: Bench) -> Hooks:
+    """Another program on the network writes commands: it holds the pose that the robot had."""
+
+    def packet(data: bytes) -> Iterable[bytes]:
+        bench.intrude()
+        return (data,)
+
+    return Hooks(packet=packet)
 
 
 # the world -------------------------------------------------------------------------------------------------------------
@@ -488,7 +572,7 @@ def held_in_the_air(bench: Bench, height: float = 0.3) -> Hooks:
 
     def physics() -> None:
         floor.append(float(data.qpos[2])) if not floor else None
-        wanted = floor[0] + height * min(1.0, bench.plant.time - bench.start)
+        wanted = floor[0] + height * min(1.0, bench.physics_time - bench.start)
         rotation = data.xmat[bench.plant.base].reshape(3, 3)
         force = data.xfrc_applied[bench.plant.base]
         force[:3] = -5.0 * weight * data.qvel[:3]
@@ -501,38 +585,60 @@ def held_in_the_air(bench: Bench, height: float = 0.3) -> Hooks:
 # the runtime, its policy and its clock ---------------------------------------------------------------------------------
 
 
-@fault
+@on(Side.RUNTIME)
 def hung(bench: Bench, seconds: float = 1000.0) -> Hooks:
-    """The runtime does nothing, once, for so long: a swap to disk, SIGSTOP; or for ever."""
+    """The runtime does nothing, once, for so long: a swap to disk; or for ever."""
+    return Hooks(runtime=_once(lambda: bench.hang(seconds)))
+
+
+@on(Side.RUNTIME)
+def killed(bench: Bench) -> Hooks:
+    """The runtime is gone, without a word: SIGKILL."""
+    return Hooks(runtime=lambda: bench.kill())
+
+
+@on(Side.PROCESS)
+def stopped(bench: Bench, seconds: float = 1000.0) -> Hooks:
+    """The runtime's process is stopped: SIGSTOP, and SIGCONT after so many seconds."""
+    return Hooks(runtime=_once(lambda: bench.suspend(seconds)))
+
+
+@on(Side.PROCESS)
+def guard_killed(bench: Bench) -> Hooks:
+    """The guard's process is gone, without a word: SIGKILL."""
+    return Hooks(runtime=_once(lambda: bench.signal_guard(signal.SIGKILL)))
+
+
+@on(Side.PROCESS)
+def guard_stopped(bench: Bench) -> Hooks:
+    """The guard's process stands still: SIGSTOP."""
+    return Hooks(runtime=_once(lambda: bench.signal_guard(signal.SIGSTOP)))
+
+
+@on(Side.PROCESS)
+def guard_terminated(bench: Bench) -> Hooks:
+    """Somebody ends the guard's process: SIGTERM."""
+    return Hooks(runtime=_once(lambda: bench.signal_guard(signal.SIGTERM)))
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
     done: list[bool] = []
 
     def runtime() -> None:
         if not done:
             done.append(True)
-            bench.hang(seconds)
+            act()
 
-    return Hooks(runtime=runtime)
-
-
-@fault
-def killed(bench: Bench) -> Hooks:
-    """The runtime is gone, without a word."""
-
-    def runtime() -> None:
-        if bench.guard:
-            bench.guard.end(bench.clock.now(), "the runtime is gone")
-        bench.hang(math.inf)
-
-    return Hooks(runtime=runtime)
+    return runtime
 
 
-@fault
+@on(Side.RUNTIME)
 def slow(bench: Bench, seconds: float = 0.03) -> Hooks:
     """Each step of the runtime takes so much longer."""
     return Hooks(runtime=lambda: bench.hang(seconds))
 
 
-@fault
+@on(Side.RUNTIME)
 def clock_jump(bench: Bench, seconds: float = 1.0) -> Hooks:
     """The computer's clock jumps ahead."""
 
@@ -542,13 +648,13 @@ def clock_jump(bench: Bench, seconds: float = 1.0) -> Hooks:
     return Hooks(begin=begin)
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_not_a_number(bench: Bench, joint: int = 3) -> Hooks:
     """The policy's target for one joint is NaN."""
     return Hooks(target=lambda target: np.where(np.arange(len(target)) == joint, np.nan, target))
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_wild(bench: Bench, amplitude: float = 1.0) -> Hooks:
     """The policy's targets jump up and down by so many rad, each step."""
     signs = iter([1.0, -1.0] * 10_000)
@@ -556,13 +662,13 @@ def policy_wild(bench: Bench, amplitude: float = 1.0) -> Hooks:
     return Hooks(target=lambda target: (pose + next(signs) * amplitude * np.resize([1.0, -1.0, 1.0], len(pose))).astype(target.dtype))
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_far(bench: Bench, target: float = 100.0) -> Hooks:
     """The policy asks for the same absurd target for every joint, rad."""
     return Hooks(target=lambda asked: np.full_like(asked, target))
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_stuck(bench: Bench) -> Hooks:
     """The policy says the same again and again."""
     kept: list[np.ndarray] = []
@@ -574,13 +680,13 @@ def policy_stuck(bench: Bench) -> Hooks:
     return Hooks(target=target)
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_misshapen(bench: Bench) -> Hooks:
     """The policy's targets lack a joint."""
     return Hooks(target=lambda asked: asked[:-1])
 
 
-@fault
+@on(Side.RUNTIME)
 def policy_raises(bench: Bench) -> Hooks:
     """The policy raises."""
 
@@ -593,19 +699,19 @@ def policy_raises(bench: Bench) -> Hooks:
 # the operator ----------------------------------------------------------------------------------------------------------
 
 
-@fault
+@on(Side.RUNTIME)
 def operator_gone(bench: Bench) -> Hooks:
     """The operator's device has gone silent, its last word in force."""
     return Hooks(intent=lambda intent: intent._replace(age=bench.world.now() - bench.start))
 
 
-@fault
+@on(Side.RUNTIME)
 def operator_command(bench: Bench, value: float = math.nan) -> Hooks:
     """Each channel of the operator's command is this number."""
     return Hooks(intent=lambda intent: intent._replace(command=np.full_like(intent.command, value)))
 
 
-@fault
+@on(Side.RUNTIME)
 def operator_insists(bench: Bench) -> Hooks:
     """The operator asks to walk at every step."""
     return Hooks(intent=lambda intent: intent._replace(state=State.WALK))

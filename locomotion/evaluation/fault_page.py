@@ -11,9 +11,12 @@ from locomotion.evaluation.page import Cell
 PHASES = ("walking", "standing_up", "ready")
 HEAD = ("case", "phase", "found by", "after, ms", "response", "commanded torque", "true torque", "past a stop, rad", "tilt, rad", "fell",
         "held after it, s", "commands after latch", "trunk, N")  # fmt: skip
+TIMES = {
+    "lockstep": "In simulated time: the same policy, suite and seed give the same verdict to the last bit.",
+    "realtime": "In real time, in processes of their own, over DDS: where the machine was late itself, what failed is not judged.",
+}
 INTRODUCTION = (
-    "Each fault of the suite, in each phase, on a simulated robot in simulated time, with the runtime, supervisor and guard that drive a "
-    "real one. Torques are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, "
+    "Each fault of the suite, in each phase, on a simulated robot, with the runtime, supervisor and guard that drive a real one. Torques are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, "
     "where the motor itself ends it at its limit."
 )
 
@@ -25,18 +28,20 @@ def summary(name: str, report: dict[str, Any]) -> str:
         f"{name}: {report['cases']} runs, {found}{report['fell']} fell, {report['driven_after_fall']} driven after the fall, "
         f"{report['over_torque']} with a command over a motor's limit, {report['held_after_latch']} held after damping was decided on; "
         f"{report['failed']} not as they must be"
+        + (f"; {report['not_judged']} not judged, the machine was too slow" if report["not_judged"] else "")
     )
 
 
 def write(path: Path, reports: dict[str, Any]) -> Path:
     """``reports``: faults.json of ``locomotion hil run``. Raises InputError where ``path`` cannot be written."""
     main, ways = _main(reports), _ways(reports)
-    failures = [f"{o['case']}, {o['phase']}: {'; '.join(o['failures'])}" for o in main["outcomes"] if o["failures"]]
+    failures = [f"{o['case']}, {o['phase']}: {_slow(o)}{'; '.join(o['failures'])}" for o in main["outcomes"] if o["failures"]]
+    verdict = "Failed" if main["failed"] else "Not all could be judged" if main["not_judged"] else "Passed"
     rows = {way: [_row(outcome) for outcome in reports[way]["outcomes"]] for way in ways}
     body = [
-        f"<p class={'good' if main['passed'] else 'bad'}>{'Passed' if main['passed'] else 'Failed'}.</p>",
+        f"<p class={'good' if main['passed'] else 'bad'}>{verdict}.</p>",
         *(f"<p>{page.text(summary(way, reports[way]))}.</p>" for way in ways),
-        page.note(f"Policy {reports['policy']}, suite {reports['suite']}, {reports['robot']}. {INTRODUCTION}"),
+        page.note(f"Policy {reports['policy']}, suite {reports['suite']}, {reports['robot']}. {INTRODUCTION} {TIMES[reports['mode']]}"),
         page.section("Matrix", page.table(("case", *PHASES), _matrix(reports))),
         page.section("Not as it must be", *(f"<p class=bad>{page.text(line)}</p>" for line in failures)) if failures else "",
         *(page.section(way.capitalize(), page.table(HEAD, rows[way])) for way in ways),
@@ -73,7 +78,13 @@ def _matrix(reports: dict[str, Any]) -> list[list[Cell]]:
     return [[case, *(phases.get(phase, "") for phase in PHASES)] for case, phases in cells.items()]
 
 
+def _slow(outcome: dict[str, Any]) -> str:
+    return f"not judged, {outcome['slow']}: " if outcome["slow"] else ""
+
+
 def _found(outcome: dict[str, Any]) -> str:
+    if outcome["failures"] and outcome["slow"]:
+        return f"not judged: {outcome['slow']}"
     if not outcome["detected"]:
         return outcome["response"] if outcome["response"] != "none" else "nothing found"
     by = outcome["detected"] if outcome["by"] != "guard" else f"guard: {outcome['detected']}"

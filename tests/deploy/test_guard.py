@@ -209,7 +209,7 @@ def test_a_state_that_is_not_fresh_ends_in_damping(go2, state):
         lambda g: {"joint_vel": np.where(np.arange(12) == 7, np.nan, 0.0)},
     ],
 )
-def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_15_ms_it_is_bridged(go2, impossible):
+def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_13_ms_it_is_bridged(go2, impossible):
     bench = Bench(go2).following()
     began = bench.now
     while bench.now - began <= MAX_STATE_AGE - 2 * CYCLE:
@@ -376,7 +376,7 @@ def test_a_wire_that_fails_for_long_ends_in_damping_and_now_and_then_does_not(go
 
 def test_a_runtime_that_stops_is_found_within_20_ms_of_the_post_that_is_missing():
     for control_dt in (0.002, 0.02, 0.05):
-        assert control_dt + 0.015 < lease(control_dt) < control_dt + 0.02 - CYCLE
+        assert control_dt + 0.012 < lease(control_dt) < control_dt + 0.02 - 2 * CYCLE
         assert lease(control_dt) <= MAX_LEASE
 
 
@@ -424,7 +424,7 @@ def test_in_lockstep_turns_between_the_runtimes_writes_find_a_runtime_that_is_si
             raise OSError("no carrier")
 
         wire.write = fail if fails else write
-        turns = 7 if fails else 29
+        turns = 6 if fails else 29
         for _ in range(turns):
             clock.sleep_until(clock.now() + CYCLE)
             guarded.cycle()
