@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": settings.mode}
     ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
     for name in (name for name, wanted in ways.items() if wanted):
-        outcomes = _real_time(cases, path, policy) if settings.mode == "realtime" else None
-        outcomes = outcomes or suite.run(cases, path, policy.robot, name == "supervised", min(settings.jobs, len(cases)))
-        reports[name] = _run(outcomes, len(cases), path, name == "supervised")
+        with LiveView(f"locomotion hil run  {path}") as view:
+            words = "with a supervisor" if name == "supervised" else "without"
+            outcomes = _real_time(cases, path, policy) if settings.mode == "realtime" else None
+            outcomes = outcomes or suite.run(cases, path, policy.robot, name == "supervised", min(settings.jobs, len(cases)))
+            reports[name] = _gather(outcomes, lambda share, what, words=words: view.phase(words, share, what), len(cases))
         _print(name, reports[name])
     if output:
         write_json(output / "faults.json", reports, "output")
@@ -54,18 +56,30 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     return 1 if main["failed"] else 3 if main["not_judged"] else 0
 
 
+def few(path: Path, output: Path, progress: Callable[[float], None]) -> bool:
+    """The faults of the suite ``demo``, with and without a supervisor, as ``output/faults.json``; whether all went as it must."""
+    policy = load_policy(path)
+    file = suite.find("demo", [folder / "suites" for folder in search_path()])
+    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
+    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": "lockstep"}
+    for done, name in enumerate(("supervised", "unsupervised")):
+        outcomes = suite.run(cases, path, policy.robot, name == "supervised", 2)
+        reports[name] = _gather(outcomes, lambda share, what, done=done: progress((done + share) / 2), len(cases))
+    write_json(output / "faults.json", reports, "run")
+    return reports["supervised"]["passed"]
+
+
 def _real_time(cases: list[suite.Case], path: Path, policy: RobotPolicy) -> Iterator[suite.Outcome]:
     from deploy.hil import realtime  # needs DDS
 
     return realtime.run(cases, path, policy.robot)
 
 
-def _run(outcomes: Iterator[suite.Outcome], count: int, path: Path, supervised: bool) -> dict[str, Any]:
+def _gather(outcomes: Iterator[suite.Outcome], progress: Callable[[float, str], None], count: int) -> dict[str, Any]:
     done: list[suite.Outcome] = []
-    with LiveView(f"locomotion hil run  {path}") as view:
-        for outcome in outcomes:
-            done.append(outcome)
-            view.phase("with a supervisor" if supervised else "without", len(done) / count, f"{outcome.case} {outcome.phase}")
+    for outcome in outcomes:
+        done.append(outcome)
+        progress(len(done) / count, f"{outcome.case} {outcome.phase}")
     return suite.report(done)
 
 

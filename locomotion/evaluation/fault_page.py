@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,30 @@ def write(path: Path, reports: dict[str, Any]) -> Path:
     rows = {way: [_row(outcome) for outcome in reports[way]["outcomes"]] for way in ways}
     body = [
         f"<p class={'good' if main['passed'] else 'bad'}>{verdict}.</p>",
-        *(f"<p>{page.text(summary(way, reports[way]))}.</p>" for way in ways),
+        summaries(reports),
         page.note(f"Policy {reports['policy']}, suite {reports['suite']}, {reports['robot']}. {INTRODUCTION} {TIMES[reports['mode']]}"),
-        page.section("Matrix", page.table(("case", *PHASES), _matrix(reports))),
+        page.section("Matrix", matrix(reports)),
         page.section("Not as it must be", *(f"<p class=bad>{page.text(line)}</p>" for line in failures)) if failures else "",
         *(page.section(way.capitalize(), page.table(HEAD, rows[way])) for way in ways),
     ]
     return page.write(path, f"Faults: {reports['robot']}", "".join(body), "output")
 
 
+def summaries(reports: dict[str, Any]) -> str:
+    """A sentence a way, as HTML."""
+    return "".join(f"<p>{page.text(summary(way, reports[way]))}.</p>" for way in _ways(reports))
+
+
+def matrix(reports: dict[str, Any]) -> str:
+    """A row a case and a column a phase, as HTML."""
+    phases = [phase for phase in PHASES if any(outcome["phase"] == phase for outcome in _main(reports)["outcomes"])]
+    return page.table(("case", *phases), _matrix(reports, phases))
+
+
 def markdown(reports: dict[str, Any]) -> str:
     """The matrix, for docs/faults.md."""
     lines = ["| " + " | ".join(("case", *PHASES)) + " |", "|---" * (1 + len(PHASES)) + "|"]
-    for row in _matrix(reports):
+    for row in _matrix(reports, PHASES):
         lines.append("| " + " | ".join(cell if isinstance(cell, str) else cell[0] for cell in row) + " |")
     return "\n".join([*(summary(way, reports[way]) + ".\n" for way in _ways(reports)), *lines]) + "\n"
 
@@ -65,7 +77,7 @@ def _main(reports: dict[str, Any]) -> dict[str, Any]:
     return reports[_ways(reports)[0]]
 
 
-def _matrix(reports: dict[str, Any]) -> list[list[Cell]]:
+def _matrix(reports: dict[str, Any], shown: Sequence[str]) -> list[list[Cell]]:
     """A row a case, a cell a phase: by what it was found, when, what followed, and what it would have done."""
     harm = {(o["case"], o["phase"]): _harm(o) for o in reports.get("unsupervised", {}).get("outcomes", ())}
     cells: dict[str, dict[str, Cell]] = {}
@@ -75,7 +87,7 @@ def _matrix(reports: dict[str, Any]) -> list[list[Cell]]:
         if "supervised" in reports and (would := harm.get((case, phase))):
             words += f"; without: {would}"
         cells.setdefault(case, {})[phase] = (words, "bad" if outcome["failures"] else "text")
-    return [[case, *(phases.get(phase, "") for phase in PHASES)] for case, phases in cells.items()]
+    return [[case, *(phases.get(phase, "") for phase in shown)] for case, phases in cells.items()]
 
 
 def _slow(outcome: dict[str, Any]) -> str:
