@@ -1,4 +1,4 @@
-"""The processes of ``benchmarks.dds_walk``: a robot on the wire, a guard that writes down its own times, a runtime, and the vendor's loop."""
+"""The processes of ``benchmarks.dds_walk``: a robot on the wire, a guard that writes down its times, a runtime, the vendor's loop."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Counting(Server):
 
 def serve(robot: str, domain: int, octet: str, pipe: Connection) -> None:
     """Until told to stop; then the summary."""
-    server = Counting(robots.load(robot), ServerSettings(domain=domain, octet=octet, service="", report_every=1e9), PlantSettings(), lambda line: None)
+    server = Counting(
+        robots.load(robot), ServerSettings(domain=domain, octet=octet, service="", report_every=1e9), PlantSettings(), lambda line: None
+    )
     answer = server._answer
 
     def turn() -> None:
@@ -132,7 +134,9 @@ def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection
     summary = summarize(runtime)
     lateness = runtime.log.columns()["timing/lateness"]
     summary["loop"]["overruns"] = int((lateness[np.isfinite(lateness)] > OVERRUN).sum())
-    pipe.send({"error": error} | {name: summary[name] for name in ("passed", "seconds", "warnings", "loop")} | {"events": summary["events"][-3:]})
+    pipe.send(
+        {"error": error} | {name: summary[name] for name in ("passed", "seconds", "warnings", "loop")} | {"events": summary["events"][-3:]}
+    )
 
 
 def _tour(seconds: float, policy: RobotPolicy) -> list[list[Any]]:
@@ -224,7 +228,8 @@ def _sdk_loop(policy: RobotPolicy, newest: list[Any], write: Callable[[int, np.n
             time.sleep(max(0.0, began + (step + 1) * PERIOD - time.monotonic()))
     passed = time.monotonic() - began
     return {
-        "error": "", "late_us": quantiles(late.tolist()), "cycle_us": quantiles(work.tolist()), "inference_us": quantiles(inference.tolist()),
+        "error": "", "late_us": quantiles(late.tolist()), "cycle_us": quantiles(work.tolist()),
+        "inference_us": quantiles(inference.tolist()),
         "overruns": sum(value > OVERRUN for value in late), "cycles": len(late), "cpu_share": (time.process_time() - used) / passed,
     }  # fmt: skip
 

@@ -45,7 +45,8 @@ def main() -> None:
         _say("Go2, ours", result["go2"])
         file = Path(folder) / "g1.npz"
         short = min(seconds, SHORT)
-        result["g1"] = _on_server("unitree_g1", DOMAIN + 1, BYTE, dds_parts.hold, "unitree_g1", DOMAIN + 1, short, file) | {"guard": _guard(file)}
+        held = _on_server("unitree_g1", DOMAIN + 1, BYTE, dds_parts.hold, "unitree_g1", DOMAIN + 1, short, file)
+        result["g1"] = held | {"guard": _guard(file)}
         _say(f"G1, 29 joints led to its default pose and held, {short:.0f} s", result["g1"])
         result["vendor"] = _on_server("unitree_go2", DOMAIN + 2, UINT8, dds_parts.vendor, bundle, DOMAIN + 2, short)
         _say(f"Go2, the vendor's Python client, the same policy, {short:.0f} s", result["vendor"])

@@ -230,7 +230,7 @@ class LockstepGuard:
 
 
 def lease(control_dt: float) -> float:
-    """How long a runtime of that period (s) is trusted after each of its posts, s: with a real-time priority, and without at least LEASE."""
+    """How long a runtime of that period (s) is trusted after each of its posts, s. LEASE at least, where it has no real-time priority."""
     return control_dt + LATE
 
 

@@ -115,7 +115,8 @@ class GuardedInterface:
     """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
-    :meth:`write` to the deadline for the next, of a process that has a real-time priority: others get LEASE at least. Raises GuardDead where the guard cannot open the wire.
+    :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. Raises GuardDead where the guard
+    cannot open the wire.
     """
 
     def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE) -> None:

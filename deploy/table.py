@@ -41,8 +41,8 @@ rest, *damping* is a fault, which stays until a person asks for the state dampin
 
 {monitors}
 
-Behind the supervisor [the guard](guard.md) looks every 2 ms. It damps where no state that can be used is younger than {age:.0f} ms at two of
-its turns, and where a command comes later than a control period and {late:.0f} ms after the one before: within 20 ms of what is missing.
+Behind the supervisor [the guard](guard.md) looks every 2 ms. It damps where at two of its turns no state that can be used is younger than
+{age:.0f} ms, and where a command comes later than a control period and {late:.0f} ms after the one before: within 20 ms of what is missing.
 `stale_state` and `stall` are what is left where no guard runs, as in a dry run.
 
 ## Filters

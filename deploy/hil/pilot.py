@@ -21,7 +21,7 @@ from deploy.guard_process import GuardedInterface
 from deploy.hil.bench import SILENT, WALK_AFTER
 from deploy.hil.faults import NOTHING, SIDES, During, Side, make
 from deploy.hil.stage import Times
-from deploy.interface import MotorCommand, RealTime, RobotState
+from deploy.interface import MotorCommand, RealTime, RobotState, damping_command
 from deploy.limits import Limits
 from deploy.operator import Intent
 from deploy.policy import RobotPolicy, load
@@ -70,7 +70,9 @@ class Pilot:
         self._events = self._warnings = 0  # told
         self._late = 0.0
         limits, dt = Limits(), self.policy.contract.control_dt
-        self._way = GuardedInterface(way_to(job.robot, "unitree_dds", network="lo", domain=job.domain), job.robot, limits.damping_kd, lease(dt))
+        self._way = GuardedInterface(
+            way_to(job.robot, "unitree_dds", network="lo", domain=job.domain), job.robot, limits.damping_kd, lease(dt)
+        )
         self.supervisor = Supervisor(job.robot, dt, limits)
         if job.phase != "standing_up":
             self.supervisor.state = State.READY
@@ -85,6 +87,8 @@ class Pilot:
             hooks = make(self._job.fault, self, self._job.settings)
             self._during = During(replace(hooks, begin=lambda: self._begin(hooks.begin)), times.start, times.stop)
         time.sleep(max(0.0, times.begin - time.monotonic()))
+        self._pipe.send(("late", times.begin, time.monotonic() - times.begin))
+        self._way.write(damping_command(self.robot.num_joints, 0.0))  # as of a run that begins idle
         try:
             self.runtime.run(times.end - times.begin, self._operator)
         except Exception as error:

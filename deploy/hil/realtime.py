@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -68,7 +67,7 @@ def run_case(case: Case, bundle: Path, robot: Robot, domain: int) -> Outcome:
         ours = pilot.Job(
             bundle.absolute(), robot, domain, case.phase, case.fault, case.settings, case.command, words, case.conditions.seed
         )  # fmt: skip
-        with _process(stage.main, theirs) as (_, robot_side), _process(pilot.main, ours) as (flying, runtime_side):
+        with _process(stage.main, theirs) as robot_side, _process(pilot.main, ours) as runtime_side:
             for side in (robot_side, runtime_side):
                 _await_up(side)
             begin = time.monotonic() + LEAD
@@ -76,21 +75,21 @@ def run_case(case: Case, bundle: Path, robot: Robot, domain: int) -> Outcome:
             times = Times(begin, start, start + case.lasts, start + case.seconds)
             robot_side.send(times)
             runtime_side.send(times)
-            told = _listen(runtime_side, times.end + LINGER, flying)
-            seen: Seen = robot_side.recv()
+            told = _listen(runtime_side, times.end + LINGER)
+            seen = _report(robot_side)
         said = words.read_text()
     return judged(_outcome(case, times, seen, told, said), case.expected)
 
 
 @contextlib.contextmanager
-def _process(main: Any, job: Any) -> Iterator[tuple[BaseProcess, Connection]]:
-    """A process of its own, killed with its children at the end."""
+def _process(main: Any, job: Any) -> Iterator[Connection]:
+    """To a process of its own, killed with its children at the end."""
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=main, args=(job, theirs))
     process.start()
     theirs.close()
     try:
-        yield process, ours
+        yield ours
     finally:
         for child in _children(process.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -115,7 +114,15 @@ def _await_up(side: Connection) -> None:
         raise InputError("mode", "realtime", "a robot and a runtime that start", f"One said {said}.")
 
 
-def _listen(side: Connection, until: float, process: BaseProcess) -> list[tuple[Any, ...]]:
+def _report(side: Connection) -> Seen:
+    """What the robot saw. Raises InputError where it is gone."""
+    with contextlib.suppress(EOFError):
+        if side.poll(PATIENCE):
+            return side.recv()
+    raise InputError("mode", "realtime", "a robot that lives to the end", "Its process failed: its words are on the standard error.")
+
+
+def _listen(side: Connection, until: float) -> list[tuple[Any, ...]]:
     """What the runtime tells until then, or until it is done."""
     told = []
     with contextlib.suppress(EOFError, ConnectionResetError):
@@ -179,6 +186,6 @@ def _slow(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]],
     worst = {
         "physics": seen.late,
         "guard": float(np.diff(heard).max(initial=0.0)),
-        "runtime": max((row[2] for row in told if row[0] == "late" and row[1] <= by_runtime), default=0.0),
+        "runtime": max((row[2] for row in told if row[0] == "late" and row[1] <= by_runtime), default=math.inf),
     }
     return ", ".join(f"{name} {1e3 * late:.0f} ms late" for name, late in worst.items() if late > MOST_LATE[name])

@@ -17,8 +17,9 @@ TIMES = {
     "realtime": "In real time, in processes of their own, over DDS: where the machine was late itself, what failed is not judged.",
 }
 INTRODUCTION = (
-    "Each fault of the suite, in each phase, on a simulated robot, with the runtime, supervisor and guard that drive a real one. Torques are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, "
-    "where the motor itself ends it at its limit."
+    "Each fault of the suite, in each phase, on a simulated robot, with the runtime, supervisor and guard that drive a real one. Torques "
+    "are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, where the motor "
+    "itself ends it at its limit."
 )
 
 
