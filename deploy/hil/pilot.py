@@ -25,10 +25,13 @@ from deploy.interface import MotorCommand, RealTime, RobotState, damping_command
 from deploy.limits import Limits
 from deploy.operator import Intent
 from deploy.policy import RobotPolicy, load
-from deploy.runtime import Runtime
+from deploy.runtime import PRIORITY, Runtime, no_garbage_collection, real_time_priority
 from deploy.states import State
 from deploy.supervisor import Supervisor
 from robots import Robot
+
+PATIENCE = 25.0  # s for the robot to start
+BEGINNING = 0.05  # s from the beginning to the runtime's first step
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class Pilot:
         self._job, self._pipe, self._during = job, pipe, During(NOTHING, math.inf, math.inf)
         self._rests_at = np.array(job.command)
         self._events = self._warnings = 0  # told
-        self._late = 0.0
+        self._late, self._due = -math.inf, math.inf  # s: the latest step so far, and the latest that the first may be
         limits, dt = Limits(), self.policy.contract.control_dt
         self._way = GuardedInterface(
-            way_to(job.robot, "unitree_dds", network="lo", domain=job.domain), job.robot, limits.damping_kd, lease(dt)
+            way_to(job.robot, "unitree_dds", network="lo", domain=job.domain, patience=PATIENCE), job.robot, limits.damping_kd, lease(dt)
         )
         self.supervisor = Supervisor(job.robot, dt, limits)
         if job.phase != "standing_up":
@@ -82,12 +85,11 @@ class Pilot:
 
     def run(self, times: Times) -> None:
         """Until the end of ``times``, and damped."""
-        self.start = times.start
+        self.start, self._due = times.start, times.begin + BEGINNING
         if SIDES[self._job.fault] in (Side.RUNTIME, Side.PROCESS):
             hooks = make(self._job.fault, self, self._job.settings)
             self._during = During(replace(hooks, begin=lambda: self._begin(hooks.begin)), times.start, times.stop)
         time.sleep(max(0.0, times.begin - time.monotonic()))
-        self._pipe.send(("late", times.begin, time.monotonic() - times.begin))
         self._way.write(damping_command(self.robot.num_joints, 0.0))  # as of a run that begins idle
         try:
             self.runtime.run(times.end - times.begin, self._operator)
@@ -140,7 +142,7 @@ class Pilot:
 
     def _operator(self, since: float, state: State) -> Intent:
         dt = self.policy.contract.control_dt
-        late = since - dt * math.floor(since / dt + 1e-6)
+        late = since - dt * math.floor(since / dt + 1e-6) if self._late > -math.inf else max(0.0, time.monotonic() - self._due)
         if late > self._late:
             self._late = late
             self._pipe.send(("late", time.monotonic(), late))
@@ -168,5 +170,6 @@ def main(job: Job, pipe: Connection) -> None:
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {error}")
         return
-    pipe.send("up")
-    pilot.run(pipe.recv())
+    with no_garbage_collection(), real_time_priority(PRIORITY):  # before the runtime does, so that it begins in time
+        pipe.send("up")
+        pilot.run(pipe.recv())

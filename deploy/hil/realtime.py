@@ -135,7 +135,7 @@ def _listen(side: Connection, until: float) -> list[tuple[Any, ...]]:
 def _outcome(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]], said: str) -> Outcome:
     start = next((row[1] for row in told if row[0] == "began"), times.start)
     heard, holds = seen.heard[:, 0], seen.heard[:, 1] > 0.0
-    events = [row for row in told if row[0] == "event" and row[1] <= times.end]
+    events = [row for row in told if row[0] == "event" and row[1] <= times.end and not row[3].startswith("GuardTripped")]  # the guard's
     mild = [row[3].partition(":")[0] for row in events if row[3].startswith(("hold", "derate"))]
     warned = [row for row in told if row[0] == "warning" and start <= row[1] <= times.end]
     damped = _damped(heard, holds)

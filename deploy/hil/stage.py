@@ -110,7 +110,7 @@ class Stage(Server):
     plant: StagePlant
 
     def __init__(self, job: Job, pipe: Connection) -> None:
-        conditions, self._pipe = job.conditions, pipe
+        conditions, self._pipe, self._up = job.conditions, pipe, False
         noises = {name: conditions.noise * value for name, value in vars(PlantSettings()).items() if name.endswith("noise")}
         settings = PlantSettings(**noises, motor_delay=PlantSettings().motor_delay + conditions.delay)
         server = ServerSettings(domain=job.domain, service="", seed=conditions.seed, report_every=math.inf)
@@ -191,6 +191,9 @@ class Stage(Server):
 
     def _answer(self) -> None:
         super()._answer()
+        if not self._up:
+            self._up = True
+            self._pipe.send("up")
         if self._pipe.poll():
             self._play(self._pipe.recv())
         self.stopped |= time.monotonic() > self._times.end
@@ -243,6 +246,5 @@ def quaternion_of(gravity: np.ndarray) -> np.ndarray:
 def main(job: Job, pipe: Connection) -> None:
     """Of the stage's process: says "up", hears the times, says what it saw."""
     stage = Stage(job, pipe)
-    pipe.send("up")
     stage.run(FALLBACK)
     pipe.send(stage.seen)

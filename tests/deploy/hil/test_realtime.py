@@ -48,7 +48,10 @@ def outcome(truth, rows, told=(), said="", fault="stale", late=0.0, skipped=0.0)
 
 def test_what_the_guard_found_is_timed_by_what_the_robot_heard(truth):
     said = "guard: holds the wire\nguard: damping: no fresh state of the robot. Token to reset it: 123456.\n"
-    found = outcome(truth, heard(11.018, 11.018), said=said)
+    told = [
+        ("event", 11.017, "crash", "GuardTripped: the guard damps: no fresh state of the robot")
+    ]  # a post that the guard did not follow
+    found = outcome(truth, heard(11.018, 11.018), told, said)
     assert (found.detected, found.by, found.response) == ("no fresh state of the robot", "guard", "damping")
     assert found.detection_ms == pytest.approx(18.0, abs=2.1)
     assert found.commands_after_latch == 0
