@@ -68,8 +68,8 @@ def run_case(case: Case, bundle: Path, robot: Robot, domain: int) -> Outcome:
             bundle.absolute(), robot, domain, case.phase, case.fault, case.settings, case.command, words, case.conditions.seed
         )  # fmt: skip
         with _process(stage.main, theirs) as robot_side, _process(pilot.main, ours) as runtime_side:
-            for side in (robot_side, runtime_side):
-                _await_up(side)
+            if not (_is_up(robot_side) and _is_up(runtime_side)):
+                return judged(_unplayed(case), case.expected)
             begin = time.monotonic() + LEAD
             start = begin + WALK_AFTER * (case.phase == "walking") + case.at
             times = Times(begin, start, start + case.lasts, start + case.seconds)
@@ -105,13 +105,24 @@ def _children(parent: int | None) -> list[int]:
     return []
 
 
-def _await_up(side: Connection) -> None:
-    """Raises InputError where a process did not start."""
+def _is_up(side: Connection) -> bool:
+    """Whether a process has started in time. Raises InputError where it did not start at all."""
+    if not side.poll(PATIENCE):
+        return False
     said = "nothing"
     with contextlib.suppress(EOFError):
-        said = side.recv() if side.poll(PATIENCE) else said
+        said = side.recv()
     if said != "up":
         raise InputError("mode", "realtime", "a robot and a runtime that start", f"One said {said}.")
+    return True
+
+
+def _unplayed(case: Case) -> Outcome:
+    return Outcome(
+        case.name, case.phase, case.fault, case.settings, detected="", by="", detection_ms=None, response="unknown", commanded_torque=0.0,
+        torque=0.0, beyond_limit=0.0, max_tilt=0.0, fell=False, driven_after_fall=0.0, commands_after_latch=0, impact=0.0, ending="",
+        slow=f"processes did not start within {PATIENCE:.0f} s",
+    )  # fmt: skip
 
 
 def _report(side: Connection) -> Seen:
