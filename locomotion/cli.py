@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion hil serve robot=unitree_go2",
             "locomotion hil serve robot=unitree_g1 domain=2",
             "locomotion hil run policy=policy.onnx suite=default output=runs/faults    exit status 1 where the robot was not safe",
+            "locomotion hil run policy=policy.onnx mode=realtime output=runs/realtime    over DDS, in processes of their own",
         ),
     ),
     "sweep": (

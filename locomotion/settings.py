@@ -134,7 +134,8 @@ class HilSettings(Settings):
 
 class FaultsSettings(Settings):
     policy: Path
-    suite: Text
+    mode: Literal["lockstep", "realtime"]
+    suite: Text | None
     supervisor: bool | Literal["both"]
     phases: Annotated[tuple[Literal["walking", "standing_up", "ready"], ...], Field(min_length=1)]
     cases: Annotated[tuple[Text, ...], Field(min_length=1)] | None
