@@ -78,7 +78,11 @@ class Lagrangian(PPO):
         return float(total) / len(minibatches)
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"critic": self.cost_critic.state_dict(), "optimizer": self.cost_optimizer.state_dict(), "multipliers": self.multipliers.clone()}
+        own = {
+            "critic": self.cost_critic.state_dict(),
+            "optimizer": self.cost_optimizer.state_dict(),
+            "multipliers": self.multipliers.clone(),
+        }
         return {**super().state_dict(), "costs": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -68,7 +68,9 @@ class Outcome:
         costs = [term(frame) for term in self._constraints.values()]
         for name, cost in zip(self._constraints, costs, strict=True):
             if cost.shape != valid.shape:
-                raise InputError(f"task.constraints.{name}", list(cost.shape), f"a tensor {list(valid.shape)}", "Sum over the last dimension.")
+                raise InputError(
+                    f"task.constraints.{name}", list(cost.shape), f"a tensor {list(valid.shape)}", "Sum over the last dimension."
+                )
         return torch.where(valid[..., None], torch.stack(costs, dim=-1).clamp(min=0.0), 0.0)
 
     def forget(self) -> None:
