@@ -45,15 +45,14 @@ class Rollout:
 
     def collect(self, generator: torch.Generator) -> None:
         """Act with the present policy, exploration included."""
-        act, policy, memory, remembered = self.policy.frozen(), self.policy, self.memory, None
+        policy, memory = self.policy, self.memory
+        act: Any = policy.frozen()
         noise = policy.noise(self.output.shape, generator)
         observations = self.env.observations
         for t in range(self.steps):
             seen, self.critic[t] = observations[self.group], observations["critic"]
             self.actor[t] = seen if memory is None else memory.beside(seen)
-            output = act(self.actor[t])
-            if memory is not None:
-                output, remembered = output
+            output, remembered = (act(self.actor[t]), None) if memory is None else act(self.actor[t])
             self.output[t] = output
             action = self.action[t] = policy.act(output, noise[t])
             observations, terminated, truncated = self.env.step(action[:, 0].long() if self.choices else action)
