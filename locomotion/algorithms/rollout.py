@@ -52,7 +52,10 @@ class Rollout:
         for t in range(self.steps):
             seen, self.critic[t] = observations[self.group], observations["critic"]
             self.actor[t] = seen if memory is None else memory.beside(seen)
-            output, remembered = (act(self.actor[t]), None) if memory is None else act(self.actor[t])
+            output = act(self.actor[t])
+            remembered: Any = None
+            if memory is not None:
+                output, remembered = output
             self.output[t] = output
             action = self.action[t] = policy.act(output, noise[t])
             observations, terminated, truncated = self.env.step(action[:, 0].long() if self.choices else action)
