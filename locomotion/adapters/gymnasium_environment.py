@@ -7,7 +7,7 @@ a checkpoint keeps, and what a resumed run plays again. It holds for every envir
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -203,9 +203,12 @@ def returns(identity: str, actor: nn.Module, episodes: int, seed: int) -> np.nda
     """[episodes] undiscounted returns of ``actor`` without exploration, in ``episodes`` copies of the environment at once."""
     env = GymnasiumEnvironment(identity, episodes, seed)
     total, running = np.zeros(episodes), np.ones(episodes, dtype=bool)
+    size = getattr(actor, "memory_size", 0)
+    memory = torch.zeros(episodes, size)
     with torch.inference_mode():
         while running.any():
-            figures = actor(env.observations["actor"])
+            seen = env.observations["actor"]
+            figures, memory = cast(Any, actor).step(seen, memory) if size else (actor(seen), memory)
             step = env.step(figures.argmax(dim=-1) if isinstance(env.spaces.action, DiscreteActions) else figures)
             total += np.where(running, env.rewards()[0].numpy(), 0.0)
             running &= ~(step.terminated | step.truncated).numpy()

@@ -45,13 +45,15 @@ class Rollout:
 
     def collect(self, generator: torch.Generator) -> None:
         """Act with the present policy, exploration included."""
-        act, policy, memory, remembered = self.policy.frozen(), self.policy, self.memory, None
+        policy, memory = self.policy, self.memory
+        act: Any = policy.frozen()
         noise = policy.noise(self.output.shape, generator)
         observations = self.env.observations
         for t in range(self.steps):
             seen, self.critic[t] = observations[self.group], observations["critic"]
             self.actor[t] = seen if memory is None else memory.beside(seen)
             output = act(self.actor[t])
+            remembered: Any = None
             if memory is not None:
                 output, remembered = output
             self.output[t] = output

@@ -32,6 +32,7 @@ class Actor(nn.Module):
 
     mirror_index: Tensor
     mirror_sign: Tensor
+    log_std_parameter: Any  # nn.Parameter [A], or None for choices
     memory_size = 0  # numbers carried from step to step
 
     def __init__(

@@ -28,7 +28,8 @@ class Policy(nn.Module):
         inputs = dict(zip(self.inputs, values, strict=True))
         if self.recurrent:
             memory, own = memory.split([self.encoder.memory_size, self.recurrent], dim=-1)
-            action, own = self.actor.step(self.encoder(inputs, memory), own)
+            step: Any = self.actor.step
+            action, own = step(self.encoder(inputs, memory), own)
             target, offset = self.decoder(action, inputs["joint_pos"], inputs["joint_vel"], memory)
             return target, action, torch.cat([self.encoder.remember(inputs, action, memory, offset), own], dim=-1)
         action = self.actor(self.encoder(inputs, memory))

@@ -8,6 +8,8 @@ from locomotion.algorithms.returns import (
     adapt_learning_rate,
     clipped_surrogate,
     clipped_value_loss,
+    discounted_returns,
+    following_values,
     generalized_advantages,
     imitation_loss,
 )
@@ -78,3 +80,20 @@ def test_imitation_loss_and_its_slope():
     loss.backward()
     assert loss.item() == pytest.approx((4.0 + 9.0 + 0.0 + 1.0) / 4.0)
     np.testing.assert_allclose(action.grad, [[-1.0, -1.5], [0.0, -0.5]])
+
+
+def test_returns_go_to_the_end_of_an_episode_and_on_with_a_value_where_it_was_cut_off():
+    reward, never = torch.tensor([1.0, 2.0, 3.0])[:, None], torch.zeros(3, 1, dtype=torch.bool)
+    assert discounted_returns(reward, torch.zeros(3, 1), never, 0.9).flatten().tolist() == pytest.approx([5.23, 4.7, 3.0])
+    cut, value = torch.tensor([[False], [True], [False]]), torch.tensor([[99.0], [10.0], [20.0]])
+    # 1 + .9 * 11, 2 + .9 * 10, 3 + .9 * 20: the value of the state in the middle of an episode plays no part
+    assert discounted_returns(reward, value, cut, 0.9).flatten().tolist() == pytest.approx([10.9, 11.0, 21.0])
+
+
+def test_the_value_that_follows_a_step():
+    """The next state's; the last state's own where an episode was cut off; none where it terminated."""
+    value = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    terminated = torch.tensor([[False, True, False], [False, False, False]])
+    steps, rows, final = torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([70.0, 80.0])
+    result = following_values(value, torch.tensor([7.0, 8.0, 9.0]), terminated, steps, rows, final)
+    assert result.tolist() == [[4.0, 0.0, 80.0], [7.0, 8.0, 9.0]]

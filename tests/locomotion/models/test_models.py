@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from locomotion.models.actor_critic import Actor, Critic
-from locomotion.models.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
+from locomotion.models.distributions import Categorical, Gaussian, gaussian_entropy, gaussian_kl, gaussian_log_prob
 from locomotion.models.mlp import SymmetricMLP
 from locomotion.models.normalizer import Normalizer, mean_and_var, merge
 
@@ -95,3 +95,35 @@ def test_symmetric_network_can_tell_a_state_from_its_mirror_image():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.02 * y.square().mean().item()
+
+
+def test_choices_exact_values():
+    """softmax of (1, 2, 3), whose log of the sum is 3.4076059644."""
+    choice = Categorical(torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64))
+    p = torch.tensor([0.0900305732, 0.2447284711, 0.6652409558], dtype=torch.float64)
+    for k in range(3):
+        assert choice.log_prob(torch.tensor([[float(k)]])).item() == pytest.approx(k + 1 - 3.4076059644)
+    assert choice.entropy().item() == pytest.approx(-(p * p.log()).sum().item())
+    even = Categorical(torch.zeros(1, 3, dtype=torch.float64))
+    assert even.entropy().item() == pytest.approx(math.log(3.0))
+    assert choice.kl(even).item() == pytest.approx(math.log(3.0) - choice.entropy().item())
+    assert choice.kl(choice).item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_exploration_samples_what_the_distribution_says():
+    generator = torch.Generator().manual_seed(0)
+    choices = Actor((2, 3), [4], None, None, generator)
+    logits = torch.tensor([1.0, 2.0, 3.0]).expand(60_000, 3)
+    taken = choices.act(logits, choices.noise(logits.shape, generator))
+    frequency = torch.bincount(taken.flatten().long(), minlength=3) / len(taken)
+    torch.testing.assert_close(frequency, torch.softmax(logits[0], -1), atol=0.006, rtol=0.0)
+    numbers = Actor((2, 3), [4], None, 0.3, generator)
+    taken = numbers.act(logits, numbers.noise(logits.shape, generator))
+    torch.testing.assert_close(taken.mean(0), logits[0], atol=0.006, rtol=0.0)
+    torch.testing.assert_close(taken.std(0), torch.full((3,), 0.3), atol=0.006, rtol=0.0)
+    present = numbers.present_distribution()
+    with torch.no_grad():
+        numbers.log_std_parameter.fill_(0.0)
+    assert present(logits).log_std.exp().tolist() == pytest.approx([0.3] * 3)
+    assert isinstance(numbers.distribution(logits), Gaussian)
+    assert "log_std_parameter" not in choices.state_dict()
