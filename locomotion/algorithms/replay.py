@@ -41,7 +41,9 @@ class Batch:
     def part(self, rows: slice) -> Batch:
         """Some of the windows."""
         groups = ({name: value[rows] for name, value in group.items()} for group in (self.observations, self.following))
-        return Batch(next(groups), self.action[rows], self.reward[rows], self.discount[rows], next(groups), self.rows[rows], self.weight[rows])
+        return Batch(
+            next(groups), self.action[rows], self.reward[rows], self.discount[rows], next(groups), self.rows[rows], self.weight[rows]
+        )
 
 
 class Replay:

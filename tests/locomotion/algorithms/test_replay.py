@@ -185,7 +185,9 @@ def test_arrays_and_mixed_batches():
     assert batch.reward[:4].tolist() == [9.0] * 4
     assert (batch.discount[4:] == torch.where(batch.rows[4:] == 2, 0.0, 0.9)).all()
     with pytest.raises(InputError, match="free slots"):
-        online.extend({"y": torch.ones(5, 1, 2)}, torch.ones(5, 1, 2), torch.ones(5, 1), {"y": torch.ones(5, 1, 2)}, *[torch.ones(5, 1) > 2] * 2)
+        online.extend(
+            {"y": torch.ones(5, 1, 2)}, torch.ones(5, 1, 2), torch.ones(5, 1), {"y": torch.ones(5, 1, 2)}, *[torch.ones(5, 1) > 2] * 2
+        )
 
 
 def test_a_restored_buffer_samples_the_same_priorities_included():
