@@ -175,7 +175,7 @@ def test_sac_s_losses_are_its_papers(changes):
 
 @pytest.mark.parametrize("name", ["td3", "ddpg"])
 def test_td3_s_losses_are_its_papers(name):
-    """Fujimoto et al. (2018), algorithm 1, in double precision: smoothing .2 clipped at .5, then to the bounds; the actor every 2nd time."""
+    """Fujimoto et al. (2018), algorithm 1, in double precision: smoothing .2 clipped at .5, then to bounds; the actor every 2nd time."""
     learner = make(name)
     batch, noise = batch_of(learner), 4 * torch.randn(16, 1, generator=torch.Generator().manual_seed(1))
     if learner.updates % learner.settings.actor_every == learner.settings.actor_every - 1 and name == "td3":
@@ -285,7 +285,7 @@ def flat(value, path=""):
 
 @pytest.mark.parametrize(("name", "changes"), [("sac", ()), ("sac", ("normalize=true", *ROBOT)), ("td3", ()), ("dqn", ())])
 def test_a_resumed_learner_equals_one_that_never_stopped(name, changes):
-    """To the last bit, as no state of CORL's: it rebuilds target networks from the online ones, and leaves its optimizer an old temperature."""
+    """To the last bit. CORL's does not: it rebuilds targets from the online networks, and leaves its optimizer an old temperature."""
     whole = make(name, *changes)
     for _ in range(2):
         whole.iterate()
