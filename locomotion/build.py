@@ -75,6 +75,8 @@ def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
         raise InputError(
             "algorithm.name", name, "the name of an algorithm", f"{nearest(str(name), ALGORITHMS)} One of your own needs plugins=[FILE.py]."
         )
+    if settings.env is not None and data.get("symmetric"):
+        data["symmetric"] = False  # no Gymnasium environment tells what it looks like in a mirror
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 

@@ -1,0 +1,178 @@
+"""Our learners beside stable-baselines3's: the same environments, steps, evaluator and machine, several seeds.
+
+``python -m benchmarks.parity [CASE ...] --seeds 5``. Each training leaves a file in ``--output``; what is there is not run again, so that
+this can be stopped and goes on. Ours and theirs of a seed run side by side, one thread each. The end is a table: interquartile means of the
+return without exploration (20 episodes after the last step), bootstrap intervals, and the ratio of speeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+EPISODES, EVALUATION_SEED = 20, 7_000_003
+
+
+@dataclass(frozen=True)
+class Case:
+    """An algorithm on an environment: our settings, and their class with its arguments; network and budget are the same."""
+
+    env: str
+    steps: int
+    ours: tuple[str, ...]
+    theirs: str  # module:class
+    arguments: dict[str, Any] = field(default_factory=dict)
+    copies: int = 1  # of the environment, theirs
+
+
+PPO = ("algorithm=ppo_gymnasium",)
+OFF = ("algorithm.rounds=1000",)
+SMALL = ("algorithm.actor_hidden=[64,64]", "algorithm.critic_hidden=[64,64]")
+CASES = {
+    **{
+        f"ppo_{name}": Case(f"{env}-v5", 300_000, PPO, "stable_baselines3:PPO")
+        for name, env in (("hopper", "Hopper"), ("walker", "Walker2d"), ("cheetah", "HalfCheetah"))
+    },
+    "sac_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=sac", *OFF), "stable_baselines3:SAC"),
+    "sac_hopper": Case("Hopper-v5", 100_000, ("algorithm=sac", *OFF), "stable_baselines3:SAC"),
+    "td3_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=td3", *OFF), "stable_baselines3:TD3"),
+    "td3_hopper": Case("Hopper-v5", 100_000, ("algorithm=td3", *OFF), "stable_baselines3:TD3"),
+    "dqn_cartpole": Case(
+        "CartPole-v1", 50_000, ("algorithm=dqn",), "stable_baselines3:DQN",
+        {"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000, "target_update_interval": 10,
+         "train_freq": 256, "gradient_steps": 128, "exploration_fraction": 0.16, "exploration_final_eps": 0.04,
+         "policy_kwargs": {"net_arch": [256, 256]}},
+    ),
+    "a2c_cartpole": Case(
+        "CartPole-v1", 200_000, ("algorithm=a2c", "algorithm.num_envs=8", "algorithm.gamma=0.99", *SMALL), "stable_baselines3:A2C",
+        {}, 8,
+    ),
+    "a2c_inverted": Case(
+        "InvertedPendulum-v5", 200_000, ("algorithm=a2c", "algorithm.num_envs=8", "algorithm.gamma=0.99", *SMALL), "stable_baselines3:A2C",
+        {}, 8,
+    ),
+    "trpo_cartpole": Case(
+        "CartPole-v1", 100_000, ("algorithm=trpo", "algorithm.num_envs=8", "algorithm.steps=128", "algorithm.gamma=0.99", *SMALL),
+        "sb3_contrib:TRPO", {"n_steps": 1024, "batch_size": 128}, 1,
+    ),
+    "reinforce_cartpole": Case(
+        "CartPole-v1", 100_000, ("algorithm=reinforce", "algorithm.num_envs=8", "algorithm.steps=128", "algorithm.gamma=0.99", *SMALL),
+        "stable_baselines3:A2C", {}, 8,  # which has no REINFORCE
+    ),
+}  # fmt: skip
+
+
+def ours(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
+    """Trained actor, steps and seconds."""
+    from locomotion.config import compose
+    from locomotion.runs.start import start
+    from locomotion.schema import check
+    from locomotion.settings import TrainSettings
+
+    class Silent:
+        def iteration(self, *_: object) -> None: ...
+
+    words = [f"env=gymnasium:{case.env}", *case.ours, f"seed={seed}", "score_every=0", "snapshot_every=1000000"]
+    settings = check(TrainSettings, compose("train", words))
+    from locomotion import build
+
+    a = build._algorithm(settings)[1]
+    steps = a.iteration_steps if hasattr(a, "iteration_steps") else a.num_envs * a.steps
+    with tempfile.TemporaryDirectory() as folder:
+        settings = check(TrainSettings, compose("train", [*words, f"iterations={-(-case.steps // steps)}", f"run={folder}/run"]))
+        began = time.perf_counter()
+        run, _ = start(settings, lambda _: Silent(), print)
+        return run.learner.actor, run.steps, time.perf_counter() - began
+
+
+def theirs(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
+    import importlib
+
+    from stable_baselines3.common.env_util import make_vec_env
+
+    module, name = case.theirs.split(":")
+    env = make_vec_env(case.env, n_envs=case.copies, seed=seed)
+    model = getattr(importlib.import_module(module), name)("MlpPolicy", env, seed=seed, device="cpu", **case.arguments)
+    began = time.perf_counter()
+    model.learn(case.steps)
+    seconds = time.perf_counter() - began
+
+    class Actor(torch.nn.Module):
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            action = torch.as_tensor(model.predict(observation.numpy(), deterministic=True)[0])
+            discrete = action.dim() == 1
+            return torch.nn.functional.one_hot(action.long(), int(env.action_space.n)).float() if discrete else action  # type: ignore[attr-defined]
+
+    return Actor(), model.num_timesteps, seconds
+
+
+def one(name: str, library: str, seed: int, path: Path) -> None:
+    """Train, evaluate and write the result."""
+    from locomotion.adapters.gymnasium_environment import returns
+
+    torch.set_num_threads(1)
+    learn: Callable[[Case, int], tuple[torch.nn.Module, int, float]] = {"ours": ours, "theirs": theirs}[library]
+    actor, steps, seconds = learn(CASES[name], seed)
+    scores = returns(CASES[name].env, actor, EPISODES, EVALUATION_SEED)
+    result = {"return": float(scores.mean()), "steps": steps, "seconds": seconds}
+    path.with_suffix(".part").write_text(json.dumps(result))
+    path.with_suffix(".part").rename(path)
+
+
+def table(output: Path) -> None:
+    from locomotion.evaluation.seeds import interquartile_mean, interval
+
+    print(f"{'':20} {'seeds':>5} {'ours':>28} {'theirs':>28} {'ratio of steps/s':>17}")
+    for name in CASES:
+        both = {lib: [json.loads(p.read_text()) for p in sorted(output.glob(f"{name}-{lib}-*.json"))] for lib in ("ours", "theirs")}
+        if not all(both.values()):
+            continue
+        words, speed = [], {}
+        for lib, rows in both.items():
+            values = np.array([row["return"] for row in rows])
+            low, high = interval(values)
+            words.append(f"{float(interquartile_mean(values)):8.1f} [{low:8.1f},{high:8.1f}]")
+            speed[lib] = np.median([row["steps"] / row["seconds"] for row in rows])
+        print(f"{name:20} {min(map(len, both.values())):5} {words[0]:>28} {words[1]:>28} {speed['ours'] / speed['theirs']:17.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path("runs/parity"))
+    parser.add_argument("--one", nargs=3, metavar=("CASE", "LIBRARY", "SEED"), help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    words.output.mkdir(parents=True, exist_ok=True)
+    if words.one:
+        name, library, seed = words.one
+        return one(name, library, int(seed), words.output / f"{name}-{library}-{seed}.json")
+    unknown = set(words.cases) - set(CASES)
+    if unknown:
+        parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    for seed in range(1, words.seeds + 1):
+        for name in words.cases or CASES:
+            left = [lib for lib in ("ours", "theirs") if not (words.output / f"{name}-{lib}-{seed}.json").exists()]
+            command = [sys.executable, "-m", "benchmarks.parity", "--output", str(words.output), "--one", name]
+            running = [subprocess.Popen([*command, lib, str(seed)], **quiet) for lib in left]
+            for process in running:
+                if process.wait():
+                    print(f"{name}, seed {seed}: one of {left} failed", file=sys.stderr)
+    return table(words.output)
+
+
+if __name__ == "__main__":
+    main()
