@@ -26,10 +26,11 @@ class Response(enum.StrEnum):
 
     DERATE = "derate"  # half the command, while it lasts
     HOLD = "hold"  # the command to rest, while it lasts
+    SETTLE = "settle"  # the command to rest, then lying down, then damping until a person resets
     DAMPING = "damping"  # fault: damping until a person resets
 
 
-SHARES = {Response.DERATE: 0.5, Response.HOLD: 0.0}  # of the command less the one to rest
+SHARES = {Response.DERATE: 0.5, Response.HOLD: 0.0, Response.SETTLE: 0.0}  # of the command less the one to rest
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def _shape(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
         value, shape = getattr(sample, name, None), (width or robot.num_joints,)
         if not isinstance(value, np.ndarray) or value.dtype != np.float64 or value.shape != shape:
             return f"{name} is not float64 {list(shape)}"
+    warm = sample.motor_temperature
+    if warm is not None and (not isinstance(warm, np.ndarray) or warm.dtype != np.float64 or warm.shape != (robot.num_joints,)):
+        return f"motor_temperature is not float64 [{robot.num_joints}]"
     whole = isinstance(sample.tick, int | np.integer) and isinstance(sample.time, float)
     return "" if whole else "time is no float, or tick no integer"
 
@@ -153,6 +157,21 @@ def _stuck(window: Window) -> float:
     return float((np.ptp(window["tracking_error"], axis=0) * (np.ptp(position, axis=0) == 0.0)).max())
 
 
+def _empty(window: Window) -> float:
+    """How far the battery's voltage has come from full to empty; 0 where it, or its range, is not known."""
+    voltage, known = window["voltage"], window.robot.battery_voltage
+    if known is None or not len(voltage):
+        return 0.0
+    empty, full = known
+    return (full - float(voltage.mean())) / (full - empty)
+
+
+def _mean_power(window: Window) -> float:
+    """Of the battery's power; 0 where that is not known."""
+    most = window.robot.battery_power
+    return float(window.mean("power")) / most if most else 0.0
+
+
 def _rms_torque(window: Window) -> float:
     return math.sqrt(float(window.mean("squared_torque").max()))
 
@@ -174,6 +193,15 @@ MONITORS = (
     Monitor("filtered", lambda window: float(window.mean("filtered")), "filtered_share"),
     Monitor("hot_motor", _rms_torque, "hot_torque"),
     Monitor("warm_motor", _rms_torque, "warm_torque", Response.DERATE),
+    Monitor("hot_winding", lambda window: float(window.temperature.max()), "hot_winding", Response.SETTLE),
+    Monitor("warm_winding", lambda window: float(window.temperature.max()), "warm_winding", Response.DERATE),
+    Monitor("empty_battery", _empty, "empty_voltage", Response.SETTLE),
+    Monitor("low_battery", _empty, "low_voltage", Response.DERATE),
+    Monitor("mean_power", _mean_power, "mean_power", Response.DERATE),
+    Monitor("second_commander", lambda window: window.foreign_commands, "foreign_commands"),
+    Monitor("stuck_policy", lambda window: window.same_targets, "stuck_policy"),
+    Monitor("estop_lost", lambda window: window.estop_silence, "estop_loss"),
+    Monitor("estop_silent", lambda window: window.estop_silence, "estop_silence", Response.SETTLE),
     Monitor("operator_lost", lambda window: window.operator_silence, "operator_loss"),
     Monitor("operator_silent", lambda window: window.operator_silence, "operator_silence", Response.HOLD),
 )
