@@ -47,7 +47,7 @@ class Limits:
     empty_voltage: float = limit(1.0, 0.5, 1.5, "of full to empty", "that the battery's voltage has come, mean of 1 s: the robot lies down")
     power: float = limit(0.8, 0.1, 1.0, "of the battery's power", "that all motors together may be predicted to take")
     mean_power: float = limit(0.5, 0.1, 1.0, "of the battery's power", "that all motors together take, mean of 0.2 s, and derates")
-    foreign_commands: float = limit(0, 0, 100, "commands", "of another program to the same motors")
+    foreign_commands: float = limit(1, 1, 100, "commands", "of another program to the same motors since the run began")
     stuck_policy: float = limit(10, 3, 100, "steps", "in a row that a policy may say the same, bit for bit, while the robot moves")
     hot_torque: float = limit(0.5, 0.1, 0.9, "of the limit", "root mean square torque of 5 s that ends the run")
     operator_silence: float = limit(0.5, 0.1, 5.0, "s", "without a word of the operator, after which the robot is to rest")
