@@ -37,7 +37,7 @@ ADDRESS, PORT = "127.0.0.1", 4710
 SHORTEST_KEY = 16  # bytes
 REMEDY = "For example: (umask 077; head -c 32 /dev/urandom | base64 > estop.key)"
 KEYS = {b"z": Stop.SETTLE, b"c": Stop.CUT}
-HELP = "z: lie down and stop   c: stop at once   ctrl-c: leave, which stops the robot too"
+HELP = "key and return: z: lie down and stop   c: stop at once   ctrl-c: leave, which stops the robot too"
 
 
 class Status(enum.IntEnum):
@@ -200,11 +200,18 @@ def attend(place: Place, say: Callable[[str], None] = print) -> int:
             if words != told:
                 say(told := words)
             if select.select([sys.stdin], [], [], PERIOD)[0]:
-                level = max(level, KEYS.get(sys.stdin.readline().strip().lower().encode()[:1], Stop.NONE))
+                line = sys.stdin.readline()
+                if not line:  # the terminal is gone, and with it the operator
+                    return _leave(endpoint, level)
+                level = max(level, KEYS.get(line.strip().lower().encode()[:1], Stop.NONE))
     except KeyboardInterrupt:
-        for _ in range(3):  # the answer to one is the challenge of the next
-            endpoint.turn(max(level, Stop.SETTLE))
-            clocks.sleep(PERIOD)
-        return 0
+        return _leave(endpoint, level)
     finally:
         endpoint.close()
+
+
+def _leave(endpoint: Endpoint, level: Stop) -> int:
+    for _ in range(3):  # the answer to one is the challenge of the next
+        endpoint.turn(max(level, Stop.SETTLE))
+        clocks.sleep(PERIOD)
+    return 0

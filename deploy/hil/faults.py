@@ -18,7 +18,7 @@ import numpy as np
 from deploy.hil.simulated_robot import NOISE
 from deploy.interface import MotorCommand, RobotState
 from deploy.monitors import SHAPES
-from deploy.operator import Intent
+from deploy.operator import Intent, Stop
 from deploy.states import State
 from robots import InputError
 from robots.errors import nearest
@@ -324,6 +324,24 @@ def motors_weak(bench: Bench, strength: float = 0.0, joints: Joints = (), second
 
 
 @fault
+def battery_sags(bench: Bench, voltage: float = 28.5, rate: float = 0.0) -> Hooks:
+    """The battery says so many V, and so many less each second; the motors do not feel it yet."""
+    return Hooks(sample=lambda now: replace(now, voltage=voltage - rate * (bench.world.now() - bench.start)))
+
+
+@fault
+def motors_warm(bench: Bench, degrees: float = 85.0, joint: int = 4) -> Hooks:
+    """One motor's sensor says so many degrees C, the others 40."""
+    return Hooks(sample=lambda now: replace(now, motor_temperature=np.where(np.arange(bench.robot.num_joints) == joint, degrees, 40.0)))
+
+
+@fault
+def operator_stops(bench: Bench, cut: int = 0) -> Hooks:
+    """The operator asks the robot to lie down and stop, or, with cut 1, to stop at once."""
+    return Hooks(intent=lambda intent: intent._replace(stop=Stop.CUT if cut else Stop.SETTLE))
+
+
+@fault
 def motors_swapped(bench: Bench, joints: Joints = (1, 2)) -> Hooks:
     """Two motors hear each other's commands."""
     order = np.arange(bench.robot.num_joints)
@@ -399,10 +417,10 @@ def wire_fails(bench: Bench) -> Hooks:
 
 
 @fault
-def second_commander(bench: Bench, share: float = 0.5) -> Hooks:
-    """Another program holds the pose that the robot had; whose command a motor hears is chance."""
+def second_commander(bench: Bench, share: float = 0.5, heard: int = 1) -> Hooks:
+    """Another program holds the pose that the robot had; whose command a motor hears is chance. With heard 0 the wire does not tell."""
     pose: list[np.ndarray] = []
-    robot = bench.robot
+    robot, theirs_heard = bench.robot, iter(range(10**9))
 
     def command(told: MotorCommand) -> Iterable[MotorCommand]:
         if not pose:
@@ -410,7 +428,7 @@ def second_commander(bench: Bench, share: float = 0.5) -> Hooks:
         theirs = MotorCommand(pose[0], robot.kp, robot.kd, np.zeros(robot.num_joints))
         return (theirs,) if bench.random.random() < share else (told,)
 
-    return Hooks(command=command)
+    return Hooks(command=command, sample=lambda now: replace(now, foreign_commands=next(theirs_heard) if heard else 0))
 
 
 # the world -------------------------------------------------------------------------------------------------------------
