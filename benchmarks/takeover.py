@@ -169,7 +169,11 @@ def add(found: Takeovers, supervisor: Supervisor, plant: Measured) -> None:
 
 def main() -> None:
     bundle = load(Path(sys.argv[1]))
-    taken, poses, limits = RobotPolicy(bundle, robots.load(bundle.contract.robot)), int(sys.argv[2]) if len(sys.argv) > 2 else 1000, Limits()
+    taken, poses, limits = (
+        RobotPolicy(bundle, robots.load(bundle.contract.robot)),
+        int(sys.argv[2]) if len(sys.argv) > 2 else 1000,
+        Limits(),
+    )
     robot, dt = taken.robot, taken.contract.control_dt
     unlimited = RobotPolicy(bundle, replace(robot, battery_power=None))
     budget = limits.power * (robot.battery_power or np.inf)

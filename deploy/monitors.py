@@ -17,6 +17,7 @@ from robots import Robot
 LARGEST = 1e6  # in any unit: no sensor of a legged robot says more, and single precision holds it
 UNIT = (0.9, 1.1)  # length of gravity's unit vector
 BEYOND = 0.2  # rad that an encoder may read outside of its joint's limits
+SWINGS = 8.0  # a joint that moves by less than an eighth of what its target does is blocked
 AHEAD = 0.001  # s that a sample may be in the future, by rounding
 SHAPES = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": 0, "joint_vel": 0, "joint_torque": 0}  # 0: a number a joint
 
@@ -152,9 +153,16 @@ def _frozen(window: Window) -> float:
 def _stuck(window: Window) -> float:
     """How far a joint's target has moved while its position repeats bit for bit, rad."""
     position = window["joint_pos"]
-    if len(position) < window.histories["joint_pos"].rows:
+    if not window.histories["joint_pos"].full:
         return 0.0
     return float((np.ptp(window["tracking_error"], axis=0) * (np.ptp(position, axis=0) == 0.0)).max())
+
+
+def _blocked(window: Window) -> float:
+    """How much further a joint's target swings in 1 s than a joint would that moves by an eighth of it, rad."""
+    if not window.histories["asked"].full:
+        return 0.0
+    return float((np.ptp(window["asked"], axis=0) - SWINGS * np.ptp(window["swung"], axis=0)).max())
 
 
 def _empty(window: Window) -> float:
@@ -187,6 +195,7 @@ MONITORS = (
     Monitor("gravity_drift", _gravity_drift, "gravity_drift"),
     Monitor("frozen", _frozen, "frozen_samples"),
     Monitor("stuck", _stuck, "stuck_target"),
+    Monitor("blocked", _blocked, "blocked_target", Response.SETTLE),
     Monitor("position_drift", _position_drift, "position_drift"),
     Monitor("torque_error", lambda window: float(np.abs(window.mean("torque_error")).max()), "torque_error"),
     Monitor("tracking_error", lambda window: float(np.abs(window.mean("tracking_error")).max()), "tracking_error"),

@@ -57,7 +57,7 @@ TABLE: dict[State, Row] = {
     State.READY: Row("the default pose; after a walk, the way to it", (State.WALK,), (), (*SENSORS, *SETTLES, "standing_tilt")),
     State.WALK: Row(
         "the policy's targets", (State.READY,), (),
-        (*SENSORS, *SETTLES, "stall", "slow", "tilt", "filtered", "stuck_policy", "warm_motor", "warm_winding", "low_battery", "mean_power",
+        (*SENSORS, *SETTLES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", "warm_motor", "warm_winding", "low_battery", "mean_power",
          *OPERATOR),
     ),
     State.SETTLE: Row("the way to lying (on two feet: to the default pose); then a fault", (), (), (*SENSORS, "tilt")),

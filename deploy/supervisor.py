@@ -289,7 +289,7 @@ class Supervisor:
             )
         elif state is State.WALK:
             self._heard_time, self._takes_over, self.window.same_targets = now, True, 0
-            self.window.clear("filtered")
+            self.window.clear("filtered", "asked", "swung")
 
     def _set_out(self, pose: Floats, seconds: float, to: Floats | None = None) -> None:
         """To the default pose, or another."""

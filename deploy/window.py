@@ -41,6 +41,10 @@ class Ring:
         """Over all rows; those not yet pushed are zero."""
         return self.last().sum(axis=0) / self.rows
 
+    @property
+    def full(self) -> bool:
+        return self._count >= self.rows
+
     def clear(self) -> None:
         self._count = 0
 
@@ -67,6 +71,7 @@ class Window:
             "time": Ring(short + 1), "base_ang_vel": Ring(short + 1, 3), "projected_gravity": Ring(short + 1, 3),
             "joint_pos": Ring(short + 1, j), "joint_vel": Ring(short + 1, j), "joint_torque": Ring(short + 1, j),
             "torque_error": Ring(short, j), "tracking_error": Ring(short, j),  # of the limit, rad
+            "swung": Ring(second, j), "asked": Ring(second, j),  # rad, position and target of joints that are held
             "squared_torque": Ring(long, j),  # of the limit's square
             "power": Ring(short), "voltage": Ring(second),  # W that the motors take, V
             "filtered": Ring(second), "lateness": Ring(second),  # of control steps: 0 or 1; s
@@ -91,6 +96,9 @@ class Window:
         )  # fmt: skip
         rings["torque_error"].push((sample.joint_torque - expected) / robot.effort_limit)
         rings["tracking_error"].push(np.where(command.kp > 0, command.joint_pos_target - sample.joint_pos, 0.0))
+        if command.kp.all():
+            rings["swung"].push(sample.joint_pos)
+            rings["asked"].push(command.joint_pos_target)
         rings["squared_torque"].push(np.square(sample.joint_torque / robot.effort_limit))
         rings["power"].push(motor_power(sample.joint_torque, sample.joint_vel, self._loss))
         if math.isfinite(sample.voltage):

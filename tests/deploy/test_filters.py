@@ -142,7 +142,9 @@ def test_the_power_of_all_motors_is_one_share_of_each_torque(go2):
         assert np.ptp(after / before) == pytest.approx(0.0, abs=1e-12)
         assert found.changed == ("power",)
     weak = situation(go2, limits=Limits(power=0.5))
-    assert filters.apply(asked, weak).target[1] - 0.8 == pytest.approx(0.6 * np.sqrt(1500.0 / predicted(go2, before * 0 + 21.0, np.zeros(12))))
+    assert filters.apply(asked, weak).target[1] - 0.8 == pytest.approx(
+        0.6 * np.sqrt(1500.0 / predicted(go2, before * 0 + 21.0, np.zeros(12)))
+    )
 
 
 def test_gains_that_ramp_keep_the_torque_limit(go2):
