@@ -71,11 +71,11 @@ class Takeovers:
 
     def lines(self, name: str, budget: float) -> list[str]:
         speed, power = (np.quantile(values or [0.0], [0.5, 0.99, 1.0]) for values in (self.speed, self.power))
-        over = sum(value > budget for value in self.power)
+        over = f"{sum(value > budget for value in self.power)} of {len(self.power)} over {budget:.0f}"
         return [
             f"{name}: {dict(self.ends.most_common())}",
             f"    joint speed, share of its limit: p50 {speed[0]:.2f}  p99 {speed[1]:.2f}  most {speed[2]:.2f}",
-            f"    power of all motors, W: p50 {power[0]:.0f}  p99 {power[1]:.0f}  most {power[2]:.0f}; {over} over the {budget:.0f} there are",
+            f"    power of all motors, W: p50 {power[0]:.0f}  p99 {power[1]:.0f}  most {power[2]:.0f}; {over}",
         ]
 
 

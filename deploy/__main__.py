@@ -13,7 +13,8 @@
     log: run.mcap                       # beside this file
 
 ``python -m deploy inspect policy.onnx`` prints what a policy demands and whether this computer may run it, ``python -m deploy doctor
-FILE.yaml`` what is wrong with the set-up, before anything moves; ``python -m deploy estop FILE.yaml`` is the operator's e-stop. On a terminal a run shows itself.
+FILE.yaml`` what is wrong with the set-up, before anything moves; ``python -m deploy estop FILE.yaml`` is the operator's e-stop. On a
+terminal a run shows itself.
 
 What the run came to is printed as JSON. The exit status is 0 if it passed, or nothing was found, 1 if not, 2 if it could not begin.
 """

@@ -55,7 +55,8 @@ def connect(
 ) -> tuple[RobotInterface, Supervisor, Operator]:
     """A robot behind the guard, its supervisor and its operator; a dry run sends nothing, and has no guard.
 
-    ``interface`` holds its name and options; with ``interpolate`` the guard leads targets from one step's to the next's. Raises InputError, also where the robot cannot be reached.
+    ``interface`` holds its name and options; with ``interpolate`` the guard leads targets from one step's to the next's. Raises
+    InputError, also where the robot cannot be reached.
     """
     robot, control_dt = policy.robot, policy.contract.control_dt
     operator = None if commands == REMOTE else operator_of(commands, policy.contract)  # a mistake there is found before robots fall

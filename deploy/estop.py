@@ -10,6 +10,7 @@ neither thread nor clock; the control loop polls it, so that an answer proves th
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import hmac
@@ -176,10 +177,8 @@ class Endpoint:
                 newest = Answer(Status(fields[0]), Stop(fields[1]), fields[2])
                 self._challenge = newest.challenge
         head = REQUEST.pack(TO_ROBOT, level, self._challenge)
-        try:
+        with contextlib.suppress(OSError):  # nobody listens yet
             self._socket.send(head + seal(self._key, head))
-        except OSError:
-            pass
         return newest
 
     def close(self) -> None:

@@ -116,7 +116,8 @@ class GuardedInterface:
     """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
-    :meth:`write` to the deadline for the next; ``interpolate`` as of :class:`~deploy.guard.Guard`. Raises GuardDead where the guard cannot open the wire.
+    :meth:`write` to the deadline for the next; ``interpolate`` as of :class:`~deploy.guard.Guard`. Raises GuardDead where the guard cannot
+    open the wire.
     """
 
     def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0) -> None:

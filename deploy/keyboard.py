@@ -61,7 +61,7 @@ class KeyboardOperator:
             return  # the terminal is gone, and with it what there was to restore
 
     def __call__(self, time: float, state: State) -> Intent:
-        """What the keys since the last call ask for; damping wins, and the harder stop. The age is the time since the terminal was there."""
+        """What the keys since the last call ask for; damping wins, and the harder stop. The age is since the terminal was there."""
         now, wanted = self._now(), None
         keys = self._read()
         if keys is None:

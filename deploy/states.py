@@ -41,6 +41,7 @@ SENSORS = (
     "estop_lost",
 )
 SETTLES = ("estop_silent", "empty_battery", "hot_winding")
+DERATES = ("warm_motor", "warm_winding", "low_battery", "mean_power")
 OPERATOR = ("operator_lost", "operator_silent")
 
 # A loop that stalls ends a walk alone: elsewhere the motors hold the pose meanwhile, and what follows goes on from there, a step a step.
@@ -57,8 +58,7 @@ TABLE: dict[State, Row] = {
     State.READY: Row("the default pose; after a walk, the way to it", (State.WALK,), (), (*SENSORS, *SETTLES, "standing_tilt")),
     State.WALK: Row(
         "the policy's targets", (State.READY,), (),
-        (*SENSORS, *SETTLES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", "warm_motor", "warm_winding", "low_battery", "mean_power",
-         *OPERATOR),
+        (*SENSORS, *SETTLES, *DERATES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", *OPERATOR),
     ),
     State.SETTLE: Row("the way to lying (on two feet: to the default pose); then a fault", (), (), (*SENSORS, "tilt")),
     State.DAMPING: Row("damping", (State.IDLE,)),

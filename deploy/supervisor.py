@@ -326,8 +326,9 @@ class Supervisor:
     def _count_repeats(self, asked: Floats | None) -> None:
         """A policy that sees the robot move says something else each step."""
         moves = np.abs(self.sample.joint_vel).max() > self.limits.rest_joint_vel
-        repeats = self.state is State.WALK and moves and asked is not None and np.array_equal(asked, self._asked_before)
-        self.window.same_targets = self.window.same_targets + 1 if repeats else 0
+        before = self._asked_before
+        same = asked is not None and before is not None and np.array_equal(asked, before)
+        self.window.same_targets = self.window.same_targets + 1 if same and moves and self.state is State.WALK else 0
         self._asked_before = asked
 
     def _filtered(self, asked: Floats) -> MotorCommand | None:

@@ -1,4 +1,4 @@
-"""How warm the motors get under a torque, by the model of ``robots.heat``. Read minutes as a comparison: its thermal figures are generic."""
+"""How warm motors get under a torque, by the model of ``robots.heat``. Read minutes as a comparison: its thermal figures are generic."""
 
 from __future__ import annotations
 
