@@ -1,7 +1,7 @@
 """Heading hold, outside the policy: while the operator does not turn the robot, a yaw command brings it back to where it headed.
 
 The heading is the gyroscope's rate about the vertical, integrated. Its bias, which would turn the robot for ever, is the mean rate of a
-robot that stands still in ready; until half a second of that has been seen, nothing is held.
+robot that stands in check and ready, without its faster moves; until half a second of that has been seen, nothing is held.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ YAW = "yaw"
 GAIN = 1.0  # 1/s
 MOST = 0.3  # of the trained range on either side that the hold may ask for
 TURNS = 1e-3  # rad/s from rest that counts as an operator who turns
-STILL_SECONDS = 0.5  # in ready, before the bias is known
-MEMORY = 5.0  # s of ready that the bias is the mean of
+STILL_SECONDS = 0.5  # of standing, before the bias is known
+MEMORY = 5.0  # s of standing that the bias is the mean of
 MAX_BIAS = 0.1  # rad/s; faster is no bias, somebody turns the robot
 STILL_JOINT_VEL = 0.5  # rad/s
 MAX_GAP = 0.1  # s between two samples that are integrated over
@@ -56,7 +56,7 @@ class HeadingHold:
         if not 0.0 < passed < MAX_GAP:  # the same sample again, the first one, or a gap that nobody saw
             passed = 0.0
         rate = vertical_rate(sample)
-        if state is State.READY:
+        if state in (State.CHECK, State.READY):
             self._calibrate(rate, passed, sample)
         turns = abs(float(command[self._channel]) - self._rest) > TURNS
         if state is not State.WALK or turns or not self.calibrated:
@@ -68,8 +68,6 @@ class HeadingHold:
         return held
 
     def _calibrate(self, rate: float, passed: float, sample: RobotState) -> None:
-        if abs(rate) > MAX_BIAS or np.abs(sample.joint_vel).max() > STILL_JOINT_VEL:
-            self.bias = self._still = 0.0
-        elif passed:
+        if passed and abs(rate) < MAX_BIAS and np.abs(sample.joint_vel).max() < STILL_JOINT_VEL:
             self._still = min(self._still + passed, MEMORY)
             self.bias += (rate - self.bias) * passed / self._still

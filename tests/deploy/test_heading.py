@@ -9,10 +9,12 @@ import pytest
 from deploy.contract import Contract
 from deploy.guard import Guard, Post
 from deploy.heading import HeadingHold, vertical_rate
+from deploy.hil.simulated_robot import Conditions
 from deploy.interface import MotorCommand
 from deploy.policy import load
 from deploy.states import State
 from robots import InputError
+from tests.deploy.plants import Deployment
 from tests.deploy.test_supervisor import sample
 
 DT = 0.02
@@ -76,6 +78,14 @@ def test_whoever_is_turned_while_ready_is_not_calibrated_by_it(go2, contract):
     run = Turning(go2, contract, bias=0.2).run(2.0, State.READY)
     assert not run.hold.calibrated
     assert run.hold.bias == 0.0
+
+
+def test_on_the_plant_the_bias_is_known_when_a_script_walks_at_once(bundle, go2):
+    run = Deployment(bundle, go2, Conditions(noise=1.0, seed=4))
+    run.runtime.heading = HeadingHold(run.policy.contract)
+    run.run(8.0)
+    assert run.runtime.heading.calibrated
+    assert run.runtime.heading.bias == pytest.approx(run.plant._bias[2], abs=0.01)
 
 
 def test_the_rate_is_about_the_vertical_of_a_tilted_base(go2):
