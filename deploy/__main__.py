@@ -6,11 +6,15 @@
     commands: [[0, [0.5, 0, 0]]]        # from that second of the walk on, by the policy's command names; or keyboard, or remote
     limits: {max_tilt: 0.6}             # where they are not to be the defaults
     calibration: go2.yaml               # joint_zero, imu_mount, yaw_bias of this very robot; beside this file
+    estop: {key: estop.key}             # run only while 'python -m deploy estop FILE.yaml' answers; docs/guard.md
+    heading_hold: true                  # keep the heading while nobody turns the robot
+    interpolate: true                   # lead targets from step to step, at 500 Hz, in place of holding them
     dry_run: true                       # read, decide and log; send nothing
     log: run.mcap                       # beside this file
 
 ``python -m deploy inspect policy.onnx`` prints what a policy demands and whether this computer may run it, ``python -m deploy doctor
-FILE.yaml`` what is wrong with the set-up, before anything moves. On a terminal a run shows itself.
+FILE.yaml`` what is wrong with the set-up, before anything moves; ``python -m deploy estop FILE.yaml`` is the operator's e-stop. On a
+terminal a run shows itself.
 
 What the run came to is printed as JSON. The exit status is 0 if it passed, or nothing was found, 1 if not, 2 if it could not begin.
 """
@@ -27,11 +31,12 @@ from typing import Any
 import yaml
 
 import robots
-from deploy import calibration
+from deploy import calibration, estop
 from deploy.connect import connect
 from deploy.dashboard import attended
 from deploy.examine import examine
 from deploy.guard import GuardError
+from deploy.heading import HeadingHold
 from deploy.inspection import inspect
 from deploy.interface import RealTime
 from deploy.log import Recorder
@@ -44,7 +49,8 @@ from robots import InputError
 from robots.errors import nearest
 
 REQUIRED = ("policy", "interface", "duration", "commands")
-OPTIONAL = ("limits", "calibration", "dry_run", "log")
+FLAGS = ("dry_run", "heading_hold", "interpolate")
+OPTIONAL = ("limits", "calibration", "log", "estop", *FLAGS)
 
 
 def main(arguments: list[str]) -> int:
@@ -87,7 +93,14 @@ def _doctor(path: Path) -> int:
     return 1 if any(finding.error for finding in found.findings) else 0
 
 
-ACTIONS: dict[str, Callable[[Path], int]] = {"inspect": _inspect, "doctor": _doctor}
+def _estop(path: Path) -> int:
+    settings = read(path)["estop"]
+    if settings is None:
+        raise InputError("estop", None, "a key", "For example estop: {key: estop.key}.")
+    return estop.attend(estop.place(settings, path.parent))
+
+
+ACTIONS: dict[str, Callable[[Path], int]] = {"inspect": _inspect, "doctor": _doctor, "estop": _estop}
 
 
 def prepare(path: Path) -> tuple[Runtime, float, Operator]:
@@ -97,8 +110,17 @@ def prepare(path: Path) -> tuple[Runtime, float, Operator]:
     policy, limits = RobotPolicy(loaded, robots.load(loaded.contract.robot)), settings["limits"]
     own = calibration.read(path.parent / settings["calibration"], policy.robot) if settings["calibration"] else None
     log = Recorder(path.parent / settings["log"] if settings["log"] else None, policy.robot, policy.contract, limits)
-    interface, supervisor, operator = connect(policy, limits, settings["interface"], settings["commands"], own, settings["dry_run"])
-    return Runtime(policy, interface, supervisor, RealTime(), log), settings["duration"], operator
+    heading = HeadingHold(policy.contract) if settings["heading_hold"] else None
+    switch = estop.EStopServer(estop.place(settings["estop"], path.parent)) if settings["estop"] is not None else None
+    try:
+        interface, supervisor, operator = connect(
+            policy, limits, settings["interface"], settings["commands"], own, settings["dry_run"], settings["interpolate"]
+        )
+    except BaseException:
+        if switch:
+            switch.close()
+        raise
+    return Runtime(policy, interface, supervisor, RealTime(), log, switch, heading), settings["duration"], operator
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -122,8 +144,11 @@ def read(path: Path) -> dict[str, Any]:
     for name in ("calibration", "log"):
         if not isinstance(settings.setdefault(name, None), str | None):
             raise InputError(name, settings[name], "the path of a file", "It is relative to this file's folder.")
-    if not isinstance(settings.setdefault("dry_run", False), bool):
-        raise InputError("dry_run", settings["dry_run"], "true or false", "For example dry_run: true.")
+    for name in FLAGS:
+        if not isinstance(settings.setdefault(name, False), bool):
+            raise InputError(name, settings[name], "true or false", f"For example {name}: true.")
+    if settings.setdefault("estop", None) is not None:
+        _mapping("estop", settings["estop"])
     return settings | {"interface": interface, "limits": Limits(**limits)}
 
 

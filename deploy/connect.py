@@ -45,11 +45,18 @@ def _open(place: str, **arguments: Any) -> RobotInterface:
 
 
 def connect(
-    policy: RobotPolicy, limits: Limits, interface: Mapping[str, Any], commands: Any, calibration: Calibration | None, dry_run: bool
+    policy: RobotPolicy,
+    limits: Limits,
+    interface: Mapping[str, Any],
+    commands: Any,
+    calibration: Calibration | None,
+    dry_run: bool,
+    interpolate: bool = False,
 ) -> tuple[RobotInterface, Supervisor, Operator]:
     """A robot behind the guard, its supervisor and its operator; a dry run sends nothing, and has no guard.
 
-    ``interface`` holds its name and options. Raises InputError, also where the robot cannot be reached.
+    ``interface`` holds its name and options; with ``interpolate`` the guard leads targets from one step's to the next's. Raises
+    InputError, also where the robot cannot be reached.
     """
     robot, control_dt = policy.robot, policy.contract.control_dt
     operator = None if commands == REMOTE else operator_of(commands, policy.contract)  # a mistake there is found before robots fall
@@ -57,7 +64,9 @@ def connect(
     if calibration:
         factory = functools.partial(calibrated, factory, calibration)
     try:
-        opened = DryRun(factory()) if dry_run else GuardedInterface(factory, robot, limits.damping_kd, lease(control_dt))
+        opened = DryRun(factory()) if dry_run else GuardedInterface(
+            factory, robot, limits.damping_kd, lease(control_dt), control_dt if interpolate else 0.0
+        )  # fmt: skip
     except GuardDead as error:
         remedy = f"{error}. 'locomotion deploy doctor' looks closer."
         raise InputError("interface", interface["name"], "a robot that can be reached", remedy) from error

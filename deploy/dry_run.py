@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from deploy.interface import MotorCommand, RobotInterface, RobotState
+from deploy.interface import Floats, MotorCommand, RobotInterface, RobotState
 from deploy.limits import Limits
 from deploy.states import State
 from deploy.supervisor import Supervisor
@@ -51,6 +51,14 @@ class Observer(Supervisor):
 
     def _watch(self, now: float, names: Iterable[str]) -> None:
         super()._watch(now, [name for name in names if name not in OF_THE_MOTORS])
+
+    def _settle(self, now: float, name: str, detail: str) -> None:
+        self.fault(now, name, detail)
+
+    def _jump(self, asked: Floats) -> str:
+        if jump := super()._jump(asked):
+            self.fault(self._sent_time, "takeover", jump)
+        return ""
 
     def _refusal(self, wanted: State, now: float) -> str:
         return ""

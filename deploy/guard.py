@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,15 +64,21 @@ class Post:
 
 
 class Guard:
-    """Decides, each cycle, what ``robot`` hears."""
+    """Decides, each cycle, what ``robot`` hears.
 
-    def __init__(self, robot: Robot, damping_kd: float) -> None:
+    Targets are held until the next post, or, with ``interpolate`` (s), reached over so long, in a straight line from where the last ones
+    had come: always between targets that were posted.
+    """
+
+    def __init__(self, robot: Robot, damping_kd: float, interpolate: float = 0.0) -> None:
         self.phase, self.reason = Phase.WAITING, ""
         self.token = 0  # what a person must give to reset; another one each time that the guard trips, 0 where there is no way back
         self._robot, self._damping_kd = robot, damping_kd
         self._low, self._high = robot.joint_pos_limit.T
         self._max_kd = np.maximum(robot.kd, damping_kd)
         self._sequence, self._deadline, self._command = -1, math.inf, self.damping()
+        self._interpolate = interpolate
+        self._set_out: tuple[np.ndarray, float] | None = None  # [J] rad and s, where and when the way to the newest targets began
         self._state: RobotState | None = None  # the newest one that can be used
         self._state_time = self._write_time = -math.inf
         self._stale_turns = STALE_TURNS
@@ -88,11 +94,13 @@ class Guard:
             if objection := self._objection(now, new):
                 self.trip(objection)
             elif new:
+                holds = self.phase is Phase.FOLLOWING and self._command.kp.all() and new.command.kp.all()
+                self._set_out = (self._between(new.time), new.time) if holds and self._interpolate else None
                 self.phase, self._deadline, self._command = Phase.FOLLOWING, new.deadline, new.command
         if new:
             self._sequence = max(self._sequence, new.sequence)
         if self.phase is Phase.FOLLOWING and self._state is not None:
-            return self._clamped(self._command, self._state)
+            return self._clamped(replace(self._command, joint_pos_target=self._between(now)), self._state)
         return self.damping()
 
     def damping(self) -> MotorCommand:
@@ -129,6 +137,15 @@ class Guard:
         self._rest_since = math.inf
         if self.phase is Phase.FOLLOWING and now - self._write_time > MAX_STATE_AGE:
             self.trip(f"no command reached the wire for {1e3 * (now - self._write_time):.0f} ms: {error}")
+
+    def _between(self, now: float) -> np.ndarray:
+        """[J] rad, the targets on their way to the newest ones."""
+        target = self._command.joint_pos_target
+        if self._set_out is None:
+            return target
+        begin, since = self._set_out
+        share = min(max((now - since) / self._interpolate, 0.0), 1.0)
+        return begin + share * (target - begin)
 
     def _observe(self, now: float, state: RobotState | None) -> None:
         if state is not None and usable(state, self._robot) and (self._state is None or state.tick > self._state.tick):

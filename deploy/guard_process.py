@@ -71,6 +71,7 @@ class Job:
     factory: bytes  # pickled, so that one that cannot be read is reported like one that fails
     robot: Robot
     damping_kd: float
+    interpolate: float  # s, as of Guard
     ending: str  # why it is only to damp and end; empty for a guard that follows
 
 
@@ -115,13 +116,13 @@ class GuardedInterface:
     """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
-    :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. Raises GuardDead where the guard
-    cannot open the wire.
+    :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. ``interpolate`` as of
+    :class:`~deploy.guard.Guard`. Raises GuardDead where the guard cannot open the wire.
     """
 
-    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE) -> None:
+    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0) -> None:
         self._factory, self._robot, self._damping_kd, self._lease = factory, robot, damping_kd, lease
-        self._sequence, self._death = 0, ""
+        self._sequence, self._death, self._interpolate = 0, "", interpolate
         self._start(ending="")
         limit = time.monotonic() + START_SECONDS
         try:
@@ -189,7 +190,7 @@ class GuardedInterface:
         memory = mmap.mmap(file, 3 * SLOT_BYTES)
         self._slots = [Slot(memory, number) for number in range(3)]
         self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
-        job = Job(os.getpid(), file, pickle.dumps(self._factory), self._robot, self._damping_kd, ending)
+        job = Job(os.getpid(), file, pickle.dumps(self._factory), self._robot, self._damping_kd, self._interpolate, ending)
         self._process = subprocess.Popen(
             [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -218,7 +219,7 @@ def main() -> None:
         slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), Phase.DAMPING, reason[:1000], 0, None)))
         sys.exit(1)
     say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {_keep_memory()}")
-    serve(interface, Guard(job.robot, job.damping_kd), slots, lambda: _call_to_end(job, signals), say)
+    serve(interface, Guard(job.robot, job.damping_kd, job.interpolate), slots, lambda: _call_to_end(job, signals), say)
     say("has spoken its last word")
     time.sleep(0.05)  # for the words above to come out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,6 +23,9 @@ class RobotState:
     joint_pos: Floats  # [J] rad
     joint_vel: Floats  # [J] rad/s
     joint_torque: Floats  # [J] N m
+    motor_temperature: Floats | None = None  # [J] degrees C; None, or NaN, where there is no sensor
+    voltage: float = math.nan  # V of the battery, where it is measured
+    foreign_commands: int = 0  # that others wrote to the motors since this interface was opened, as far as it heard
     truth: dict[str, Floats] = field(default_factory=dict)  # what only a simulated robot knows, for the log
 
 

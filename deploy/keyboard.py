@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deploy.contract import Contract
-from deploy.operator import Intent
+from deploy.operator import Intent, Stop
 from deploy.states import State
 from robots import InputError
 
@@ -22,7 +22,10 @@ REQUESTS = {b" ": State.DAMPING, b"u": State.STAND_UP, b"g": State.WALK, b"x": S
 STEERING = {
     b"w": ("forward", 1.0), b"s": ("forward", -1.0), b"a": ("left", 1.0), b"d": ("left", -1.0), b"q": ("yaw", 1.0), b"e": ("yaw", -1.0),
 }  # fmt: skip
-HELP = "space damping  u stand up  g go  x stand  i idle  w s a d q e held: steer  1-9 speed  ctrl-c end"
+STOPS = {b"z": Stop.SETTLE, b"c": Stop.CUT}
+HELP = (
+    "space damping  u stand up  g go  x stand  i idle  z lie down and stop  c stop at once  w s a d q e held: steer  1-9 speed  ctrl-c end"
+)
 HOLD = 0.8  # s that a key steers for: longer than a keyboard takes before it repeats
 SPEED = 0.5  # share of the trained range, at first; 1 to 9 set tenths
 
@@ -58,23 +61,25 @@ class KeyboardOperator:
             return  # the terminal is gone, and with it what there was to restore
 
     def __call__(self, time: float, state: State) -> Intent:
-        """What the keys since the last call ask for; damping wins. The age is the time since the terminal was there."""
+        """What the keys since the last call ask for; damping wins, and the harder stop. The age is since the terminal was there."""
         now, wanted = self._now(), None
         keys = self._read()
         if keys is None:
             self._held.clear()
             return Intent(None, self._rest.copy(), now - self._alive)
-        self._alive = now
+        self._alive, stop = now, Stop.NONE
         for key in (keys[i : i + 1] for i in range(len(keys))):
             if key in REQUESTS:
                 wanted = wanted if wanted is State.DAMPING else REQUESTS[key]
                 self._held.clear()
+            elif key in STOPS:
+                stop = max(stop, STOPS[key])
             elif key in STEERING:
                 channel, direction = STEERING[key]
                 self._held[channel] = direction, now + HOLD
             elif key in b"123456789":
                 self._speed = 0.1 * int(key)
-        return Intent(wanted, self._command(now))
+        return Intent(wanted, self._command(now), stop=stop)
 
     def _command(self, now: float) -> np.ndarray:
         """[C] in the trained range: a channel whose key was let go rests."""

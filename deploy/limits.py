@@ -15,6 +15,12 @@ def limit(default: float, low: float, high: float, unit: str, text: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "unit": unit, "text": text})
 
 
+PAIRS = (  # the milder one first
+    ("operator_silence", "operator_loss"), ("warm_torque", "hot_torque"), ("level_tilt", "standing_tilt"), ("warm_winding", "hot_winding"),
+    ("low_voltage", "empty_voltage"), ("estop_silence", "estop_loss"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Limits:
     """Raises InputError for a number outside its range. Figures were measured on a Go2 that walks, clean, pushed, loaded and on ice."""
@@ -29,17 +35,32 @@ class Limits:
     frozen_samples: float = limit(4, 2, 50, "samples", "in a row that may repeat a signal bit for bit")
     gravity_drift: float = limit(0.06, 0.02, 0.5, "1", "gravity's change less what the gyroscope says, over 0.2 s")
     stuck_target: float = limit(0.1, 0.02, 0.5, "rad", "that a joint's target moves in 0.2 s while its position repeats bit for bit")
+    blocked_target: float = limit(0.3, 0.1, 1.0, "rad", "that a joint's target swings in 1 s, less eight times what the joint does")
     position_drift: float = limit(0.15, 0.02, 0.5, "rad", "a joint's change less its mean velocity times time, over 0.2 s")
     torque_error: float = limit(0.4, 0.1, 1.0, "of the limit", "measured less expected torque, mean of 0.2 s")
     joint_vel: float = limit(2.0, 1.0, 4.0, "of the limit", "a joint's velocity in one sample")
     base_ang_vel: float = limit(12.0, 4.0, 30.0, "rad/s", "of the base")
     filtered_share: float = limit(0.5, 0.1, 1.0, "of the steps of 1 s", "that the slew or torque filter changed")
     warm_torque: float = limit(0.4, 0.1, 0.8, "of the limit", "root mean square torque of 5 s that derates")
+    warm_winding: float = limit(80.0, 40.0, 120.0, "degrees C", "of a motor, measured or reckoned, that derates")
+    hot_winding: float = limit(90.0, 50.0, 130.0, "degrees C", "of a motor, measured or reckoned, at which the robot lies down")
+    low_voltage: float = limit(0.9, 0.3, 1.5, "of full to empty", "that the battery's voltage has come, mean of 1 s, and derates")
+    empty_voltage: float = limit(1.0, 0.5, 1.5, "of full to empty", "that the battery's voltage has come, mean of 1 s: the robot lies down")
+    power: float = limit(0.8, 0.1, 1.0, "of the battery's power", "that all motors together may be predicted to take")
+    mean_power: float = limit(0.5, 0.1, 1.0, "of the battery's power", "that all motors together take, mean of 0.2 s, and derates")
+    foreign_commands: float = limit(1, 1, 100, "commands", "of another program to the same motors since the run began")
+    stuck_policy: float = limit(10, 3, 100, "steps", "in a row that a policy may say the same, bit for bit, while the robot moves")
     hot_torque: float = limit(0.5, 0.1, 0.9, "of the limit", "root mean square torque of 5 s that ends the run")
     operator_silence: float = limit(0.5, 0.1, 5.0, "s", "without a word of the operator, after which the robot is to rest")
+    estop_silence: float = limit(0.5, 0.1, 5.0, "s", "without a sign of life of the e-stop, after which the robot lies down")
+    estop_loss: float = limit(2.0, 0.2, 30.0, "s", "without a sign of life of the e-stop, after which it is damped")
     operator_loss: float = limit(3.0, 0.2, 30.0, "s", "without a word of the operator, after which the run ends")
     position_margin: float = limit(POSITION_MARGIN, 0.0, 0.1, "rad", "kept from the joints' mechanical stops")
     slew: float = limit(SLEW, 0.05, SLEW, "of joint_vel_limit", "that a target may move at")
+    action_box: float = limit(10.0, 0.05, 10.0, "rad", "around the default pose for a policy's targets at first; 10 is none")
+    box_growth: float = limit(0.01, 0.0, 1.0, "rad/s", "of clean walking that the box widens by")
+    takeover_jump: float = limit(0.8, 0.1, 2.0, "rad", "from the present target to a policy's first")
+    gain_seconds: float = limit(0.5, 0.1, 5.0, "s", "until a robot that was limp is held with its whole kp")
     stand_up_seconds: float = limit(2.0, 1.0, 10.0, "s", "from lying to standing")
     stand_up_torque: float = limit(0.6, 0.2, 1.0, "of the limit", "that standing up may take")
     tracking_error: float = limit(0.5, 0.1, 1.0, "rad", "of a joint from its target while standing up, mean of 0.2 s")
@@ -49,6 +70,8 @@ class Limits:
     wiggle: float = limit(0.05, 0.02, 0.1, "rad", "that each joint is moved by in a check")
     wiggle_share: float = limit(0.08, 0.05, 0.8, "of wiggle", "that the joint must move at least")
     wiggle_answer: float = limit(0.5, 0.2, 0.9, "of wiggle", "that the joint's motion and its spring's torque must come to")
+    stop_seconds: float = limit(1.0, 0.0, 5.0, "s", "that a walk comes to rest in before the robot lies down")
+    lie_down_seconds: float = limit(2.0, 0.5, 10.0, "s", "from standing to lying")
     ramp_seconds: float = limit(1.0, 0.5, 5.0, "s", "from a walk to the default pose")
     damping_kd: float = limit(3.0, 0.5, 6.0, "N m s/rad", "of damping")
     rest_joint_vel: float = limit(0.5, 0.05, 1.0, "rad/s", "that counts as at rest")
@@ -59,7 +82,7 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and low <= value <= high):
                 allowed = f"a number in [{low:g}, {high:g}], {item.metadata['unit']}"
                 raise InputError(f"deploy.limits.{item.name}", value, allowed, f"Remove the override to get {item.default:g}.")
-        for name, other in (("operator_silence", "operator_loss"), ("warm_torque", "hot_torque"), ("level_tilt", "standing_tilt")):
+        for name, other in PAIRS:
             if getattr(self, name) > getattr(self, other):
                 raise InputError(f"deploy.limits.{name}", getattr(self, name), f"at most {other}, {getattr(self, other):g}", "Lower it.")
 

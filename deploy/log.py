@@ -8,6 +8,7 @@ where an event came. What the thread cannot keep up with is counted and said, as
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time as clocks
 from collections import deque
@@ -22,7 +23,7 @@ import numpy as np
 from deploy.contract import Contract
 from deploy.interface import MotorCommand, RobotState
 from deploy.log_file import LogFile
-from deploy.log_layout import EVENT_SCHEMA, EVENTS, Layout, event_message, layout
+from deploy.log_layout import BOUNDS, EVENT_SCHEMA, EVENTS, Layout, event_message, layout
 from deploy.mcap import McapWriter, Schema
 from deploy.supervisor import Limits, State
 from robots import Robot
@@ -89,6 +90,7 @@ class Recorder:
         inputs: Mapping[str, np.ndarray] | None = None,
         action: np.ndarray | None = None,
         asked: np.ndarray | None = None,
+        bounds: Sequence[float] = (math.nan,) * len(BOUNDS),
     ) -> None:
         """One control step; what is None was not there, and is NaN. Costs some microseconds and raises nothing."""
         if self._origin is None:
@@ -110,14 +112,17 @@ class Recorder:
                 numbers[1:] = np.nan
                 measured, truth = (three, three), ()
                 joints = (j, j, j)
+                power, warm = self._nothing[:2], j
             else:
                 numbers[1], numbers[2] = state.time - self._origin, state.tick
                 measured = (state.base_ang_vel, state.projected_gravity)
                 joints = (state.joint_pos, state.joint_vel, state.joint_torque)
                 truth = state.truth
+                power = (state.voltage, state.foreign_commands)
+                warm = j if state.motor_temperature is None else state.motor_temperature
             np.concatenate(
                 (
-                    numbers, *measured, code, *joints,
+                    numbers, *measured, code, bounds, power, warm, *joints,
                     nothing[: self._channels] if command is None else command,
                     j if asked is None else asked, motor.joint_pos_target, motor.kp, motor.kd, motor.feed_forward,
                     *([nothing[: self._inputs]] if inputs is None else [inputs[name] for name in self.contract.inputs]),

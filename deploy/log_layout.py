@@ -6,6 +6,8 @@ feet and command channels, so a message is a constant template into which a slic
 
     /state              time, sample_time, tick, base_ang_vel, projected_gravity
     /supervisor/state   the supervisor's state after the step, a number with names
+    /supervisor/bounds  what narrows the targets: share of kp, action box (rad), least share of a motor's torque, level of the stop
+    /motors             battery's voltage, commands of other programs, motor_temperature (NaN where it is not measured)
     /joint_states       sensor_msgs/JointState: joint_pos, joint_vel, joint_torque
     /command            command; the policy's target as asked; what the motors heard: joint_pos_target, kp, kd, feed_forward
     /policy/inputs      what the policy was given, a field an input      (NaN where it did not run)
@@ -29,6 +31,7 @@ from deploy.contract import Contract
 from deploy.mcap import Schema
 from robots import Robot
 
+BOUNDS = ("gain", "action_box", "torque_share", "stop")  # of Supervisor.bounds
 ENCODING = "cdr"
 EVENTS = "/supervisor/events"
 JOINT_STATES = "/joint_states"
@@ -179,6 +182,8 @@ def layout(robot: Robot, contract: Contract, states: Sequence[str], stages: Sequ
             *(Signal(name, (3,), "Vector3") for name in ("base_ang_vel", "projected_gravity")),
         ],
         "/supervisor/state": [Signal("state", ())],
+        "/supervisor/bounds": [Signal(name, ()) for name in BOUNDS],
+        "/motors": [*(Signal(name, ()) for name in ("voltage", "foreign_commands")), *joints("motor_temperature")],
         JOINT_STATES: joints("joint_pos", "joint_vel", "joint_torque"),
         "/command": [c, *joints("asked_joint_pos_target", "joint_pos_target", "kp", "kd", "feed_forward")],
         "/policy/inputs": inputs,

@@ -17,6 +17,7 @@ from robots import Robot
 LARGEST = 1e6  # in any unit: no sensor of a legged robot says more, and single precision holds it
 UNIT = (0.9, 1.1)  # length of gravity's unit vector
 BEYOND = 0.2  # rad that an encoder may read outside of its joint's limits
+SWINGS = 8.0  # a joint that moves by less than an eighth of what its target does is blocked
 AHEAD = 0.001  # s that a sample may be in the future, by rounding
 SHAPES = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": 0, "joint_vel": 0, "joint_torque": 0}  # 0: a number a joint
 
@@ -26,10 +27,11 @@ class Response(enum.StrEnum):
 
     DERATE = "derate"  # half the command, while it lasts
     HOLD = "hold"  # the command to rest, while it lasts
+    SETTLE = "settle"  # the command to rest, then lying down, then damping until a person resets
     DAMPING = "damping"  # fault: damping until a person resets
 
 
-SHARES = {Response.DERATE: 0.5, Response.HOLD: 0.0}  # of the command less the one to rest
+SHARES = {Response.DERATE: 0.5, Response.HOLD: 0.0, Response.SETTLE: 0.0}  # of the command less the one to rest
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ def _shape(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
         value, shape = getattr(sample, name, None), (width or robot.num_joints,)
         if not isinstance(value, np.ndarray) or value.dtype != np.float64 or value.shape != shape:
             return f"{name} is not float64 {list(shape)}"
+    warm = sample.motor_temperature
+    if warm is not None and (not isinstance(warm, np.ndarray) or warm.dtype != np.float64 or warm.shape != (robot.num_joints,)):
+        return f"motor_temperature is not float64 [{robot.num_joints}]"
     whole = isinstance(sample.tick, int | np.integer) and isinstance(sample.time, float)
     return "" if whole else "time is no float, or tick no integer"
 
@@ -148,9 +153,31 @@ def _frozen(window: Window) -> float:
 def _stuck(window: Window) -> float:
     """How far a joint's target has moved while its position repeats bit for bit, rad."""
     position = window["joint_pos"]
-    if len(position) < window.histories["joint_pos"].rows:
+    if not window.histories["joint_pos"].full:
         return 0.0
     return float((np.ptp(window["tracking_error"], axis=0) * (np.ptp(position, axis=0) == 0.0)).max())
+
+
+def _blocked(window: Window) -> float:
+    """How much further a joint's target swings in 1 s than a joint would that moves by an eighth of it, rad."""
+    if not window.histories["asked"].full:
+        return 0.0
+    return float((np.ptp(window["asked"], axis=0) - SWINGS * np.ptp(window["swung"], axis=0)).max())
+
+
+def _empty(window: Window) -> float:
+    """How far the battery's voltage has come from full to empty; 0 where it, or its range, is not known."""
+    voltage, known = window["voltage"], window.robot.battery_voltage
+    if known is None or not len(voltage):
+        return 0.0
+    empty, full = known
+    return (full - float(voltage.mean())) / (full - empty)
+
+
+def _mean_power(window: Window) -> float:
+    """Of the battery's power; 0 where that is not known."""
+    most = window.robot.battery_power
+    return float(window.mean("power")) / most if most else 0.0
 
 
 def _rms_torque(window: Window) -> float:
@@ -168,12 +195,22 @@ MONITORS = (
     Monitor("gravity_drift", _gravity_drift, "gravity_drift"),
     Monitor("frozen", _frozen, "frozen_samples"),
     Monitor("stuck", _stuck, "stuck_target"),
+    Monitor("blocked", _blocked, "blocked_target", Response.SETTLE),
     Monitor("position_drift", _position_drift, "position_drift"),
     Monitor("torque_error", lambda window: float(np.abs(window.mean("torque_error")).max()), "torque_error"),
     Monitor("tracking_error", lambda window: float(np.abs(window.mean("tracking_error")).max()), "tracking_error"),
     Monitor("filtered", lambda window: float(window.mean("filtered")), "filtered_share"),
     Monitor("hot_motor", _rms_torque, "hot_torque"),
     Monitor("warm_motor", _rms_torque, "warm_torque", Response.DERATE),
+    Monitor("hot_winding", lambda window: float(window.temperature.max()), "hot_winding", Response.SETTLE),
+    Monitor("warm_winding", lambda window: float(window.temperature.max()), "warm_winding", Response.DERATE),
+    Monitor("empty_battery", _empty, "empty_voltage", Response.SETTLE),
+    Monitor("low_battery", _empty, "low_voltage", Response.DERATE),
+    Monitor("mean_power", _mean_power, "mean_power", Response.DERATE),
+    Monitor("second_commander", lambda window: window.foreign_commands, "foreign_commands"),
+    Monitor("stuck_policy", lambda window: window.same_targets, "stuck_policy"),
+    Monitor("estop_lost", lambda window: window.estop_silence, "estop_loss"),
+    Monitor("estop_silent", lambda window: window.estop_silence, "estop_silence", Response.SETTLE),
     Monitor("operator_lost", lambda window: window.operator_silence, "operator_loss"),
     Monitor("operator_silent", lambda window: window.operator_silence, "operator_silence", Response.HOLD),
 )

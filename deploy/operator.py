@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +14,21 @@ from deploy.states import State
 from robots import InputError
 
 
+class Stop(enum.IntEnum):
+    """How an operator, or an e-stop, ends a run; none goes back to a milder one until a person resets."""
+
+    NONE = 0
+    SETTLE = 1  # come to rest, lie down, then damping
+    CUT = 2  # damping at once
+
+
 class Intent(NamedTuple):
     """What the operator wants."""
 
     state: State | None  # to go to
     command: np.ndarray  # [C] by the contract's names
     age: float = 0.0  # s since the operator was last heard: a person at a device that has gone silent wants nothing
+    stop: Stop = Stop.NONE
 
 
 Operator = Callable[[float, State], Intent]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from deploy.interface import MotorCommand, RobotState
 from deploy.log_reader import RunLog
-from deploy.operator import Intent
+from deploy.operator import Intent, Stop
 from deploy.supervisor import State
 from robots import InputError
 
@@ -61,7 +62,9 @@ class ReplayInterface:
         row = {name: values[self._row] for name, values in self._columns.items()}
         joints = {name: row[name] for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "joint_torque")}
         tick = -1 if np.isnan(row["tick"]) else int(row["tick"])
-        return RobotState(float(row["sample_time"]), tick, **joints, truth={name: row[name] for name in TRUTH if name in row})
+        power: dict[str, Any] = {name: row[name] for name in ("motor_temperature", "voltage") if name in row}  # in older logs there is none
+        power["foreign_commands"] = int(np.nan_to_num(row.get("foreign_commands", 0.0)))
+        return RobotState(float(row["sample_time"]), tick, **joints, **power, truth={name: row[name] for name in TRUTH if name in row})
 
     def write(self, command: MotorCommand) -> None:
         """Compare with what the robot heard in this step; nothing is sent."""
@@ -78,4 +81,5 @@ class ReplayInterface:
         """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
         after = State(self._columns["state"][self._row])
         asked = after in ASKED or (after is State.READY and state is State.WALK)
-        return Intent(after if asked and after is not state else None, self._columns["command"][self._row])
+        stop = Stop(int(np.nan_to_num(self._columns["stop"][self._row]))) if "stop" in self._columns else Stop.NONE
+        return Intent(after if asked and after is not state else None, self._columns["command"][self._row], stop=stop)

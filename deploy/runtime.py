@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deploy.estop import EStopServer
+from deploy.heading import HeadingHold
 from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState
 from deploy.last_word import damp
 from deploy.log import Recorder
-from deploy.operator import Intent, Operator
+from deploy.operator import Intent, Operator, Stop
 from deploy.policy import RobotPolicy
 from deploy.supervisor import Reply, State, Supervisor
 from robots import InputError
@@ -43,14 +45,17 @@ class Moment(NamedTuple):
 class Runtime:
     """One policy on one robot. ``supervisor`` guards ``policy.robot``; raises InputError where it guards another.
 
-    ``log`` keeps the run, in memory alone where none is given, and is closed with it.
+    ``log`` keeps the run, in memory alone where none is given, and is closed with it, as is ``estop``. ``heading`` keeps the heading while
+    the operator does not turn the robot.
     """
 
     def __init__(
-        self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock, log: Recorder | None = None
-    ) -> None:
+        self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock, log: Recorder | None = None,
+        estop: EStopServer | None = None, heading: HeadingHold | None = None,
+    ) -> None:  # fmt: skip
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
+        self.estop, self.heading = estop, heading
         self.missed = 0  # periods that were skipped
         self.moment: Moment | None = None
         self.warnings: list[str] = []
@@ -87,6 +92,8 @@ class Runtime:
                 finally:
                     self._tell()
                     self.log.close()
+                    if self.estop:
+                        self.estop.close()
                     self.warnings += self.log.warnings()
 
     def _loop(self, duration: float, operator: Operator) -> None:
@@ -107,6 +114,7 @@ class Runtime:
         sample = self.interface.read()
         state = supervisor.observe(sample, self.clock.now(), lateness)
         intent = Intent(*operator(began - self._start, supervisor.state))
+        self._stop(intent.stop)
         if intent.state is not None and supervisor.request(intent.state, self.clock.now()) is Reply.ENTERED and intent.state is State.WALK:
             self.policy.reset()
         command, inputs, action, target, inference = self._command(intent), None, None, None, math.nan
@@ -117,9 +125,17 @@ class Runtime:
         motor = supervisor.command(self.clock.now(), target)
         self.interface.write(motor)
         timings = (lateness, inference, perf_counter() - woke)
-        self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target)
+        self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target, supervisor.bounds)
         self.moment = Moment(self._start, began, began - self._start, supervisor.state, sample, command, timings)
         self._tell()
+
+    def _stop(self, level: Stop) -> None:
+        """What the operator and the e-stop ask for."""
+        now, supervisor = self.clock.now(), self.supervisor
+        if self.estop:
+            level = max(level, self.estop.poll(now, supervisor.stopped))
+            supervisor.kept_alive(self.estop.heard)
+        supervisor.stop(level, now)
 
     def _infer(self, state: RobotState, command: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """What the policy saw, its action and its target [J] (rad)."""
@@ -138,7 +154,12 @@ class Runtime:
         clipped = self.policy.clip_command(command)
         if np.abs(clipped - command).max(initial=0.0) > 1e-6:
             self._warn(f"command {command.tolist()} is outside the trained range: clamped to {np.round(clipped, 3).tolist()}")
-        return rest + np.float32(self.supervisor.command_share) * (clipped - rest)
+        share = self.supervisor.command_share
+        told = rest + np.float32(share) * (clipped - rest)
+        if self.heading is None:
+            return told
+        steered = self.heading.steer(told, self.supervisor.sample, self.supervisor.state)
+        return steered if share == 1.0 else told  # a robot that is to slow down is not turned either
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:

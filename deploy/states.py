@@ -12,6 +12,7 @@ class State(enum.StrEnum):
     CHECK = "check"
     READY = "ready"
     WALK = "walk"
+    SETTLE = "settle"
     DAMPING = "damping"
     FAULT = "fault"
 
@@ -26,7 +27,21 @@ class Row:
     monitors: tuple[str, ...] = ()
 
 
-SENSORS = ("bad_sample", "stale_state", "base_ang_vel", "gravity_drift", "frozen", "stuck", "position_drift", "torque_error", "hot_motor")
+SENSORS = (
+    "bad_sample",
+    "stale_state",
+    "base_ang_vel",
+    "gravity_drift",
+    "frozen",
+    "stuck",
+    "position_drift",
+    "torque_error",
+    "hot_motor",
+    "second_commander",
+    "estop_lost",
+)
+SETTLES = ("estop_silent", "empty_battery", "hot_winding")
+DERATES = ("warm_motor", "warm_winding", "low_battery", "mean_power")
 OPERATOR = ("operator_lost", "operator_silent")
 
 # A loop that stalls ends a walk alone: elsewhere the motors hold the pose meanwhile, and what follows goes on from there, a step a step.
@@ -34,16 +49,18 @@ TABLE: dict[State, Row] = {
     State.IDLE: Row("nothing: no torque", (State.STAND_UP,)),
     State.STAND_UP: Row(
         "the way from where the joints are to the default pose, with `stand_up_torque`", (), (State.CHECK,),
-        (*SENSORS, "slow", "standing_tilt", "tracking_error"),
+        (*SENSORS, *SETTLES, "slow", "standing_tilt", "tracking_error"),
     ),
     State.CHECK: Row(
         "the default pose; once level and symmetric, a small move of each joint in turn", (), (State.READY,),
-        (*SENSORS, "slow", "standing_tilt"),
+        (*SENSORS, *SETTLES, "slow", "standing_tilt"),
     ),
-    State.READY: Row("the default pose; after a walk, the way to it", (State.WALK,), (), (*SENSORS, "standing_tilt")),
+    State.READY: Row("the default pose; after a walk, the way to it", (State.WALK,), (), (*SENSORS, *SETTLES, "standing_tilt")),
     State.WALK: Row(
-        "the policy's targets", (State.READY,), (), (*SENSORS, "stall", "slow", "tilt", "filtered", "warm_motor", *OPERATOR)
+        "the policy's targets", (State.READY,), (),
+        (*SENSORS, *SETTLES, *DERATES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", *OPERATOR),
     ),
+    State.SETTLE: Row("the way to lying (on two feet: to the default pose); then a fault", (), (), (*SENSORS, "tilt")),
     State.DAMPING: Row("damping", (State.IDLE,)),
     State.FAULT: Row("damping, until a person asks for the state damping"),
 }  # fmt: skip

@@ -18,11 +18,13 @@ from deploy.gate import Gate
 from deploy.interface import Floats, MotorCommand, RobotState, damping_command
 from deploy.limits import Limits
 from deploy.monitors import BY_NAME, LARGEST, SAMPLE_CHECKS, SHAPES, SHARES, Response, exceeds, tilt
+from deploy.operator import Stop
 from deploy.states import ACTIVE, TABLE, State, granted
 from deploy.window import Window
 from robots import Robot
 
 AT_COMMAND = ("stale_state", "stall")  # what may become true between a sample and its command
+LEAST_EFFORT = 0.5  # share of its torque that a motor keeps while it is too warm
 FORGIVEN = 0.25  # of a bad sample, by each good one
 OVER = 0.9  # share of the threshold below which a mild finding is over
 
@@ -63,7 +65,14 @@ class Supervisor:
         self._sent_time = self._heard_time = self._rest_since = math.nan
         self._wrong = ""  # with the newest sample
         self._findings: dict[str, Response] = {}  # the mild ones that last
-        self._from_pose, self._way, self._seconds = pose, 1.0, 1.0  # of the way to the default pose
+        self._from_pose, self._to_pose, self._way, self._seconds = pose, pose, 1.0, 1.0  # of the way to a pose
+        self._estop_time = math.nan  # when the e-stop was last heard, if there is one
+        self.stopped = Stop.NONE  # what an operator or an e-stop has asked for since a person last reset
+        self._settle_from = math.inf  # when a walk that is to end has come to rest
+        self._asked_before: Floats | None = None  # [J] rad, of the policy
+        self._takes_over = False  # the policy's next target is its first
+        self._gain, self._box = 1.0, limits.action_box
+        self._share: Floats | float = 1.0  # [J] of the torque limit that the last target was given
         self._gate = Gate(robot, control_dt, limits)
 
     # what is heard ---------------------------------------------------------------------------------------------------
@@ -77,6 +86,10 @@ class Supervisor:
         self._take(sample, now)
         self.window.histories["lateness"].push(min(lateness, 2.0 * self.control_dt))  # one stall does not make a slow loop
         self._watch(now, TABLE[self.state].monitors)
+        if now >= self._settle_from and self.state is State.WALK:
+            self._enter(State.SETTLE, now, "at rest")
+        elif self.state is State.SETTLE and self._way >= 1.0:
+            self.fault(now, "settled", "lies, or stands, and is damped")
         if self.state is State.STAND_UP and self._way >= 1.0:
             worst = np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max()
             if worst <= self.limits.pose_tolerance:
@@ -94,8 +107,25 @@ class Supervisor:
         """The operator gave a sign of life, and a command that makes sense."""
         self._heard_time = now
 
+    def kept_alive(self, time: float) -> None:
+        """There is an e-stop, and ``time`` (s) is when it was last heard, minus infinity where it never was."""
+        self._estop_time = time
+
+    def stop(self, level: Stop, now: float) -> None:
+        """An operator or an e-stop ends the run; what has been asked for holds until a person resets."""
+        if level <= self.stopped:
+            return
+        self.stopped = level
+        if self.state in ACTIVE:
+            if level is Stop.CUT:
+                self.fault(now, "stop", "cut")
+            else:
+                self._settle(now, "stop", "settle")
+
     def request(self, wanted: State, now: float) -> Reply:
-        """The operator asks for a state. A refusal is an event."""
+        """The operator asks for a state. A refusal is an event. To ask for damping resets what was stopped."""
+        if wanted is State.DAMPING:
+            self.stopped = Stop.NONE
         if wanted is self.state:
             return Reply.ALREADY
         if reason := self._refusal(wanted, now):
@@ -109,6 +139,11 @@ class Supervisor:
     def command_share(self) -> float:
         """How much of the operator's command, less the one to rest, the robot may be given."""
         return min((SHARES[response] for response in self._findings.values()), default=1.0)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """What narrows the targets now, for the log: share of kp, the action box (rad), least share of a motor's torque, stop's level."""
+        return self._gain, self._box, float(np.min(self._share)), float(self.stopped)
 
     @property
     def resting(self) -> bool:
@@ -126,6 +161,12 @@ class Supervisor:
         self._watch(now, [name for name in AT_COMMAND if name in TABLE[self.state].monitors])
         if self.state in ACTIVE:
             asked = self._asked(policy_target)
+            self._count_repeats(asked)
+            if asked is not None and self._takes_over and (jump := self._jump(asked)):
+                self._note(now, "refused", f"walk: {jump}")
+                self._enter(State.READY, now, "refused")
+                asked = self._asked(None)
+            self._takes_over = False
             command = None if asked is None else self._filtered(asked)
             if asked is None:
                 self.fault(now, "finite", "the policy gave no finite target")
@@ -164,7 +205,8 @@ class Supervisor:
             self.window.bad_samples = max(0.0, self.window.bad_samples - FORGIVEN)
             if not sample.time - last.time <= self.limits.max_silence:
                 self.window.clear()  # what happened meanwhile was not seen
-            self.sample = replace(sample, **{name: getattr(sample, name).copy() for name in SHAPES})
+            warm = None if sample.motor_temperature is None else sample.motor_temperature.copy()
+            self.sample = replace(sample, motor_temperature=warm, **{name: getattr(sample, name).copy() for name in SHAPES})
             self.window.push(self.sample, self._sent)
         resting = new and np.abs(self.sample.joint_vel).max() < self.limits.rest_joint_vel
         if not resting:
@@ -176,6 +218,7 @@ class Supervisor:
         """Let these monitors look, and do what follows."""
         window = self.window
         window.age, window.silence, window.operator_silence = now - self.sample.time, now - self._sent_time, now - self._heard_time
+        window.estop_silence = self._estop_silence(now)
         for name in names:
             monitor, threshold = BY_NAME[name], getattr(self.limits, BY_NAME[name].limit)
             value = monitor.value(window)
@@ -184,20 +227,32 @@ class Supervisor:
                 detail = f"{value:.3g} is above {monitor.limit} {threshold:g}"
                 if monitor.response is Response.DAMPING:
                     return self.fault(now, name, f"{detail}: {self._wrong}" if name == "bad_sample" else detail)
-                if not lasting:
+                if monitor.response is Response.SETTLE:
+                    if not lasting:
+                        self._settle(now, name, detail)
+                    if self.state is not State.WALK:
+                        return None
+                elif not lasting:
                     self._findings[name] = monitor.response
                     self._note(now, name, f"{monitor.response}: {detail}")
-            elif lasting:
+            elif lasting and monitor.response is not Response.SETTLE:
                 del self._findings[name]
                 self._note(now, name, "over")
         return None
+
+    def _estop_silence(self, now: float) -> float:
+        return 0.0 if math.isnan(self._estop_time) else now - self._estop_time
 
     def _refusal(self, wanted: State, now: float) -> str:
         """Why not, or nothing."""
         limits, age = self.limits, now - self.sample.time
         if wanted not in granted(self.state):
             return f"not from {self.state}"
+        if self.stopped and wanted is not State.DAMPING:
+            return f"stopped: {self.stopped.name.lower()}"
         if wanted in (State.STAND_UP, State.WALK):
+            if self._estop_silence(now) > limits.estop_silence:
+                return "the e-stop is silent"
             if self._wrong or not age <= limits.max_state_age:
                 return self._wrong or "no fresh state of the robot"
             angle = tilt(self.sample.projected_gravity)
@@ -215,7 +270,9 @@ class Supervisor:
         self._note(now, "transition", f"{self.state} -> {state} ({why})")
         before, self.state = self.state, state
         self._findings.clear()
+        self._settle_from = math.inf
         if state is State.STAND_UP:
+            self._gain, self._box = 0.0, self.limits.action_box
             self.window.bad_samples = 0.0
             self._target = self.sample.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
             self._set_out(self._target, self.limits.stand_up_seconds)
@@ -225,12 +282,35 @@ class Supervisor:
             self._gate = Gate(self.robot, self.control_dt, self.limits)
         elif state is State.READY and before is State.WALK:
             self._set_out(self._target, self.limits.ramp_seconds)
+        elif state is State.SETTLE:
+            lies = len(self.robot.feet) > 2
+            self._set_out(
+                self._target, self.limits.lie_down_seconds, self.robot.lie_joint_pos.clip(self._low, self._high) if lies else None
+            )
         elif state is State.WALK:
-            self._heard_time = now
-            self.window.clear("filtered")
+            self._heard_time, self._takes_over, self.window.same_targets = now, True, 0
+            self.window.clear("filtered", "asked", "swung")
 
-    def _set_out(self, pose: Floats, seconds: float) -> None:
+    def _set_out(self, pose: Floats, seconds: float, to: Floats | None = None) -> None:
+        """To the default pose, or another."""
         self._from_pose, self._way, self._seconds = pose, 0.0, seconds
+        self._to_pose = self.robot.default_joint_pos if to is None else to
+
+    def _settle(self, now: float, name: str, detail: str) -> None:
+        """A walk comes to rest first; else lie down at once."""
+        self._note(now, name, f"{Response.SETTLE}: {detail}")
+        if self.state is State.WALK:
+            self._findings[name] = Response.SETTLE
+            self._settle_from = min(self._settle_from, now + self.limits.stop_seconds)
+        elif self.state is not State.SETTLE:
+            self._enter(State.SETTLE, now, name)
+
+    def _jump(self, asked: Floats) -> str:
+        """Why the policy's first target is no way to take over, or nothing."""
+        jump = np.abs(asked - self._target)
+        i = int(jump.argmax())
+        far = jump[i] > self.limits.takeover_jump
+        return f"the policy's first target for {self.robot.joint_names[i]} is {jump[i]:.2f} rad away" if far else ""
 
     def _asked(self, policy_target: Floats | None) -> Floats | None:
         """The target [J] before the filters; None where a policy that walks gave none."""
@@ -241,23 +321,44 @@ class Supervisor:
         self._way += self.control_dt / self._seconds  # a step a step, however long it took
         share = min(self._way, 1.0)
         smooth = share * share * (3.0 - 2.0 * share)
-        return self._from_pose + smooth * (self.robot.default_joint_pos - self._from_pose)
+        return self._from_pose + smooth * (self._to_pose - self._from_pose)
+
+    def _count_repeats(self, asked: Floats | None) -> None:
+        """A policy that sees the robot move says something else each step."""
+        moves = np.abs(self.sample.joint_vel).max() > self.limits.rest_joint_vel
+        before = self._asked_before
+        same = asked is not None and before is not None and np.array_equal(asked, before)
+        self.window.same_targets = self.window.same_targets + 1 if same and moves and self.state is State.WALK else 0
+        self._asked_before = asked
 
     def _filtered(self, asked: Floats) -> MotorCommand | None:
         """None where no target is safe."""
         robot, sample, limits = self.robot, self.sample, self.limits
-        share = limits.stand_up_torque if self.state is State.STAND_UP else 1.0
+        walks = self.state is State.WALK
+        self._gain = min(1.0, self._gain + self.control_dt / limits.gain_seconds)
+        self._share = self._cooling * (limits.stand_up_torque if self.state is State.STAND_UP else 1.0)
         situation = replace(
-            self._situation, joint_pos=sample.joint_pos, joint_vel=sample.joint_vel, last_target=self._target, effort_share=share
-        )
+            self._situation, joint_pos=sample.joint_pos, joint_vel=sample.joint_vel, last_target=self._target,
+            effort_share=self._share, gain=self._gain, box=self._box if walks else math.inf,
+        )  # fmt: skip
         found = filters.apply(asked, situation)
         if found.conflict.any():
             return None
-        if self.state is State.WALK:
+        if walks:
             self.interventions.update(found.changed)
-            self.window.histories["filtered"].push(float(bool({"slew", "torque"} & set(found.changed))))
+            strained = bool({"slew", "power", "torque"} & set(found.changed))
+            self.window.histories["filtered"].push(float(strained))
+            if not strained and not self._findings:
+                self._box += limits.box_growth * self.control_dt
         self._target = found.target
-        return MotorCommand(found.target, robot.kp, robot.kd, np.zeros(robot.num_joints))
+        return MotorCommand(found.target, self._gain * robot.kp, robot.kd, np.zeros(robot.num_joints))
+
+    @property
+    def _cooling(self) -> Floats:
+        """[J] share of its torque that each motor may give for its warmth: less from warm_winding on, LEAST_EFFORT at hot_winding."""
+        limits = self.limits
+        over = (self.window.temperature - limits.warm_winding) / max(limits.hot_winding - limits.warm_winding, 1.0)
+        return 1.0 - (1.0 - LEAST_EFFORT) * over.clip(0.0, 1.0)
 
     def _say(self, command: MotorCommand, now: float) -> MotorCommand:
         self._sent, self._sent_time = command, now

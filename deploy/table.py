@@ -37,7 +37,11 @@ A sample that fails one of these, or whose tick or time does not grow, is not be
 ## Monitors
 
 What follows a finding: *derate* gives the robot {derate:.0%} of the command (less the one to rest) while it lasts, *hold* the command to
-rest, *damping* is a fault, which stays until a person asks for the state damping.
+rest, *settle* the command to rest for `stop_seconds`, then the state settle, whatever is measured from then on, *damping* is a fault,
+which stays until a person asks for the state damping.
+
+An operator (keys `z` and `c`), or an e-stop (`python -m deploy estop`), asks for *settle*, or for *cut*, which is a fault at once. Until a
+person asks for damping, nothing else is granted.
 
 {monitors}
 
@@ -48,7 +52,16 @@ Behind the supervisor [the guard](guard.md) looks every 2 ms. It damps where at 
 ## Filters
 
 In this order. Position and torque limits are one interval: where it is empty there is no safe target, which is a fault. They come after
-slew, and beat it.
+the others, and beat them. A motor warmer than `warm_winding` has less of its torque, half of it at `hot_winding`; without a sensor its
+warmth is reckoned from its torque since the start, by generic figures (`robots/heat.py`). A robot that was limp is held with a kp that
+grows over `gain_seconds`, under its whole kd.
+
+The power of all motors is reckoned as mechanical power, where it is positive, and copper loss by the torque-speed curve; what drives,
+gears and computers take is not in it. `battery_power` and `battery_voltage` of the robot's file are what the maker says; where they are
+missing (G1's power is not published), these monitors and the filter do nothing.
+
+A policy takes over in the default pose alone, and its first target must lie within `takeover_jump` of the one that is held: else the walk
+is refused, and the robot stays in ready.
 
 {filters}
 

@@ -10,8 +10,14 @@ import numpy as np
 from deploy.interface import Floats, MotorCommand, RobotState
 from robots import Robot
 from robots.actuator import motor_torque
+from robots.heat import AMBIENT, TIME_CONSTANT, capacity, loss
 
 SHORT, SECOND, LONG = 0.2, 1.0, 5.0  # s
+
+
+def motor_power(torque: Floats, joint_vel: Floats, loss: Floats) -> float:
+    """W that the motors take from the battery, all together: mechanical power and copper loss. What one gives back, no other gets."""
+    return float((np.maximum(torque * joint_vel, 0.0) + loss * np.square(torque)).sum())
 
 
 class Ring:
@@ -35,6 +41,10 @@ class Ring:
         """Over all rows; those not yet pushed are zero."""
         return self.last().sum(axis=0) / self.rows
 
+    @property
+    def full(self) -> bool:
+        return self._count >= self.rows
+
     def clear(self) -> None:
         self._count = 0
 
@@ -49,6 +59,9 @@ class Window:
     age: float = math.inf  # s of the newest good sample
     silence: float = 0.0  # s since the motors last heard a command
     operator_silence: float = 0.0  # s since the operator was last heard
+    estop_silence: float = 0.0  # s since an e-stop was last heard; 0 where there is none
+    foreign_commands: int = 0  # of other programs
+    same_targets: int = 0  # steps in a row in which the policy said the same while the robot moved
     histories: dict[str, Ring] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,9 +71,13 @@ class Window:
             "time": Ring(short + 1), "base_ang_vel": Ring(short + 1, 3), "projected_gravity": Ring(short + 1, 3),
             "joint_pos": Ring(short + 1, j), "joint_vel": Ring(short + 1, j), "joint_torque": Ring(short + 1, j),
             "torque_error": Ring(short, j), "tracking_error": Ring(short, j),  # of the limit, rad
+            "swung": Ring(second, j), "asked": Ring(second, j),  # rad, position and target of joints that are held
             "squared_torque": Ring(long, j),  # of the limit's square
+            "power": Ring(short), "voltage": Ring(second),  # W that the motors take, V
             "filtered": Ring(second), "lateness": Ring(second),  # of control steps: 0 or 1; s
         }  # fmt: skip
+        self.temperature = np.full(j, AMBIENT)  # [J] degrees C, measured, or reckoned from the start on
+        self._loss, self._capacity, self._before = loss(self.robot), capacity(self.robot), math.nan
 
     def __getitem__(self, name: str) -> Floats:
         return self.histories[name].last()
@@ -79,7 +96,25 @@ class Window:
         )  # fmt: skip
         rings["torque_error"].push((sample.joint_torque - expected) / robot.effort_limit)
         rings["tracking_error"].push(np.where(command.kp > 0, command.joint_pos_target - sample.joint_pos, 0.0))
+        if command.kp.all():
+            rings["swung"].push(sample.joint_pos)
+            rings["asked"].push(command.joint_pos_target)
         rings["squared_torque"].push(np.square(sample.joint_torque / robot.effort_limit))
+        rings["power"].push(motor_power(sample.joint_torque, sample.joint_vel, self._loss))
+        if math.isfinite(sample.voltage):
+            rings["voltage"].push(sample.voltage)
+        self.foreign_commands = sample.foreign_commands
+        self._warm(sample)
+
+    def _warm(self, sample: RobotState) -> None:
+        """Sensors tell how warm motors are; where there are none, their torque does."""
+        passed = sample.time - self._before
+        if 0.0 < passed < SECOND:  # in a longer gap nobody knows; they were warm before, and are no cooler here
+            warmth = self._loss * np.square(sample.joint_torque) / self._capacity
+            self.temperature = self.temperature + passed * (warmth - (self.temperature - AMBIENT) / TIME_CONSTANT)
+        self._before = sample.time
+        if sample.motor_temperature is not None:
+            self.temperature = np.where(np.isnan(sample.motor_temperature), self.temperature, sample.motor_temperature)
 
     def clear(self, *names: str) -> None:
         """Forget; all where no name is given."""

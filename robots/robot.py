@@ -40,8 +40,11 @@ PER_JOINT = {
 }
 SPEED = PER_JOINT["joint_vel_limit"]
 CURVE = ("speed_at_full_effort", "no_load_speed")
+BATTERY = ("battery_voltage", "battery_power")  # no policy is trained with them
+VOLTAGE = Bounds(1.0, 1000.0, "V")
+POWER = Bounds(1.0, 1.0e5, "W")
 DERIVED = ("foot_geoms", "locked", "motor_index")  # of other fields
-OPTIONAL = ("variants", "motor_order", *CURVE)
+OPTIONAL = ("variants", "motor_order", *CURVE, *BATTERY)
 # Gains of any size of robot: how far off target the spring alone asks for the whole torque, and the time constant kd / kp. On
 # quadrupeds and humanoids the one is 0.2 to 2 rad, the other 0.01 to 0.2 s.
 REACH = Bounds(0.02, 20.0, "rad")
@@ -77,12 +80,14 @@ class Robot:
     motor_index: np.ndarray | None  # [J] int, place of each joint in the vendor's interface; None where there is none
     speed_at_full_effort: Floats | None  # [J] rad/s, up to which the effort limit is available; None where nothing is published
     no_load_speed: Floats | None  # [J] rad/s, at which no torque is left, linear between
+    battery_voltage: tuple[float, float] | None = None  # V, empty and full; None where nothing is published
+    battery_power: float | None = None  # W, the most that the battery gives
 
     def fingerprint(self) -> str:
         """A hash of every figure of the description and of the model's text: what a policy was trained with."""
         digest = hashlib.sha256(self.model.read_bytes())
         for field in dataclasses.fields(self):
-            if field.name != "model":
+            if field.name not in ("model", *BATTERY):
                 digest.update(f"{field.name}={_plain(getattr(self, field.name))!r}".encode())
         return digest.hexdigest()
 
@@ -183,6 +188,8 @@ def from_yaml(path: Path, variant: str = "") -> Robot:
         motor_index=_motor_index(field("motor_order"), data.get("motor_order"), joints),
         speed_at_full_effort=full,
         no_load_speed=free,
+        battery_voltage=_voltage(field("battery_voltage"), data["battery_voltage"]) if "battery_voltage" in data else None,
+        battery_power=fields.number(field("battery_power"), data["battery_power"], POWER) if "battery_power" in data else None,
         **per_joint,
     )
     check_figures(robot, field)
@@ -232,6 +239,13 @@ def _motor_index(field: str, order: object, joints: tuple[str, ...]) -> np.ndarr
         odd = sorted(set(listed) ^ set(joints))[0]
         raise InputError(field, odd, "every joint of joint_names once", f"Add {odd}, or remove it.")
     return fields.read_only(np.array([listed.index(joint) for joint in joints]))
+
+
+def _voltage(field: str, value: object) -> tuple[float, float]:
+    empty, full = fields.numbers(field, value, 2, VOLTAGE)
+    if not empty < full:
+        raise InputError(field, value, "[empty, full], V", "Write the lower one first.")
+    return empty, full
 
 
 class UniqueKeys(yaml.SafeLoader):

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robots import Robot
-from robots.actuator import stall_torque, torque_bounds
+from robots import Robot, heat
+from robots.actuator import torque_bounds
+from robots.heat import AMBIENT, TIME_CONSTANT
 
-AMBIENT = 25.0  # degrees C
-HEAT_CAPACITY = 0.2  # J/K for each W of effort_limit * no-load speed: locomotion/evaluation/heat.py
-HEAT_TIME = 300.0  # s
 NOMINAL_CELL, EMPTY_CELL, FULL_CELL = 3.7, 3.3, 4.2  # V
 BATTERY_RESISTANCE = 0.1  # ohm
 IDLE_POWER = 40.0  # W of computers and drives at rest
@@ -63,9 +61,7 @@ class Drives:
 
     def __init__(self, robot: Robot, battery: Battery) -> None:
         self._robot, self.battery = robot, battery
-        self._curve = robot.torque_speed or (0.5 * robot.joint_vel_limit, robot.joint_vel_limit)
-        self._loss = self._curve[1] / stall_torque(robot.effort_limit, self._curve)  # W of heat for each (N m)^2
-        self._capacity = HEAT_CAPACITY * robot.effort_limit * self._curve[1]  # J/K
+        self._curve, self._loss, self._capacity = heat.curve(robot), heat.loss(robot), heat.capacity(robot)
         self.temperature = np.full(robot.num_joints, AMBIENT)
 
     def torque_bounds(self, joint_vel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +72,7 @@ class Drives:
 
     def work(self, torque: np.ndarray, joint_vel: np.ndarray, dt: float) -> None:
         """What ``torque`` [J] at ``joint_vel`` [J], held for ``dt`` (s), costs in heat and charge."""
-        heat = self._loss * np.square(torque)
-        cooling = (self.temperature - AMBIENT) * self._capacity / HEAT_TIME
-        self.temperature = self.temperature + dt * (heat - cooling) / self._capacity
-        self.battery.draw(IDLE_POWER + max(float((torque * joint_vel).sum() + heat.sum()), 0.0), dt)
+        warmth = self._loss * np.square(torque)
+        cooling = (self.temperature - AMBIENT) * self._capacity / TIME_CONSTANT
+        self.temperature = self.temperature + dt * (warmth - cooling) / self._capacity
+        self.battery.draw(IDLE_POWER + max(float((torque * joint_vel).sum() + warmth.sum()), 0.0), dt)

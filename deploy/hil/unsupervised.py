@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from deploy.interface import Floats, MotorCommand, RobotInterface, RobotState
+from deploy.operator import Stop
 from deploy.states import State, granted
 from deploy.supervisor import Supervisor
 
@@ -24,6 +25,12 @@ class Unsupervised(Supervisor):
 
     def _watch(self, now: float, names: tuple[str, ...] | list[str]) -> None:
         pass
+
+    def stop(self, level: Stop, now: float) -> None:
+        pass
+
+    def _jump(self, asked: Floats) -> str:
+        return ""
 
     def _asked(self, policy_target: Floats | None) -> Floats | None:
         return policy_target if self.state is State.WALK else super()._asked(policy_target)

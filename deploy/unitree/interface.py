@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from robots import InputError, Robot
 
 LOW_CMD, LOW_STATE = "rt/lowcmd", "rt/lowstate"
 HOLD_SPEED = 0.5  # rad/s that a locked joint is moved to its angle at
+OTHERS = 16  # commands of other programs that are kept until they are counted
 LISTEN = 0.3  # s for another commander to show
 
 
@@ -81,14 +83,15 @@ class UnitreeInterface:
         self._subscriber = bus.subscriber(LOW_STATE, self.family.low_state)
         self._newest: tuple[np.ndarray, float] | None = None  # the message, and when it came
         self._failure: Exception | None = None
-        self._open = True
+        self._open, self._foreign = True, 0
+        self._others = bus.subscriber(LOW_CMD, self.family.low_cmd, depth=OTHERS, own=False)
         self._listener = threading.Thread(target=self._listen, name="lowstate", daemon=True)
         self._listener.start()
         try:
             self._await_state(network, domain, patience)
             if commands:
                 _take_over(bus, release)
-                _refuse_other_commanders(bus, self.family)
+                self._refuse_other_commanders()
         except BaseException:
             self.close()
             raise
@@ -106,6 +109,9 @@ class UnitreeInterface:
             joint_pos=motors["q"][self._slots].astype(np.float64),
             joint_vel=motors["dq"][self._slots].astype(np.float64),
             joint_torque=motors["tau_est"][self._slots].astype(np.float64),
+            motor_temperature=self._warmth(message),
+            voltage=self._voltage(message),
+            foreign_commands=self._foreign,
         )
 
     def write(self, command: MotorCommand) -> None:
@@ -140,8 +146,18 @@ class UnitreeInterface:
     @property
     def motor_temperature(self) -> np.ndarray:
         """[J] degrees C; of the hotter of the two sensors where there are two."""
-        temperature = self._sample()[0]["motor_state"]["temperature"][self._slots].astype(np.float64)
-        return temperature if temperature.ndim == 1 else temperature.max(axis=-1)
+        return self._warmth(self._sample()[0])
+
+    def _warmth(self, message: np.ndarray) -> np.ndarray:
+        """A motor that says 0 does not measure."""
+        temperature = message["motor_state"]["temperature"][self._slots].astype(np.float64)
+        hotter = temperature if temperature.ndim == 1 else temperature.max(axis=-1)
+        return np.where(hotter == 0.0, np.nan, hotter)
+
+    def _voltage(self, message: np.ndarray) -> float:
+        """Of the battery where it tells, else of the motors, in the middle; NaN where all say 0."""
+        voltage = float(message["power_v"]) if self.family is GO else float(np.median(message["motor_state"]["vol"][self._slots]))
+        return voltage or math.nan
 
     def _sample(self) -> tuple[np.ndarray, float]:
         if self._failure is not None:
@@ -156,6 +172,7 @@ class UnitreeInterface:
                     arrived = self._clock.now()
                     for data in self._subscriber.take():
                         self._accept(data, arrived)
+                    self._foreign += len(self._others.take())
         except Exception as error:  # the thread that reads hears of it
             self._failure = error
 
@@ -171,6 +188,16 @@ class UnitreeInterface:
             self.rejected["tick"] += 1
         else:
             self._newest = message, arrived
+
+    def _refuse_other_commanders(self) -> None:
+        """Whoever commanded before this, such as a motion service that has now been stopped, does not count."""
+        self._others.take()
+        before = self._foreign
+        time.sleep(LISTEN)
+        if self._foreign > before:
+            remedy = "Two programs that drive one robot fight: stop the other one."
+            raise InputError(LOW_CMD, "commands of another program", "silence", remedy)
+        self._foreign = 0
 
     def _await_state(self, network: str, domain: int, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -244,9 +271,3 @@ def _take_over(bus: Bus, release: bool) -> None:
         raise InputError("motion service", name, "no service that drives the motors", remedy)
     if name:
         switcher.release()
-
-
-def _refuse_other_commanders(bus: Bus, family: Family) -> None:
-    others = bus.subscriber(LOW_CMD, family.low_cmd)
-    if others.wait(LISTEN):
-        raise InputError(LOW_CMD, "commands of another program", "silence", "Two programs that drive one robot fight: stop the other one.")

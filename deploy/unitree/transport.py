@@ -50,9 +50,9 @@ class Bus:
     def publisher(self, topic: str, struct: Struct, octet: str = BYTE) -> Publisher:
         return Publisher(self._participant, topic, struct, octet)
 
-    def subscriber(self, topic: str, struct: Struct, octet: str = BYTE, depth: int = 1) -> Subscriber:
-        """Keeps the newest ``depth`` messages."""
-        return Subscriber(self._participant, topic, struct, octet, depth)
+    def subscriber(self, topic: str, struct: Struct, octet: str = BYTE, depth: int = 1, own: bool = True) -> Subscriber:
+        """Keeps the newest ``depth`` messages; without ``own``, not those that were written by this bus."""
+        return Subscriber(self._participant, topic, struct, octet, depth, own)
 
     def published(self, topic: str) -> tuple[str, ...]:
         """The types, of the vendor's spelling, that others publish ``topic`` as, whether we can hear them or not."""
@@ -82,9 +82,10 @@ class Publisher:
 class Subscriber:
     """Receives messages, as bytes with their CDR header."""
 
-    def __init__(self, participant: Any, topic: str, struct: Struct, octet: str, depth: int) -> None:
+    def __init__(self, participant: Any, topic: str, struct: Struct, octet: str, depth: int, own: bool) -> None:
         self._depth = depth
-        self._reader = DataReader(participant, Topic(participant, topic, idl_type(struct, octet)), Qos(Policy.History.KeepLast(depth)))
+        policies = [Policy.History.KeepLast(depth), *([] if own else [Policy.IgnoreLocal.Participant])]
+        self._reader = DataReader(participant, Topic(participant, topic, idl_type(struct, octet)), Qos(*policies))
         self._news, self._unread = WaitSet(participant), ReadCondition(self._reader, UNREAD)
         self._news.attach(self._unread)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deploy import filters
 from deploy.filters import Situation
 from deploy.limits import Limits
-from robots.actuator import motor_torque
+from robots.actuator import motor_torque, torque_bounds
 from robots.robot import PER_JOINT, REACH, TIME_CONSTANT
 
 DT = 0.02
@@ -45,27 +45,43 @@ def test_torque_and_position_are_within_their_limits_whatever_comes(go2, data):
         joint_pos=data.draw(joints(st.one_of(ANGLE, ANY))),
         joint_vel=data.draw(joints(st.one_of(st.floats(-60.0, 60.0), ANY))),
         last_target=data.draw(joints(ANGLE)).clip(low, high),
-        effort_share=data.draw(st.sampled_from([0.6, 1.0])),
+        effort_share=data.draw(st.sampled_from([0.6, 1.0, np.linspace(0.5, 1.0, 12)])),
+        gain=data.draw(st.floats(0.02, 1.0)),
     )
     found = filters.apply(data.draw(joints(ANY)), now)
+    kp = now.gain * robot.kp
     scale = 1.0 + np.abs(now.joint_pos) + np.abs(now.joint_vel)
-    demand = motor_torque(found.target, now.joint_pos, now.joint_vel, robot.kp, robot.kd, np.inf)
+    demand = motor_torque(found.target, now.joint_pos, now.joint_vel, kp, robot.kd, np.inf)
     free = ~found.conflict
-    slack = 1e-12 * (robot.kp + robot.kd) * scale  # rounding
+    slack = 1e-12 * (kp + robot.kd) * scale  # rounding
     assert (np.abs(demand) <= now.effort_share * robot.effort_limit + slack)[free].all()
     assert ((found.target >= low) & (found.target <= high))[free].all()
     least, most = filters.torque(now)
     back, forth = filters.slew(now)
     room = free & (np.maximum(np.maximum(low, least), back) <= np.minimum(np.minimum(high, most), forth))
-    assert ((found.target >= back) & (found.target <= forth))[room].all()
+    inside = (found.target > low) & (found.target < high)
+    if "power" not in found.changed:
+        assert ((found.target >= back) & (found.target <= forth))[room].all()
+    if inside.all() and free.all() and scale.max() < 100.0:
+        assert predicted(robot, demand, now.joint_vel) <= 0.8 * 3000.0 * (1.0 + 1e-6)
+
+
+def predicted(robot, torque, joint_vel):
+    """W, of motors at the torque-speed line through (10.64 rad/s, 23.7 N m) and (30, 0): (stall torque) / (no-load speed) = k^2 / R."""
+    low, high = torque_bounds(joint_vel, robot.effort_limit, robot.torque_speed)
+    torque = torque.clip(low, high)
+    line = robot.effort_limit / (robot.no_load_speed - robot.speed_at_full_effort)
+    return np.maximum(torque * joint_vel, 0.0).sum() + (torque**2 / line).sum()
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_what_has_passed_once_passes_unchanged(go2, data):
-    low, high = filters.position(situation(go2))
+    """But for the power of all motors: a joint that is kept from its stop takes more, and leaves the others less the second time."""
+    robot = replace(go2, battery_power=None)
+    low, high = filters.position(situation(robot))
     joint_pos, joint_vel, last = (data.draw(joints(values)) for values in (ANGLE, st.floats(-30.0, 30.0), ANGLE))
-    now = situation(go2, joint_pos=joint_pos, joint_vel=joint_vel, last_target=last.clip(low, high))
+    now = situation(robot, joint_pos=joint_pos, joint_vel=joint_vel, last_target=last.clip(low, high))
     once = filters.apply(data.draw(joints(ANY)), now)
     again = filters.apply(once.target, now)
     if not once.conflict.any():
@@ -101,7 +117,9 @@ def test_the_nearest_target_is_chosen_and_named(go2):
     found = filters.apply(asked, situation(go2))
     np.testing.assert_array_equal(found.target, asked)
     assert found.changed == ()
-    assert filters.apply(np.full(12, 9.0), situation(go2)).changed == ("slew", "position", "torque")
+    assert filters.apply(np.full(12, 9.0), situation(replace(go2, battery_power=None))).changed == ("slew", "position", "torque")
+    assert filters.apply(np.full(12, 9.0), situation(go2)).changed == ("slew", "power")
+    assert filters.apply(asked, situation(go2, box=0.4)).changed == ("box",)
     assert filters.apply(asked, situation(go2, limits=Limits(slew=0.5))).changed == ("slew",)
 
 
@@ -109,3 +127,27 @@ def test_no_room_between_position_and_torque_is_said_of_the_joint(go2):
     speed = np.where(np.arange(12) == 3, 40.0, 0.0)
     now = situation(go2, joint_pos=np.where(np.arange(12) == 3, 1.0472, go2.default_joint_pos), joint_vel=speed)
     assert filters.apply(go2.default_joint_pos, now).conflict.tolist() == [i == 3 for i in range(12)]
+
+
+def test_the_power_of_all_motors_is_one_share_of_each_torque(go2):
+    """Standing still it is copper loss alone: s^2 = budget / loss. In motion, s is the root of loss s^2 + motion s = budget."""
+    asked = go2.default_joint_pos + 0.6  # 21 N m each: 12 * 21^2 / 1.224, and the calves' line is 4.5
+    for joint_vel in (np.zeros(12), np.full(12, -1.0), np.full(12, 2.0)):
+        now = situation(go2, joint_vel=joint_vel)
+        before = motor_torque(asked, now.joint_pos, joint_vel, go2.kp, go2.kd, go2.effort_limit, 0.0, go2.torque_speed)
+        found = filters.apply(asked, now)
+        after = motor_torque(found.target, now.joint_pos, joint_vel, go2.kp, go2.kd, np.inf)
+        assert predicted(go2, before, joint_vel) > 2400.0
+        assert predicted(go2, after, joint_vel) == pytest.approx(2400.0)
+        assert np.ptp(after / before) == pytest.approx(0.0, abs=1e-12)
+        assert found.changed == ("power",)
+    weak = situation(go2, limits=Limits(power=0.5))
+    assert filters.apply(asked, weak).target[1] - 0.8 == pytest.approx(
+        0.6 * np.sqrt(1500.0 / predicted(go2, before * 0 + 21.0, np.zeros(12)))
+    )
+
+
+def test_gains_that_ramp_keep_the_torque_limit(go2):
+    """At half kp the spring may be stretched twice as far, and the damper's part counts twice in the target."""
+    least, most = filters.torque(situation(go2, joint_vel=np.full(12, 5.0), gain=0.5))
+    assert (least[1], most[1]) == pytest.approx((0.8 + 0.2 - 2 * 23.7 / 35, 0.8 + 0.2 + 2 * 23.7 / 35))

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.contract import Contract
 from deploy.keyboard import HOLD, KeyboardOperator
+from deploy.operator import Stop
 from deploy.states import State
 from robots import InputError
 from tests.deploy import bundles
@@ -70,7 +71,7 @@ def test_a_person_who_only_looks_is_there_and_one_whose_terminal_is_lost_is_gone
     assert seat.type(b"w").age == 0.0
     seat.time += 0.1
     os.close(seat.person)
-    state, command, age = seat.operator(0.0, State.WALK)
+    state, command, age, _ = seat.operator(0.0, State.WALK)
     assert state is None
     assert command.tolist() == [0.0, 0.0]
     assert age == pytest.approx(0.1)
@@ -78,10 +79,14 @@ def test_a_person_who_only_looks_is_there_and_one_whose_terminal_is_lost_is_gone
     assert seat.operator(0.0, State.WALK).age == pytest.approx(3.0)
 
 
+def test_the_harder_of_two_stops_is_asked_for_and_no_key_asks_for_none(seat):
+    assert [seat.type(keys).stop for keys in (b"z", b"zc", b"cz", b"w")] == [Stop.SETTLE, Stop.CUT, Stop.CUT, Stop.NONE]
+
+
 def test_a_terminal_that_another_job_has_is_not_read(seat, monkeypatch):
     monkeypatch.setattr(os, "tcgetpgrp", lambda terminal: os.getpgrp() + 1)
     seat.time += 1.0
-    assert seat.type(b"g") == (None, pytest.approx([0.0, 0.0]), pytest.approx(1.0))
+    assert seat.type(b"g") == (None, pytest.approx([0.0, 0.0]), pytest.approx(1.0), Stop.NONE)
 
 
 def test_the_terminal_is_as_it_was_afterwards(contract, monkeypatch):

@@ -252,7 +252,7 @@ def test_a_sample_of_another_shape_is_a_row_without_numbers(tmp_path, go2, contr
 def test_an_earlier_log_is_kept_and_a_long_one_is_bounded(tmp_path, go2, contract):
     path = tmp_path / "log.mcap"
     path.write_bytes(b"the last flight")
-    most = 60_000
+    most = 80_000
     recorder = Recorder(path, go2, contract, Limits(), max_bytes=most)
     for i in range(300):
         record(recorder, go2, i)

@@ -156,7 +156,10 @@ def test_a_ring_keeps_the_last_rows_in_order_and_means_over_all_its_places():
 
 
 def test_mild_findings_end_and_are_not_faults():
-    assert {m.name for m in BY_NAME.values() if m.response is not Response.DAMPING} == {"warm_motor", "operator_silent"}
+    by = {response: {m.name for m in BY_NAME.values() if m.response is response} for response in Response}
+    assert by[Response.DERATE] == {"warm_motor", "warm_winding", "low_battery", "mean_power"}
+    assert by[Response.HOLD] == {"operator_silent"}
+    assert by[Response.SETTLE] == {"hot_winding", "empty_battery", "blocked", "estop_silent"}
     assert Limits().operator_silence < Limits().operator_loss
 
 

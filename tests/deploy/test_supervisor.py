@@ -95,7 +95,7 @@ def test_damping_and_fault_are_possible_everywhere_and_nothing_but_a_check_leads
 def test_every_monitor_guards_a_state_and_every_state_that_moves_is_guarded():
     assert {name for row in TABLE.values() for name in row.monitors} == set(BY_NAME)
     assert len(BY_NAME) == len(MONITORS)
-    assert {State.STAND_UP, State.CHECK, State.READY, State.WALK} == ACTIVE
+    assert {State.STAND_UP, State.CHECK, State.READY, State.WALK, State.SETTLE} == ACTIVE
 
 
 JUNK = st.floats(allow_nan=True, allow_infinity=True, width=64)

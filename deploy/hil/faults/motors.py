@@ -100,11 +100,11 @@ def wire_fails(bench: Bench) -> Hooks:
     return Hooks(command=command)
 
 
-@fault
-def second_commander(bench: Bench, share: float = 0.5) -> Hooks:
-    """Another program holds the pose that the robot had; whose command a motor hears is chance."""
+@on(Side.LOCKSTEP)
+def second_commander(bench: Bench, share: float = 0.5, heard: int = 1) -> Hooks:
+    """Another program holds the pose that the robot had; whose command a motor hears is chance. With heard 0 the wire does not tell."""
     pose: list[np.ndarray] = []
-    robot = bench.robot
+    robot, theirs_heard = bench.robot, iter(range(10**9))
 
     def command(told: MotorCommand) -> Iterable[MotorCommand]:
         if not pose:
@@ -112,7 +112,7 @@ def second_commander(bench: Bench, share: float = 0.5) -> Hooks:
         theirs = MotorCommand(pose[0], robot.kp, robot.kd, np.zeros(robot.num_joints))
         return (theirs,) if bench.random.random() < share else (told,)
 
-    return Hooks(command=command)
+    return Hooks(command=command, sample=lambda now: replace(now, foreign_commands=next(theirs_heard) if heard else 0))
 
 
 @on(Side.WIRE)

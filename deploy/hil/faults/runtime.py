@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deploy.hil.faults.fault import Hooks, Side, on
+from deploy.operator import Stop
 from deploy.states import State
 
 if TYPE_CHECKING:
@@ -143,3 +144,9 @@ def operator_command(bench: Bench, value: float = math.nan) -> Hooks:
 def operator_insists(bench: Bench) -> Hooks:
     """The operator asks to walk at every step."""
     return Hooks(intent=lambda intent: intent._replace(state=State.WALK))
+
+
+@on(Side.RUNTIME)
+def operator_stops(bench: Bench, cut: int = 0) -> Hooks:
+    """The operator asks the robot to lie down and stop, or, with cut 1, to stop at once."""
+    return Hooks(intent=lambda intent: intent._replace(stop=Stop.CUT if cut else Stop.SETTLE))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from deploy.hil.faults.fault import ENCODERS, IMU, Hooks, Joints, Numbers, Signals, changed, fault
+from deploy.hil.faults.fault import ENCODERS, IMU, Hooks, Joints, Numbers, Side, Signals, changed, fault, on
 from deploy.hil.simulated_robot import NOISE
 from deploy.interface import RobotState
 from deploy.monitors import SHAPES
@@ -115,3 +115,15 @@ def joint_reversed(bench: Bench, joint: int = 1) -> Hooks:
     """One joint's encoder has the wrong sign."""
     sign = 1.0 - 2.0 * (np.arange(bench.robot.num_joints) == joint)
     return Hooks(sample=lambda now: changed(now, ENCODERS, lambda value: sign * value))
+
+
+@on(Side.LOCKSTEP)
+def battery_sags(bench: Bench, voltage: float = 28.5, rate: float = 0.0) -> Hooks:
+    """The battery says so many V, and so many less each second; the motors do not feel it yet."""
+    return Hooks(sample=lambda now: replace(now, voltage=voltage - rate * (bench.world.now() - bench.start)))
+
+
+@on(Side.LOCKSTEP)
+def motors_warm(bench: Bench, degrees: float = 85.0, joint: int = 4) -> Hooks:
+    """One motor's sensor says so many degrees C, the others 40."""
+    return Hooks(sample=lambda now: replace(now, motor_temperature=np.where(np.arange(bench.robot.num_joints) == joint, degrees, 40.0)))

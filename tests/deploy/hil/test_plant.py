@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import robots
-from deploy.hil.drives import AMBIENT, HEAT_TIME, NOMINAL_CELL, Battery, DriveCommand, Drives
+from deploy.hil.drives import NOMINAL_CELL, Battery, DriveCommand, Drives
 from deploy.hil.plant import Plant, PlantSettings
 from robots import InputError
 from robots.actuator import motor_torque, stall_torque, torque_bounds
+from robots.heat import AMBIENT, TIME_CONSTANT
 
 QUIET = PlantSettings(0.0, 0.0, 0.0, 0.0, 0.0, motor_delay=0.0, state_delay=0.0)
 
@@ -124,7 +125,7 @@ def test_motors_warm_towards_what_their_heat_and_their_cooling_balance_at(go2):
     for second in range(1, 3001):
         drives.work(torque, np.zeros(12), 1.0)
         after[second] = drives.temperature - AMBIENT
-    assert after[300] == pytest.approx((1.0 - np.exp(-300 / HEAT_TIME)) * after[3000], rel=0.01)
+    assert after[300] == pytest.approx((1.0 - np.exp(-300 / TIME_CONSTANT)) * after[3000], rel=0.01)
     hotter = Drives(go2, Battery(8, 8000.0, 1.0))
     hotter.work(2.0 * torque, np.zeros(12), 1.0)
     assert hotter.temperature - AMBIENT == pytest.approx(4.0 * after[1])

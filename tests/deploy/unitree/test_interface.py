@@ -11,7 +11,7 @@ import pytest
 import robots
 from deploy.interface import MotorCommand, damping_command
 from deploy.unitree.codec import codec
-from deploy.unitree.interface import UnitreeInterface, family_of, projected_gravity
+from deploy.unitree.interface import LOW_CMD, UnitreeInterface, family_of, projected_gravity
 from deploy.unitree.messages import GO, HG
 from deploy.unitree.remote import Remote
 from deploy.unitree.transport import Bus
@@ -211,6 +211,24 @@ def test_a_second_commander_is_refused(go2):
             stop.set()
             talker.join()
             first.close()
+
+
+@pytest.mark.parametrize("connected", ["unitree_go2", "unitree_g1"], indirect=True)
+def test_battery_and_foreign_commands_are_in_each_sample_and_our_own_commands_are_none(connected):
+    """Who begins to command later is counted; what does not measure says NaN."""
+    robot, fake, interface = connected
+    send(interface, fake, hold(robot))
+    state = interface.read()
+    assert state.foreign_commands == 0
+    assert np.isnan(state.voltage)
+    assert np.isnan(state.motor_temperature).all()
+    if fake.family is GO:
+        fake.state["power_v"] = 29.5
+    else:
+        fake.state["motor_state"]["vol"] = 29.5
+    until(lambda: interface.read().voltage == 29.5)
+    second = Bus("lo", DOMAIN).publisher(LOW_CMD, fake.family.low_cmd)
+    until(lambda: second.write(codec(fake.family.low_cmd).encode(fake.heard[-1])) or time.sleep(0.01) or interface.read().foreign_commands)
 
 
 def test_silence_is_an_error_that_says_where_to_look(go2):
