@@ -22,9 +22,11 @@ from deploy.interface import Clock, MotorCommand, RobotInterface, RobotState, da
 from robots import Robot
 from robots.actuator import clip_target_to_effort
 
-LEASE = 0.06  # s from a post to its deadline: three control steps at 50 Hz, and two of a slower policy
+LATE = 0.015  # s that a post may come later than a period after the one before
+LEASE = 0.06  # s from a post to its deadline at least, where the runtime has no real-time priority and may be held up
 MAX_LEASE = 0.2  # s; nobody may ask to be trusted for longer
-MAX_STATE_AGE = 0.06  # s without a new sample of the state, or without a write that succeeds
+MAX_STATE_AGE = 0.013  # s without a new sample of a stream at 500 Hz, or without a write that succeeds
+STALE_TURNS = 2  # at which that must be so: one that comes late itself finds a sample that its listener has not taken yet
 FIRST_TORQUE = 0.25  # of the effort limit that the spring of the first command may ask for
 BEYOND = 0.2  # rad outside of its joint's limits that an encoder may read, and be believed
 FASTEST = 2.0  # multiple of a joint's speed limit that may be measured, and be believed
@@ -73,6 +75,7 @@ class Guard:
         self._sequence, self._deadline, self._command = -1, math.inf, self.damping()
         self._state: RobotState | None = None  # the newest one that can be used
         self._state_time = self._write_time = -math.inf
+        self._stale_turns = STALE_TURNS
         self._rest_since = math.inf
         self._reset_time = -math.inf
         self._ending_since = math.inf
@@ -130,21 +133,23 @@ class Guard:
     def _observe(self, now: float, state: RobotState | None) -> None:
         if state is not None and usable(state, self._robot) and (self._state is None or state.tick > self._state.tick):
             self._state, self._state_time = state, now
+        self._stale_turns = self._stale_turns + 1 if now - self._state_time > MAX_STATE_AGE else 0
         state = self._state
-        if state is None or self._stale(now) or np.abs(state.joint_vel).max() >= REST_JOINT_VEL:
+        if state is None or self._stale or np.abs(state.joint_vel).max() >= REST_JOINT_VEL:
             self._rest_since = math.inf
         else:
             self._rest_since = min(self._rest_since, now)
 
-    def _stale(self, now: float) -> bool:
-        return now - self._state_time > MAX_STATE_AGE
+    @property
+    def _stale(self) -> bool:
+        return self._state is None or self._stale_turns >= STALE_TURNS
 
     def _objection(self, now: float, new: Post | None) -> str | None:
         """Why the robot must be damped, if it must."""
         heard = now if new is None else new.time  # a post in time counts even where this process is late to see it
         if heard > self._deadline:
             return f"deadline missed by {1e3 * (heard - self._deadline):.1f} ms"
-        if self._stale(now) and (new or self.phase is Phase.FOLLOWING):
+        if self._stale and (new or self.phase is Phase.FOLLOWING):
             return "no fresh state of the robot"
         if new is None:
             return None
@@ -225,8 +230,8 @@ class LockstepGuard:
 
 
 def lease(control_dt: float) -> float:
-    """How long a runtime of that period (s) is trusted after each of its posts, s."""
-    return max(LEASE, 2.0 * control_dt)
+    """How long a runtime of that period (s) is trusted after each of its posts, s. LEASE at least, where it has no real-time priority."""
+    return control_dt + LATE
 
 
 def refuse(command: MotorCommand, phase: Phase, reason: str, token: int) -> None:

@@ -115,7 +115,8 @@ class GuardedInterface:
     """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
-    :meth:`write` to the deadline for the next. Raises GuardDead where the guard cannot open the wire.
+    :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. Raises GuardDead where the guard
+    cannot open the wire.
     """
 
     def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE) -> None:
@@ -153,7 +154,8 @@ class GuardedInterface:
         """Post ``command``. Raises GuardDead; GuardTripped where the guard damps in its place."""
         report, now = self._living(), time.monotonic()
         self._sequence += 1
-        self._slots[POST].put(pack(Post(self._sequence, now, now + self._lease, command)))
+        trusted = self._lease if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO else max(LEASE, self._lease)
+        self._slots[POST].put(pack(Post(self._sequence, now, now + trusted, command)))
         refuse(command, report.phase, report.reason, report.token)
 
     def reset(self, token: int) -> bool:

@@ -72,7 +72,7 @@ class Runtime:
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
-        with self._signals(), no_garbage_collection(), _priority(isinstance(self.clock, RealTime)):
+        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY if isinstance(self.clock, RealTime) else None):
             try:
                 self._start, self._looping = self.clock.now(), True
                 self.log.begin(self._start)
@@ -180,15 +180,15 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def _priority(real_time: bool) -> Iterator[None]:
-    """In real time, run before every ordinary process, where this one is allowed to; threads that it starts are ordinary."""
-    if not real_time or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
+def real_time_priority(level: int | None) -> Iterator[None]:
+    """Run before every ordinary process, where this one is allowed to; threads that it starts are ordinary. None: as before."""
+    if level is None or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
         yield
         return
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(level))
         yield
     finally:
         if os.sched_getscheduler(0) != before[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from deploy.filters import FILTERS
+from deploy.guard import LATE, MAX_STATE_AGE
 from deploy.limits import Limits
 from deploy.monitors import MONITORS, SAMPLE_CHECKS, SHARES, Response
 from deploy.states import TABLE
@@ -40,6 +41,10 @@ rest, *damping* is a fault, which stays until a person asks for the state dampin
 
 {monitors}
 
+Behind the supervisor [the guard](guard.md) looks every 2 ms. It damps where at two of its turns no state that can be used is younger than
+{age:.0f} ms, and where a command comes later than a control period and {late:.0f} ms after the one before: within 20 ms of what is missing.
+`stale_state` and `stall` are what is left where no guard runs, as in a dry run.
+
 ## Filters
 
 In this order. Position and torque limits are one interval: where it is empty there is no safe target, which is a fault. They come after
@@ -73,6 +78,8 @@ def page() -> str:
 
     return PAGE.format(
         derate=SHARES[Response.DERATE],
+        age=1e3 * MAX_STATE_AGE,
+        late=1e3 * LATE,
         states=_table(
             ("state", "the motors are told", "on request to", "of itself to", "monitors"),
             *((f"`{s}`", r.motors, _names(r.granted), _names(r.leads_to), _names(r.monitors)) for s, r in TABLE.items()),

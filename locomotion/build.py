@@ -9,7 +9,7 @@ from torch import nn
 
 import robots
 import sim
-from locomotion import plugins
+from locomotion import distributed, plugins
 from locomotion.algorithms import ALGORITHMS, Algorithm
 from locomotion.algorithms.distill import Teacher
 from locomotion.environment import Environment, Spaces
@@ -33,7 +33,7 @@ def environment(settings: TrainSettings) -> Environment:
         return task(settings)
     from locomotion.adapters import gymnasium_environment as outside
 
-    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), settings.seed)
+    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), distributed.seed(settings.seed))
 
 
 def _num_envs(settings: TrainSettings) -> int:
@@ -53,7 +53,7 @@ def task(settings: TrainSettings) -> Task:
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,
         actuator=engine.actuator, self_collision=settings.task.self_collision,
     )  # fmt: skip
-    return Task(settings.task, simulator, settings.randomization, seed=settings.seed)
+    return Task(settings.task, simulator, settings.randomization, seed=distributed.seed(settings.seed))
 
 
 def algorithm(settings: TrainSettings, env: Environment) -> Algorithm:

@@ -10,7 +10,7 @@ from deploy import calibration as calibrations
 from deploy.connect import connect, operator_of
 from deploy.dashboard import attended
 from deploy.gate import Gate
-from deploy.guard import Guard, GuardError, LockstepGuard, lease
+from deploy.guard import LEASE, Guard, GuardError, LockstepGuard, lease
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RealTime
 from deploy.limits import Limits
@@ -56,7 +56,7 @@ def run_deployment(
     if way["name"] == "sim" and not dry_run and not calibration:  # in this process, so that the plant's frames are at hand for the video
         operator = operator_of(commands, policy.contract)
         plant, supervisor = SimulatedRobot(robot, clock), Supervisor(robot, control_dt, limits)
-        interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, lease(control_dt))
+        interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, max(LEASE, lease(control_dt)))
     else:
         own = calibrations.read(calibration, robot) if calibration else None
         interface, supervisor, operator = connect(policy, limits, way, commands, own, dry_run)

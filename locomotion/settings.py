@@ -97,6 +97,16 @@ class CompareSettings(Settings):
     output: Path | None
 
 
+class SweepSettings(Settings):
+    output: Path | None
+    resume: Path | None
+    jobs: Annotated[int, Field(ge=1, le=1024)]
+    launcher: Literal["local", "ray"]
+    address: Text | None
+    cpus: Positive
+    gpus: Annotated[float, Field(ge=0, le=64)]
+
+
 class PlantSettings(Settings):
     joint_pos_noise: Share
     joint_vel_noise: Share
@@ -124,7 +134,8 @@ class HilSettings(Settings):
 
 class FaultsSettings(Settings):
     policy: Path
-    suite: Text
+    mode: Literal["lockstep", "realtime"]
+    suite: Text | None
     supervisor: bool | Literal["both"]
     phases: Annotated[tuple[Literal["walking", "standing_up", "ready"], ...], Field(min_length=1)]
     cases: Annotated[tuple[Text, ...], Field(min_length=1)] | None
@@ -148,6 +159,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "deploy": DeploySettings,
     "report": ReportSettings,
     "compare": CompareSettings,
+    "sweep": SweepSettings,
     "hil": HilSettings,
     "faults": FaultsSettings,
     "demo": DemoSettings,

@@ -20,8 +20,8 @@ BAR = 24  # characters
 class LiveView:
     """Phase, progress with time left, speed, scores, falls and reward by term."""
 
-    def __init__(self, title: str) -> None:
-        self.console = Console()
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self.console = Console(quiet=quiet)
         self.title = title
         self._figures: dict[str, float] = {}
         self._falls = 0.0
@@ -32,7 +32,7 @@ class LiveView:
         self._task = self._progress.add_task("starting", total=1.0)
         self._phase = "starting"
         self._said = 0.0
-        self._live = Live(self._render(), console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._live = Live(self._render(), console=self.console, auto_refresh=False) if self.console.is_terminal and not quiet else None
 
     def __enter__(self) -> LiveView:
         if self._live:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from deploy.guard import Guard, LockstepGuard, Phase, lease, usable
-from deploy.hil.faults import NOTHING, Hooks
+from deploy.hil.faults import NOTHING, During, Hooks
 from deploy.hil.simulated_robot import Conditions
+from deploy.hil.truth import torque_share
 from deploy.hil.unsupervised import Relay, Unsupervised
 from deploy.hil.witness import Witness
 from deploy.interface import MotorCommand, RobotState, SimulatedTime
@@ -103,21 +104,21 @@ class Bench:
         self.start, self.stop, self.end = begin + at, begin + at + lasts, begin + at + seconds
         self.plant.begin(self.end)
         self.runtime = Runtime(policy, Front(self), self.supervisor, self.clock)
-        self.hooks = NOTHING
+        self._during = During(NOTHING, math.inf, math.inf)
         self.finding: Finding | None = None
         self.mild = ""  # the strongest response short of damping
         self.latched = math.inf  # s of the world at which damping was decided on
         self.commands_after_latch = 0
         self.commanded = 0.0  # share of a motor's limit, by what was measured
         self.ending = ""
-        self._began = self._ended = self._done = False
+        self._done = False
         self._told = self._warned = 0
         self._last: RobotState | None = None  # that could be used
         self._step = policy.step
 
     def run(self, hooks: Hooks) -> None:
         """Until the end; what the runtime raises is one of the things that may come of a fault."""
-        self.hooks = hooks
+        self._during = During(hooks, self.start, self.stop)
         self.world.turn = self._turn
         step, self.policy.step = self.policy.step, self._policy_step
         self.policy.reset()
@@ -134,14 +135,18 @@ class Bench:
     @property
     def active(self) -> Hooks:
         """What is broken now."""
-        now = self.world.now()
-        if not self._began and now >= self.start - 1e-9:
-            self._began = True
-            self.hooks.begin()
-        if not self._ended and now >= self.stop - 1e-9:
-            self._ended = True
-            self.hooks.end()
-        return self.hooks if self._began and not self._ended else NOTHING
+        return self._during(self.world.now())
+
+    @property
+    def physics_time(self) -> float:
+        """s of the world that the physics has come to."""
+        return self.plant.time
+
+    def kill(self) -> None:
+        """The runtime's process is gone."""
+        if self.guard:
+            self.guard.end(self.clock.now(), "the runtime is gone")
+        self.hang(math.inf)
 
     def hang(self, seconds: float) -> None:
         """The runtime does nothing for so long. Raises End where the case is over by then."""
@@ -179,8 +184,7 @@ class Bench:
         if now >= self.latched:
             self.commands_after_latch += 1
         if last is not None and now >= self.start - 1e-9:
-            torque = command.kp * (command.joint_pos_target - last.joint_pos) - command.kd * last.joint_vel + command.feed_forward
-            self.commanded = max(self.commanded, float((np.abs(torque) / self.robot.effort_limit).max()))
+            self.commanded = max(self.commanded, torque_share(self.robot, command, last.joint_pos, last.joint_vel))
 
     def saw(self, sample: Any) -> None:
         """``sample`` arrived from the wire."""

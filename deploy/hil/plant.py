@@ -89,6 +89,11 @@ class Plant:
         return self.step_count * PHYSICS_DT
 
     @property
+    def command(self) -> DriveCommand:
+        """What the motors are under."""
+        return self._command
+
+    @property
     def height(self) -> float:
         """m of the base above the ground."""
         return float(self.data.qpos[2])

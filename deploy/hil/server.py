@@ -12,17 +12,19 @@ import select
 import signal
 import sys
 import time
+from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from deploy.hil.drives import Battery, DriveCommand
-from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings
+from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings, Sample
 from deploy.hil.wire import Wire
-from deploy.runtime import no_garbage_collection
+from deploy.runtime import no_garbage_collection, real_time_priority
+from deploy.summary import quantiles
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService
 from deploy.unitree.remote import Remote
@@ -32,6 +34,9 @@ from robots import InputError, Robot
 STATE_EVERY = 2  # physics steps: 500 Hz
 SERVICE_EVERY = 20
 DAMPING = 3.0  # N m s/rad while a motion service has the motors
+PENDING = 16  # commands that may wait for a server that is late
+PRIORITY = 40  # of SCHED_FIFO: below a runtime and its guard, which share this machine with it only here
+OVERRUN = 0.002  # s
 MAX_BEHIND = 0.1  # s of physics that are caught up with; time beyond is skipped, and counted
 BATTERIES = {"unitree_go": (8, 8.0), "unitree_hg": (13, 9.0)}  # cells in series, Ah
 
@@ -50,14 +55,16 @@ class ServerSettings:
 class Server:
     """``tell`` gets a line of text now and then, and at the end."""
 
+    PLANT = Plant
+
     def __init__(self, robot: Robot, settings: ServerSettings, plant: PlantSettings, tell: Callable[[str], None] = print) -> None:
         self.robot, self._settings, self._tell = robot, settings, tell
         self.wire = Wire(robot)
         hang = len(robot.feet) == 2 if settings.gantry is None else settings.gantry
         cells, capacity = BATTERIES[self.wire.family.name]
-        self.plant = Plant(robot, Battery(cells, capacity, plant.charge), plant, hang, settings.seed)
+        self.plant = self.PLANT(robot, Battery(cells, capacity, plant.charge), plant, hang, settings.seed)
         bus = Bus(settings.network, settings.domain)
-        self._commands = bus.subscriber(LOW_CMD, self.wire.family.low_cmd, settings.octet)
+        self._commands = bus.subscriber(LOW_CMD, self.wire.family.low_cmd, settings.octet, PENDING)
         self._states = bus.publisher(LOW_STATE, self.wire.family.low_state, settings.octet)
         self.service = MotionService(bus, settings.service, settings.octet)
         self.refused: Counter[str] = Counter()  # commands, by reason
@@ -71,6 +78,7 @@ class Server:
         self._due: deque[bytes] = deque()
         self._delayed = round(plant.state_delay / (STATE_EVERY * PHYSICS_DT))
         self.skipped = 0.0  # s that could not be simulated in time
+        self.late, self.work = array("d"), array("d")  # s of each step: after its deadline that it began, and that it took
         self.stopped = False
         self._keys = b""
         self._listens = sys.stdin is not None
@@ -82,15 +90,18 @@ class Server:
         hanging = "hanging from a gantry" if self.plant.gantry else "lying on the ground"
         holds = f"motion service '{self.service.name}' has the motors" if self.service.name else "no motion service"
         self._tell(f"{self.robot.name} on {settings.network}, domain {settings.domain}: {self.wire.family.name}, {hanging}, {holds}")
-        with self._signals(), no_garbage_collection():
+        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY):
             began = deadline = time.monotonic()
             reported, reported_at = 0.0, began
             while not self.stopped and (duration is None or time.monotonic() - began < duration):
-                behind = time.monotonic() - deadline
+                woke = time.monotonic()
+                behind = woke - deadline
+                self.late.append(max(behind, 0.0))
                 if behind > MAX_BEHIND:
                     self.skipped += behind
                     deadline += behind
                 self._step()
+                self.work.append(time.monotonic() - woke)
                 deadline += PHYSICS_DT
                 if self.plant.time - reported >= settings.report_every:
                     now = time.monotonic()
@@ -108,11 +119,19 @@ class Server:
             self._hear(data)
         plant.step(self._damped if self.service.name else self._told)  # what a motion service does is not modelled
         if plant.step_count % STATE_EVERY == 0:
-            self._due.append(self.wire.state(plant.sense(), self.remote))
-            if len(self._due) > self._delayed:
+            self._due.extend(self._packets(plant.sense()))
+            while len(self._due) > self._delayed:
                 self._states.write(self._due.popleft())
         if plant.step_count % SERVICE_EVERY == 0:
             self._answer()
+
+    def _packets(self, sample: Sample) -> Iterable[bytes]:
+        """What goes out on the wire of a sample."""
+        return (self.wire.state(sample, self.remote),)
+
+    def _drive(self, command: DriveCommand) -> None:
+        """What the motors make of a command that was taken."""
+        self._told = command
 
     def _hear(self, data: bytes) -> None:
         command = "motion service" if self.service.name else self.wire.command(data)
@@ -129,7 +148,8 @@ class Server:
             self._tell(f"{self.plant.time:8.2f} s  the first command")
         else:
             self._gaps.append(now - self._last_command)
-        self._last_command, self._told = now, command
+        self._last_command = now
+        self._drive(command)
         self.commands += 1
         if self.plant.gantry and not self.plant.gantry.lower and command.drives and not self._by_hand:
             self._tell(f"{self.plant.time:8.2f} s  the motors are driven: the gantry lets the robot down")
@@ -186,6 +206,9 @@ class Server:
             "seconds": seconds,
             "real_time_factor": self.plant.time / seconds,
             "skipped_seconds": self.skipped,
+            "late_us": quantiles(self.late.tolist()),
+            "step_us": quantiles(self.work.tolist()),
+            "overruns": sum(late > OVERRUN for late in self.late),
             "commands": self.commands,
             "refused": dict(self.refused),
             "command_gap_ms": dict(zip(("p50", "p99", "max"), (1e3 * np.quantile(gaps, [0.5, 0.99, 1.0])).tolist(), strict=True)),

@@ -4,9 +4,12 @@ from locomotion.algorithms.a2c import A2C
 from locomotion.algorithms.algorithm import ALGORITHMS, Algorithm, algorithm
 from locomotion.algorithms.cat import CaT
 from locomotion.algorithms.distill import Distill
+from locomotion.algorithms.dqn import DQN
 from locomotion.algorithms.lagrangian import Lagrangian
 from locomotion.algorithms.ppo import PPO
 from locomotion.algorithms.reinforce import Reinforce
+from locomotion.algorithms.sac import SAC
+from locomotion.algorithms.td3 import TD3
 from locomotion.algorithms.trpo import TRPO
 
-__all__ = ["A2C", "ALGORITHMS", "PPO", "TRPO", "Algorithm", "CaT", "Distill", "Lagrangian", "Reinforce", "algorithm"]
+__all__ = ["A2C", "ALGORITHMS", "DQN", "PPO", "SAC", "TD3", "TRPO", "Algorithm", "CaT", "Distill", "Lagrangian", "Reinforce", "algorithm"]

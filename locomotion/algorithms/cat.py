@@ -15,6 +15,7 @@ from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.ppo import PPO, PPOSettings
 from locomotion.algorithms.returns import termination_probability
 from locomotion.algorithms.rollout import Evaluated
+from locomotion.distributed import largest_
 from locomotion.environment import Constrained, Environment
 from locomotion.schema import Share
 
@@ -43,7 +44,7 @@ class CaT(PPO):
 
     def prepare(self) -> dict[str, Tensor]:
         self.costs = cast(Constrained, self.env).costs()  # before the rewards of the same steps
-        most = self.costs.amax(dim=(0, 1))
+        most = largest_(self.costs.amax(dim=(0, 1)))
         self.largest = torch.where(self.largest > 0.0, torch.lerp(most, self.largest, self.constraints.smoothing), most)
         return super().prepare()
 

@@ -15,6 +15,7 @@ from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.ppo import PPO, PPOSettings
 from locomotion.algorithms.returns import following_values, generalized_advantages, normalized
 from locomotion.algorithms.rollout import Evaluated
+from locomotion.distributed import mean_
 from locomotion.environment import Constrained, Environment
 from locomotion.models.actor_critic import make_costs
 from locomotion.models.flat import FlatAdam
@@ -55,7 +56,7 @@ class Lagrangian(PPO):
         next_value = following_values(value, net(seen.last), terminated, seen.ended.steps, seen.ended.rows, net(seen.final))
         cost = generalized_advantages(self.violated, value, next_value, done, s.gamma, s.lam)
         self.cost_target = cost + value
-        raised = self.multipliers + s.multiplier_rate * (self.violated.mean(dim=(0, 1)) - s.allowed)
+        raised = self.multipliers + s.multiplier_rate * (mean_(self.violated.mean(dim=(0, 1))) - s.allowed)
         self.multipliers = raised.clamp(0.0, s.multiplier_limit)
         advantage, target = super().estimate(seen)
         return priced(advantage, cost, self.multipliers), target
@@ -94,5 +95,6 @@ class Lagrangian(PPO):
 
 def priced(advantage: Tensor, cost: Tensor, multipliers: Tensor) -> Tensor:
     """Advantages [T, N] less those of the costs [T, N, K] at their price, each in its own standard deviations."""
-    scaled = (cost - cost.mean(dim=(0, 1))) / cost.std(dim=(0, 1)).clamp(min=SMALLEST)
+    centred = cost - mean_(cost.mean(dim=(0, 1)))
+    scaled = centred / mean_(centred.square().mean(dim=(0, 1))).sqrt().clamp(min=SMALLEST)
     return (normalized(advantage) - scaled @ multipliers) / (1.0 + multipliers.sum())

@@ -8,7 +8,6 @@ sequences where others learn from steps (:mod:`locomotion.models.recurrent`), an
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 import torch
@@ -24,10 +23,11 @@ from locomotion.algorithms.returns import (
     normalized,
 )
 from locomotion.algorithms.rollout import Evaluated, Rollout
+from locomotion.distributed import mean_
 from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor, make_critic
 from locomotion.models.estimator import EstimatorSettings, EstimatorTraining
-from locomotion.models.flat import FlatAdam, pack, single_threaded_operations
+from locomotion.models.flat import FlatAdam, pack, side_by_side
 from locomotion.schema import Count, NotNegative, Positive, PositiveRange, Settings, Share
 from robots.errors import InputError
 
@@ -165,7 +165,7 @@ class PPO:
         The two networks share nothing, so they learn side by side, each on a thread of its own.
         """
         minibatches = self.rollout.minibatches(self.settings.epochs, self.settings.minibatches, self.generator)
-        with single_threaded_operations(), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with side_by_side() as pool:
             value_loss = pool.submit(self._learn_value, batch, minibatches)
             # the policy keeps the estimates that it acted on while it learns, so these may learn beside it
             estimates = self.estimation and pool.submit(
@@ -193,7 +193,7 @@ class PPO:
             actor, action, old_output, old_log_prob, advantage = packed[ids].split(widths, dim=-1)
             policy = self.actor.distribution(self.actor.network(actor))
             with torch.no_grad():
-                kl = old(old_output).kl(policy).mean()
+                kl = mean_(old(old_output).kl(policy).mean())
             if s.kl_of == "iteration":
                 self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *s.learning_rate_range)
             ratio = torch.exp(policy.log_prob(action) - old_log_prob.squeeze(-1))
@@ -204,7 +204,7 @@ class PPO:
             sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
             if s.kl_of == "step":
                 with torch.no_grad():
-                    of_step += self.actor.distribution(self.actor.network(actor)).kl(policy).mean() / s.minibatches
+                    of_step += mean_(self.actor.distribution(self.actor.network(actor)).kl(policy).mean()) / s.minibatches
                 if i % s.minibatches == 0:
                     self.learning_rate = adapt_learning_rate(self.learning_rate, float(of_step), target_kl, *s.learning_rate_range)
                     of_step.zero_()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from locomotion.distributed import mean_, world
+
 
 def generalized_advantages(reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor, gamma: float, lam: float) -> Tensor:
     """Generalized advantage estimates, all arguments and the result [T, N].
@@ -54,8 +56,12 @@ def termination_probability(cost: Tensor, largest: Tensor, most: float) -> Tenso
 
 
 def normalized(advantage: Tensor) -> Tensor:
-    """Of mean 0 and standard deviation 1."""
-    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    """Of mean 0 and standard deviation 1, over all processes."""
+    centred = advantage - mean_(advantage.mean())
+    if world() == 1:
+        return centred / (advantage.std() + 1e-8)
+    count = advantage.numel() * world()
+    return centred / (torch.sqrt(mean_(centred.square().mean()) * (count / (count - 1))) + 1e-8)
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:

@@ -16,6 +16,7 @@ from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.on_policy import OnPolicy, OnPolicySettings
 from locomotion.algorithms.returns import generalized_advantages, normalized
 from locomotion.algorithms.rollout import Evaluated
+from locomotion.distributed import mean_
 from locomotion.schema import Count, NotNegative, Positive, Share
 
 Product = Callable[[Tensor], Tensor]  # of the Fisher matrix with a vector
@@ -47,7 +48,7 @@ def fisher_product(kl: Tensor, parameters: list[nn.Parameter], damping: float) -
     slope = flatten(torch.autograd.grad(kl, parameters, create_graph=True))
 
     def product(v: Tensor) -> Tensor:
-        return flatten(torch.autograd.grad(slope @ v, parameters, retain_graph=True)) + damping * v
+        return mean_(flatten(torch.autograd.grad(slope @ v, parameters, retain_graph=True))) + damping * v
 
     return product
 
@@ -86,7 +87,7 @@ class TRPO(OnPolicy):
             return (ratio * advantage).mean(), old.kl(policy).mean()
 
         surrogate, kl = evaluate()
-        gradient = flatten(torch.autograd.grad(surrogate, parameters, retain_graph=True))
+        gradient = mean_(flatten(torch.autograd.grad(surrogate, parameters, retain_graph=True)))
         product = fisher_product(kl, parameters, s.damping)
         step = longest_step(conjugate_gradients(product, gradient, s.conjugate_iterations), product, s.max_kl)
         share, gain, moved = self.search(parameters, step, surrogate.detach(), evaluate)
@@ -102,7 +103,7 @@ class TRPO(OnPolicy):
             for _ in range(self.settings.backtracks):
                 nn.utils.vector_to_parameters(start + share * step, parameters)
                 surrogate, kl = evaluate()
-                gain, moved = float(surrogate - before), float(kl)
+                gain, moved = mean_(torch.stack([surrogate - before, kl])).tolist()
                 if moved <= self.settings.max_kl and gain > 0.0 and math.isfinite(gain):
                     return share, gain, moved
                 share *= self.settings.backtrack_ratio

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from locomotion import plugins
+from locomotion.commands import faults
 from locomotion.deployment import run_deployment
 from locomotion.evaluation import report, scorecard
 from locomotion.export import export_checkpoint
@@ -47,6 +48,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         summary = run_deployment(
             bundle, settings.duration, settings.commands, settings.deploy, folder, progress=lambda share: view.phase("video", share)
         )
+        safe = faults.few(bundle, folder, lambda share: view.phase("faults", share))
         view.phase("report", 0.5)
         page = report.write(folder)
         view.phase("done", 1.0)
@@ -55,7 +57,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     print(f'  locomotion play policy={bundle} command="[0.8,0,0.3]" output=walk.mp4')
     print(f"  locomotion evaluate policy={bundle} sim=mujoco episodes=144 seed=1 output=scorecard.json")
     print("  locomotion train seed=2 task.gait.swing_height=0.1")
-    return 0 if summary["passed"] else 1
+    return 0 if summary["passed"] and safe else 1
 
 
 def _train(training: TrainSettings, folder: Path, view: LiveView):  # -> tuple[Run, Path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(FaultsSettings, config)
     path = Path(settings.policy)
     policy = load_policy(path)
-    file = suite.find(settings.suite, [folder / "suites" for folder in search_path()])
-    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
+    if settings.mode == "realtime" and settings.supervisor is not True:
+        raise InputError("supervisor", settings.supervisor, "true in real time", "Lockstep shows what a fault does without it.")
+    chosen = settings.suite or {"lockstep": "default"}.get(settings.mode, settings.mode)
+    file = suite.find(chosen, [folder / "suites" for folder in search_path()])
+    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints, settings.mode)
     names = {case.name for case in cases}
     for name in settings.cases or ():
         if name not in names:
@@ -34,30 +38,54 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     output = Path(settings.output) if settings.output else None
     if output:
         make_folder(output, "output")
-    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name}
+    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": settings.mode}
     ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
     for name in (name for name, wanted in ways.items() if wanted):
-        reports[name] = _run(cases, path, policy, name == "supervised", settings.jobs)
+        with LiveView(f"locomotion hil run  {path}") as view:
+            words = "with a supervisor" if name == "supervised" else "without"
+            outcomes = _real_time(cases, path, policy) if settings.mode == "realtime" else None
+            outcomes = outcomes or suite.run(cases, path, policy.robot, name == "supervised", min(settings.jobs, len(cases)))
+            reports[name] = _gather(outcomes, lambda share, what, words=words: view.phase(words, share, what), len(cases))
         _print(name, reports[name])
     if output:
         write_json(output / "faults.json", reports, "output")
         fault_page.write(output / "faults.html", reports)
         with writing("output", output / "faults.md"):
             write_atomically(output / "faults.md", lambda stream: stream.write(fault_page.markdown(reports).encode()))
-    return int(not reports["supervised" if ways["supervised"] else "unsupervised"]["passed"])
+    main = reports["supervised" if ways["supervised"] else "unsupervised"]
+    return 1 if main["failed"] else 3 if main["not_judged"] else 0
 
 
-def _run(cases: list[suite.Case], path: Path, policy: RobotPolicy, supervised: bool, jobs: int) -> dict[str, Any]:
-    outcomes: list[suite.Outcome] = []
-    with LiveView(f"locomotion hil run  {path}") as view:
-        for outcome in suite.run(cases, path, policy.robot, supervised, min(jobs, len(cases))):
-            outcomes.append(outcome)
-            view.phase("with a supervisor" if supervised else "without", len(outcomes) / len(cases), f"{outcome.case} {outcome.phase}")
-    return suite.report(outcomes)
+def few(path: Path, output: Path, progress: Callable[[float], None]) -> bool:
+    """The faults of the suite ``demo``, with and without a supervisor, as ``output/faults.json``; whether all went as it must."""
+    policy = load_policy(path)
+    file = suite.find("demo", [folder / "suites" for folder in search_path()])
+    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
+    reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": "lockstep"}
+    for done, name in enumerate(("supervised", "unsupervised")):
+        outcomes = suite.run(cases, path, policy.robot, name == "supervised", 2)
+        reports[name] = _gather(outcomes, lambda share, what, done=done: progress((done + share) / 2), len(cases))
+    write_json(output / "faults.json", reports, "run")
+    return reports["supervised"]["passed"]
+
+
+def _real_time(cases: list[suite.Case], path: Path, policy: RobotPolicy) -> Iterator[suite.Outcome]:
+    from deploy.hil import realtime  # needs DDS
+
+    return realtime.run(cases, path, policy.robot)
+
+
+def _gather(outcomes: Iterator[suite.Outcome], progress: Callable[[float, str], None], count: int) -> dict[str, Any]:
+    done: list[suite.Outcome] = []
+    for outcome in outcomes:
+        done.append(outcome)
+        progress(len(done) / count, f"{outcome.case} {outcome.phase}")
+    return suite.report(done)
 
 
 def _print(name: str, report: dict[str, Any]) -> None:
     for outcome in report["outcomes"]:
         if outcome["failures"] and name == "supervised":
-            print(f"{outcome['case']}, {outcome['phase']}: {'; '.join(outcome['failures'])}")
+            slow = f"not judged, {outcome['slow']}: " if outcome["slow"] else ""
+            print(f"{outcome['case']}, {outcome['phase']}: {slow}{'; '.join(outcome['failures'])}")
     print(fault_page.summary(name, report))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from locomotion import build, plugins
+from locomotion import build, distributed, plugins
 from locomotion.runs.start import resume, start
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
@@ -18,7 +18,12 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
     _refuse_unused(settings, given)
-    with LiveView("locomotion train") as view:
+    with distributed.joined():
+        return _train(settings, given)
+
+
+def _train(settings: TrainSettings, given: dict[str, Any]) -> int:
+    with LiveView("locomotion train", quiet=distributed.rank() > 0) as view:
 
         def view_of(folder: Path) -> LiveView:
             view.title = f"locomotion train  {folder}"
@@ -29,6 +34,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         else:
             done, folder = start(settings, view_of, view.say)
         view.phase("train", 1.0)
+    if distributed.rank():
+        return 0
     print(f"{done.iteration} iterations, {done.steps:,} steps in {done.seconds:.0f} s. Next:")
     if done.config["env"] is not None:
         print(f"  locomotion report run={folder}")

@@ -128,6 +128,43 @@ class Deployment(Document):
     loop: Loop = Loop()
 
 
+class FaultOutcome(Document):
+    """What ``deploy/hil/suite.py`` writes of one fault, as far as a person reads it here."""
+
+    case: str
+    phase: str
+    detected: str
+    by: str
+    detection_ms: Figure
+    response: str
+    commanded_torque: float
+    beyond_limit: float
+    fell: bool
+    driven_after_fall: float
+    slow: str
+    failures: tuple[str, ...]
+
+
+class FaultReport(Document):
+    passed: bool
+    cases: int
+    failed: int
+    not_judged: int
+    detected: int
+    fell: int
+    driven_after_fall: int
+    over_torque: int
+    held_after_latch: int
+    outcomes: tuple[FaultOutcome, ...]
+
+
+class Faults(Document):
+    """``faults.json``."""
+
+    supervised: FaultReport
+    unsupervised: FaultReport | None = None
+
+
 def read_scorecard(path: Path) -> Scorecard:
     """Raises InputError where the file is missing, damaged or another."""
     return check(Scorecard, read_json(path, "scorecard", ("scores",)), "scorecard")
@@ -136,6 +173,11 @@ def read_scorecard(path: Path) -> Scorecard:
 def read_deployment(path: Path) -> Deployment:
     """``deploy.json``. Raises InputError where it is missing, damaged or another."""
     return check(Deployment, read_json(path, "deploy", ("passed",)), "deploy")
+
+
+def read_faults(path: Path) -> Faults:
+    """``faults.json``. Raises InputError where it is missing, damaged or another."""
+    return check(Faults, read_json(path, "faults", ("supervised",)), "faults")
 
 
 def read_log(path: Path) -> dict[str, np.ndarray]:

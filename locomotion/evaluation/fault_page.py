@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from locomotion.evaluation.page import Cell
 PHASES = ("walking", "standing_up", "ready")
 HEAD = ("case", "phase", "found by", "after, ms", "response", "commanded torque", "true torque", "past a stop, rad", "tilt, rad", "fell",
         "held after it, s", "commands after latch", "trunk, N")  # fmt: skip
+TIMES = {
+    "lockstep": "In simulated time: the same policy, suite and seed give the same verdict to the last bit.",
+    "realtime": "In real time, in processes of their own, over DDS: where the machine was late itself, what failed is not judged.",
+}
 INTRODUCTION = (
-    "Each fault of the suite, in each phase, on a simulated robot in simulated time, with the runtime, supervisor and guard that drive a "
-    "real one. Torques are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, "
-    "where the motor itself ends it at its limit."
+    "Each fault of the suite, in each phase, on a simulated robot, with the runtime, supervisor and guard that drive a real one. Torques "
+    "are shares of a motor's limit: commanded, by the state that was measured; true, by the state that the motor was in, where the motor "
+    "itself ends it at its limit."
 )
 
 
@@ -25,29 +30,42 @@ def summary(name: str, report: dict[str, Any]) -> str:
         f"{name}: {report['cases']} runs, {found}{report['fell']} fell, {report['driven_after_fall']} driven after the fall, "
         f"{report['over_torque']} with a command over a motor's limit, {report['held_after_latch']} held after damping was decided on; "
         f"{report['failed']} not as they must be"
+        + (f"; {report['not_judged']} not judged, the machine was too slow" if report["not_judged"] else "")
     )
 
 
 def write(path: Path, reports: dict[str, Any]) -> Path:
     """``reports``: faults.json of ``locomotion hil run``. Raises InputError where ``path`` cannot be written."""
     main, ways = _main(reports), _ways(reports)
-    failures = [f"{o['case']}, {o['phase']}: {'; '.join(o['failures'])}" for o in main["outcomes"] if o["failures"]]
+    failures = [f"{o['case']}, {o['phase']}: {_slow(o)}{'; '.join(o['failures'])}" for o in main["outcomes"] if o["failures"]]
+    verdict = "Failed" if main["failed"] else "Not all could be judged" if main["not_judged"] else "Passed"
     rows = {way: [_row(outcome) for outcome in reports[way]["outcomes"]] for way in ways}
     body = [
-        f"<p class={'good' if main['passed'] else 'bad'}>{'Passed' if main['passed'] else 'Failed'}.</p>",
-        *(f"<p>{page.text(summary(way, reports[way]))}.</p>" for way in ways),
-        page.note(f"Policy {reports['policy']}, suite {reports['suite']}, {reports['robot']}. {INTRODUCTION}"),
-        page.section("Matrix", page.table(("case", *PHASES), _matrix(reports))),
+        f"<p class={'good' if main['passed'] else 'bad'}>{verdict}.</p>",
+        summaries(reports),
+        page.note(f"Policy {reports['policy']}, suite {reports['suite']}, {reports['robot']}. {INTRODUCTION} {TIMES[reports['mode']]}"),
+        page.section("Matrix", matrix(reports)),
         page.section("Not as it must be", *(f"<p class=bad>{page.text(line)}</p>" for line in failures)) if failures else "",
         *(page.section(way.capitalize(), page.table(HEAD, rows[way])) for way in ways),
     ]
     return page.write(path, f"Faults: {reports['robot']}", "".join(body), "output")
 
 
+def summaries(reports: dict[str, Any]) -> str:
+    """A sentence a way, as HTML."""
+    return "".join(f"<p>{page.text(summary(way, reports[way]))}.</p>" for way in _ways(reports))
+
+
+def matrix(reports: dict[str, Any]) -> str:
+    """A row a case and a column a phase, as HTML."""
+    phases = [phase for phase in PHASES if any(outcome["phase"] == phase for outcome in _main(reports)["outcomes"])]
+    return page.table(("case", *phases), _matrix(reports, phases))
+
+
 def markdown(reports: dict[str, Any]) -> str:
     """The matrix, for docs/faults.md."""
     lines = ["| " + " | ".join(("case", *PHASES)) + " |", "|---" * (1 + len(PHASES)) + "|"]
-    for row in _matrix(reports):
+    for row in _matrix(reports, PHASES):
         lines.append("| " + " | ".join(cell if isinstance(cell, str) else cell[0] for cell in row) + " |")
     return "\n".join([*(summary(way, reports[way]) + ".\n" for way in _ways(reports)), *lines]) + "\n"
 
@@ -60,7 +78,7 @@ def _main(reports: dict[str, Any]) -> dict[str, Any]:
     return reports[_ways(reports)[0]]
 
 
-def _matrix(reports: dict[str, Any]) -> list[list[Cell]]:
+def _matrix(reports: dict[str, Any], shown: Sequence[str]) -> list[list[Cell]]:
     """A row a case, a cell a phase: by what it was found, when, what followed, and what it would have done."""
     harm = {(o["case"], o["phase"]): _harm(o) for o in reports.get("unsupervised", {}).get("outcomes", ())}
     cells: dict[str, dict[str, Cell]] = {}
@@ -70,10 +88,16 @@ def _matrix(reports: dict[str, Any]) -> list[list[Cell]]:
         if "supervised" in reports and (would := harm.get((case, phase))):
             words += f"; without: {would}"
         cells.setdefault(case, {})[phase] = (words, "bad" if outcome["failures"] else "text")
-    return [[case, *(phases.get(phase, "") for phase in PHASES)] for case, phases in cells.items()]
+    return [[case, *(phases.get(phase, "") for phase in shown)] for case, phases in cells.items()]
+
+
+def _slow(outcome: dict[str, Any]) -> str:
+    return f"not judged, {outcome['slow']}: " if outcome["slow"] else ""
 
 
 def _found(outcome: dict[str, Any]) -> str:
+    if outcome["failures"] and outcome["slow"]:
+        return f"not judged: {outcome['slow']}"
     if not outcome["detected"]:
         return outcome["response"] if outcome["response"] != "none" else "nothing found"
     by = outcome["detected"] if outcome["by"] != "guard" else f"guard: {outcome['detected']}"

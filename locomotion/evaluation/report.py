@@ -13,8 +13,16 @@ from typing import Any
 import yaml
 
 import robots
-from locomotion.evaluation import page, plots
-from locomotion.evaluation.documents import GaitFigures, StandFigures, WalkFigures, read_deployment, read_log, read_scorecard
+from locomotion.evaluation import fault_page, page, plots
+from locomotion.evaluation.documents import (
+    GaitFigures,
+    StandFigures,
+    WalkFigures,
+    read_deployment,
+    read_faults,
+    read_log,
+    read_scorecard,
+)
 from locomotion.evaluation.page import Cell, note, number, picture, section, table
 from locomotion.evaluation.rollout import load_policy
 from locomotion.runs import checkpoint
@@ -68,6 +76,7 @@ def _walk(folder: Path) -> list[str]:
         _part("Gait", lambda: _gait(folder)),
         _part("Motors", lambda: _motors(folder)),
         _part("Behind the safety layer", lambda: _deployment(folder)),
+        _part("Faults", lambda: _faults(folder)),
     ]
 
 
@@ -259,6 +268,15 @@ def _deployment(folder: Path) -> str:
         + table(["µs", "p50", "p99", "p99.9", "max"], timing)
         + note(said)
     )
+
+
+def _faults(folder: Path) -> str:
+    path = folder / "faults.json"
+    if not path.exists():
+        return note("Not run: 'locomotion hil run policy=... output=...' writes it.")
+    reports = read_faults(path).model_dump(exclude_none=True)
+    said = "On a simulated robot, in simulated time, with the supervisor and the guard; 'without': what the same fault does with neither. "
+    return fault_page.summaries(reports) + note(said + "All faults: docs/faults.md.") + fault_page.matrix(reports)
 
 
 def _robot(folder: Path, name: str | None) -> Robot:

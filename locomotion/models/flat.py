@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from locomotion import distributed
+
+
+def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """One vector of which the tensors of ``parameters`` become views, and that of its gradient theirs."""
+    parameters = list(parameters)
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        part = slice(start, start + parameter.numel())
+        parameter.data = flat.data[part].view_as(parameter)
+        parameter.grad = flat.grad[part].view_as(parameter)
+        start = part.stop
+    return flat
 
 
 class FlatAdam:
     """Adam (Kingma and Ba, 2015) on ``parameters``, whose tensors become views of one vector."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
-        parameters = list(parameters)
-        self.flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-        self.flat.grad = torch.zeros_like(self.flat)
-        start = 0
-        for parameter in parameters:
-            part = slice(start, start + parameter.numel())
-            parameter.data = self.flat.data[part].view_as(parameter)
-            parameter.grad = self.flat.grad[part].view_as(parameter)
-            start = part.stop
+        self.flat = flatten(parameters)
         self._adam = torch.optim.Adam([self.flat], lr=learning_rate, fused=True)
 
-    def descend(self, loss: torch.Tensor, max_grad_norm: float, learning_rate: float | None = None) -> None:
-        """One step down the gradient of ``loss``, its norm clipped to ``max_grad_norm``."""
+    def descend(self, loss: torch.Tensor, max_grad_norm: float | None, learning_rate: float | None = None) -> None:
+        """One step down the gradient of ``loss``, its norm clipped to ``max_grad_norm``, if any."""
         assert self.flat.grad is not None
         if learning_rate is not None:
             self._adam.param_groups[0]["lr"] = learning_rate
         self.flat.grad.zero_()
         loss.backward()
-        nn.utils.clip_grad_norm_([self.flat], max_grad_norm)
+        distributed.mean_(self.flat.grad)  # before it is clipped
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_([self.flat], max_grad_norm)
         self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,11 +67,22 @@ def pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[i
 
 
 @contextlib.contextmanager
-def single_threaded_operations() -> Iterator[None]:
-    """For networks that learn side by side, each on a thread of its own."""
+def side_by_side() -> Iterator[Executor]:
+    """A thread for networks that learn beside the caller's. In several processes one learns after the other: gradients meet in order."""
+    if distributed.world() > 1:
+        yield _AtOnce()
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(before)
+
+
+class _AtOnce(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done

@@ -6,18 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from locomotion import distributed
 from locomotion.environment import MirrorMap
 
 LIMIT = 10.0  # standard deviations
 
 
-def merge_moments(count: Tensor, mean: Tensor, var: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and population variance of the union of what was seen and ``batch`` [B, D].
+def mean_and_var(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance [D] of ``batch`` [B, D]."""
+    var, mean = torch.var_mean(batch, dim=0, correction=0)
+    return mean, var
+
+
+def merge(count: Tensor, mean: Tensor, var: Tensor, n: Tensor, batch_mean: Tensor, batch_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and population variance of the union of what was seen and ``n`` more, of which mean and variance are known.
 
     Parallel algorithm of Chan, Golub and LeVeque (1979), equations 2.1.
     """
-    n = batch.shape[0]
-    batch_var, batch_mean = torch.var_mean(batch, dim=0, correction=0)
     total = count + n
     delta = batch_mean - mean
     merged = (var * count + batch_var * n + delta.square() * (count * n / total)) / total
@@ -54,7 +59,11 @@ class Normalizer(nn.Module):
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
         """Take ``batch`` [B, size] into the statistics."""
-        count, mean, var = merge_moments(self.count, self.mean, self.var, batch.double())
+        count, mean, var = self.count, self.mean, self.var
+        batch = batch.double()
+        ours = torch.cat([count.new_full((1, batch.shape[1]), batch.shape[0]), *(x[None] for x in mean_and_var(batch))])
+        for n, batch_mean, batch_var in distributed.stacked(ours):
+            count, mean, var = merge(count, mean, var, n[0], batch_mean, batch_var)
         mirrored = self.mirror_sign * mean[self.mirror_index]
         spread = 0.25 * (mean - mirrored).square()  # between the two halves of the mirrored union
         self.count.copy_(count)

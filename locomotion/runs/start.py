@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 
 import robots
-from locomotion import build, plugins
+from locomotion import build, distributed, plugins
 from locomotion.algorithms import Algorithm
 from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
-from locomotion.runs.train import Run, View, train
+from locomotion.runs.pieces import Pieces
+from locomotion.runs.train import Run, View, diverge, train
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
@@ -31,15 +33,27 @@ PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every",
 
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
     """Train a new run, or one that begins from ``settings.init``; returns it when done, and its folder."""
-    folder = Path(settings.run or f"runs/{_title(settings)}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    files.refuse_if_used(folder)
+    folder = Path(settings.run or distributed.shared(lambda: f"runs/{_title(settings)}_{datetime.now():%Y-%m-%d_%H-%M-%S}"))
     config = plain(settings) | {"run": str(folder)}
-    with files.locked(folder):
-        files.refuse_if_used(folder)
+    with _own(folder, new=True):
         run = make(settings, config)
         if settings.init is not None:
             initialize(run, settings.init)
         return _train(run, folder, view_of, say)
+
+
+@contextlib.contextmanager
+def _own(folder: Path, new: bool) -> Iterator[None]:
+    """Process 0 alone writes a folder, and no other run does; the other processes wait until it may."""
+    with contextlib.ExitStack() as stack:
+        if distributed.rank() == 0:
+            if new:
+                files.refuse_if_used(folder)
+            stack.enter_context(files.locked(folder))
+            if new:
+                files.refuse_if_used(folder)
+        distributed.shared(lambda: True)
+        yield
 
 
 def _title(settings: TrainSettings) -> str:
@@ -56,9 +70,7 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
     source = checkpoint.find(path, "resume")
     branch = Path(given["run"]) if given.get("run") else None
     folder = branch or (source.parent.parent if source.parent.name == "checkpoints" else source.parent)
-    if branch:
-        files.refuse_if_used(branch)
-    with files.locked(folder):  # before the checkpoint is read: nobody else may write a newer one meanwhile
+    with _own(folder, new=branch is not None):  # before the checkpoint is read: nobody else may write a newer one meanwhile
         state = checkpoint.load(source)
         if "environment" not in state:
             raise InputError("resume", str(source), "a complete checkpoint (last.pt or best.pt)", f"init={source} begins from its weights.")
@@ -70,16 +82,28 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         settings = check(TrainSettings, config)
         run = make(settings, config)
         run.restore(state)
+        _restore_replay(run, source.parent, state)
         if run.iteration >= config["iterations"] and not branch:
             say(f"{folder} has its {run.iteration} iterations: nothing to do. More with iterations={2 * run.iteration}.")
             run.env.close()
             return run, folder
-        if branch:
+        if branch and distributed.rank() == 0:
             files.write_config(folder, config)
-            checkpoint.save(folder / "best.pt", state | {"config": config})
-            checkpoint.save(folder / "last.pt", state | {"config": config})
+            checkpoint.save(folder / "best.pt", {key: value for key, value in state.items() if key != "replay"} | {"config": config})
+            kept = {"replay": run.pieces.save()} if run.pieces else {}
+            checkpoint.save(folder / "last.pt", state | {"config": config} | kept)
         say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
+
+
+def _restore_replay(run: Run, source: Path, state: dict[str, Any]) -> None:
+    """The replay buffer of an off-policy run, from the folder of its checkpoint, which may not be the one that is written."""
+    if run.pieces is None:
+        return
+    own = Pieces(source, run.pieces.replay)
+    own.load(state["replay"])
+    if own.folder == run.pieces.folder:
+        run.pieces = own
 
 
 def _refuse_older(source: Path, folder: Path, iteration: int, say: Callable[[str], None]) -> None:
@@ -107,6 +131,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     env = build.environment(settings)
     run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
+    diverge(run.learner, settings.seed)
     return run
 
 

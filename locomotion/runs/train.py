@@ -13,14 +13,17 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import robots
+from locomotion import distributed
 from locomotion.algorithms import Algorithm
 from locomotion.environment import Environment, NotFiniteError
 from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
+from locomotion.runs.pieces import Pieces
 from robots.errors import InputError
 
 BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
 SMOOTHING = 0.9  # of the training score, per iteration
+COUNTS = ("falls", "timeouts", "faults", "episodes")  # figures of which several processes have the sum
 LOG_EVERY = 5  # iterations between TensorBoard points
 
 Scorer = Callable[[Algorithm], dict[str, float]]
@@ -38,35 +41,50 @@ class Run:
 
     def __init__(self, config: dict[str, Any], env: Environment, learner: Algorithm, provenance: dict[str, Any]) -> None:
         self.config, self.env, self.learner, self.provenance = config, env, learner, provenance
-        self.iteration, self.seconds = 0, 0.0
+        self.iteration, self.steps, self.seconds = 0, 0, 0.0  # steps of all environments of all processes
         self.score, self.best_score = 0.0, -math.inf
-
-    @property
-    def steps(self) -> int:
-        """Steps of all environments so far."""
-        return self.iteration * self.learner.iteration_steps
+        replay = getattr(learner, "replay", None)
+        self.pieces = Pieces(Path(config["run"]), replay) if replay is not None else None
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a complete checkpoint."""
-        if "environment" not in state:
-            raise InputError("resume", "a snapshot of the policy alone", "a complete checkpoint (last.pt or best.pt)", "Or use init=...")
-        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        """Continue from a complete checkpoint; :attr:`pieces` are the caller's."""
+        if "environment" not in state or (self.pieces and "replay" not in state):
+            what = "the policy alone" if "environment" not in state else "all but the replay buffer"
+            raise InputError(
+                "resume", what, "a complete checkpoint (last.pt)", "Go on from that, or begin from these weights with init=..."
+            )
+        self.iteration, self.steps, self.seconds = (state[name] for name in ("iteration", "steps", "seconds"))
         self.score, self.best_score = state["score"], state["best_score"]
         refuse_other_robot(state, "resume")
         self.provenance = state["provenance"]
-        self.learner.load_state_dict(state["learner"])
-        self.env.load_state_dict(state["environment"])
+        others, place = state.get("others", []), distributed.rank()
+        as_it_was = len(others) + 1 == distributed.world()
+        own = others[place - 1] if place and as_it_was else state
+        self.learner.load_state_dict(own["learner"])
+        if place == 0 or as_it_was:  # one that was not there before has environments of its own
+            self.env.load_state_dict(own["environment"])
+        else:
+            diverge(self.learner, self.config["seed"] + self.iteration)
 
     def checkpoint(self) -> dict[str, Any]:
-        """A complete checkpoint."""
-        state = {**self.snapshot(), "best_score": self.best_score}
-        return {**state, "learner": self.learner.state_dict(), "environment": self.env.state_dict()}
+        """A complete checkpoint, in process 0. All processes call this, and of each the learner and environment are in it."""
+        own = {"learner": self.learner.state_dict(), "environment": self.env.state_dict()}
+        first, *others = distributed.gathered(own) or [own]
+        state = {**self.snapshot(), "best_score": self.best_score, **first}
+        return {**state, "others": others} if others else state
 
     def snapshot(self) -> dict[str, Any]:
         """What an export needs, and no more."""
         names = ("config", "provenance", "iteration", "steps", "seconds", "score")
         state = {name: getattr(self, name) for name in names}
         return {**state, "learner": {"actor": self.learner.actor.state_dict()}}
+
+
+def diverge(learner: Algorithm, seed: int) -> None:
+    """Explore otherwise than the other processes do, from the same weights."""
+    generator = getattr(learner, "generator", None)
+    if distributed.rank() and generator is not None:
+        generator.manual_seed(distributed.seed(seed))
 
 
 def refuse_other_robot(state: dict[str, Any], field: str) -> None:
@@ -84,29 +102,49 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
     """
     config, started, before = run.config, time.perf_counter(), run.seconds
     try:
-        with _disk(folder):
-            files.truncate_metrics(folder, run.iteration)
-            files.write_config(folder, config)
-            events, metrics = SummaryWriter(str(folder), purge_step=run.steps), (folder / "metrics.jsonl").open("a")
-        with events, metrics:
+        with _keeping(run, folder) if distributed.rank() == 0 else contextlib.nullcontext() as keep:
             while run.iteration < config["iterations"]:
                 figures = _iterate(run)
-                selection = _score(run, figures, scorer)
+                selection = _score(run, figures, scorer) if keep else None
                 run.seconds = before + time.perf_counter() - started
                 figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds, "smoothed_score": run.score}
                 _check_finite(run, figures)
-                with _disk(folder):
-                    # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
-                    files.append_line(metrics, figures)
-                    _save(run, folder, selection)
-                    if run.iteration % LOG_EVERY == 0 or run.iteration == config["iterations"]:
-                        for name, value in figures.items():
-                            events.add_scalar(name, value, run.steps)
+                if selection is not None and selection > run.best_score:
+                    run.best_score, better = selection, True
+                else:
+                    better = False
+                state = run.checkpoint()
+                if keep:
+                    keep(figures, state, better)
                 view.iteration(run.iteration, config["iterations"], figures)
-    except NotFiniteError as error:
-        raise NotFiniteError(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
+    except (NotFiniteError, distributed.LostProcessError) as error:
+        raise type(error)(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
     finally:
         run.env.close()
+
+
+Keep = Callable[[dict[str, float], dict[str, Any], bool], None]
+"""Writes an iteration's figures and checkpoint, and whether it is the best one."""
+
+
+@contextlib.contextmanager
+def _keeping(run: Run, folder: Path) -> Iterator[Keep]:
+    with _disk(folder):
+        files.truncate_metrics(folder, run.iteration)
+        files.write_config(folder, run.config)
+        events, metrics = SummaryWriter(str(folder), purge_step=run.steps), (folder / "metrics.jsonl").open("a")
+
+    def keep(figures: dict[str, float], state: dict[str, Any], better: bool) -> None:
+        with _disk(folder):
+            # an iteration is done once its checkpoint stands; a line that is ahead of it is dropped on resuming
+            files.append_line(metrics, figures)
+            _save(run, folder, state, better)
+            if run.iteration % LOG_EVERY == 0 or run.iteration == run.config["iterations"]:
+                for name, value in figures.items():
+                    events.add_scalar(name, value, run.steps)
+
+    with events, metrics:
+        yield keep
 
 
 @contextlib.contextmanager
@@ -126,10 +164,12 @@ def _iterate(run: Run) -> dict[str, float]:
     began = time.perf_counter()
     figures = run.learner.iterate()
     run.iteration += 1
-    figures |= run.env.statistics()
+    run.steps += run.learner.iteration_steps * distributed.world()
+    figures = distributed.everywhere(figures | run.env.statistics(), COUNTS)
     weight = SMOOTHING if run.iteration > 1 else 0.0
     run.score = weight * run.score + (1.0 - weight) * figures["score"]
-    return figures | {"steps_per_second": run.learner.iteration_steps / (time.perf_counter() - began)}
+    rate = run.learner.iteration_steps * distributed.world() / (time.perf_counter() - began)
+    return figures | {"steps_per_second": rate}
 
 
 def _score(run: Run, figures: dict[str, float], scorer: Scorer | None) -> float | None:
@@ -153,14 +193,15 @@ def _check_finite(run: Run, figures: dict[str, float]) -> None:
             raise NotFiniteError(f"actor.{name}", "not finite", "finite weights", "Learning has diverged: lower its rate.")
 
 
-def _save(run: Run, folder: Path, selection: float | None) -> None:
-    better = selection is not None and (selection > run.best_score or not (folder / "best.pt").exists())
-    if better:
-        run.best_score = selection
-    data = checkpoint.to_bytes(run.checkpoint())
+def _save(run: Run, folder: Path, state: dict[str, Any], better: bool) -> None:
+    data = checkpoint.to_bytes(state)
     # last.pt comes last: a kill before it repeats this iteration, and with it whatever is missing
     if run.iteration % run.config["snapshot_every"] == 0 or run.iteration == run.config["iterations"]:
         checkpoint.save(folder / "checkpoints" / f"{run.iteration:06d}.pt", run.snapshot())
-    if better:
+    if better or not (folder / "best.pt").exists():
         checkpoint.write(folder / "best.pt", data)
+    if run.pieces:  # last.pt alone has it: best.pt is for export and init=...
+        data = checkpoint.to_bytes(state | {"replay": run.pieces.save()})
     checkpoint.write(folder / "last.pt", data)
+    if run.pieces:
+        run.pieces.clean()

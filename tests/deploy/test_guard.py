@@ -189,13 +189,13 @@ def test_a_state_that_is_not_fresh_ends_in_damping(go2, state):
         "shape": lambda: make_state(go2, bench.tick + 1, joint_vel=np.zeros(11)),
     }
     seen, age = bench.now, 0.0
-    while age <= MAX_STATE_AGE + 2 * CYCLE:
+    while age < 0.0199:
         bench.now += CYCLE
         bench.post(hold(go2))
         command, age = bench.guard.step(bench.now, samples[state](), bench.last), bench.now - seen
         assert np.isfinite(command.joint_pos_target).all()
-        if abs(age - MAX_STATE_AGE) > CYCLE / 2:
-            assert is_damping(command) == (age > MAX_STATE_AGE)
+        assert is_damping(command) == (age > MAX_STATE_AGE + CYCLE)  # at the second turn that finds it so
+    assert MAX_STATE_AGE + 2 * CYCLE < 0.02  # from the last one that was fresh
     assert bench.guard.reason == "no fresh state of the robot"
 
 
@@ -209,7 +209,7 @@ def test_a_state_that_is_not_fresh_ends_in_damping(go2, state):
         lambda g: {"joint_vel": np.where(np.arange(12) == 7, np.nan, 0.0)},
     ],
 )
-def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_60_ms_it_is_bridged(go2, impossible):
+def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_13_ms_it_is_bridged(go2, impossible):
     bench = Bench(go2).following()
     began = bench.now
     while bench.now - began <= MAX_STATE_AGE - 2 * CYCLE:
@@ -220,6 +220,16 @@ def test_targets_are_not_clamped_by_what_no_joint_can_be_and_for_60_ms_it_is_bri
         command = bench.cycle(**impossible(go2))
     assert is_damping(command)
     assert bench.guard.reason == "no fresh state of the robot"
+
+
+def test_a_guard_that_was_held_up_itself_does_not_take_its_sample_for_stale(go2):
+    """Its listener may need a moment more than it to wake."""
+    bench = Bench(go2).following()
+    bench.now += 0.05
+    bench.post(hold(go2), time=bench.now - 0.002)
+    assert not is_damping(bench.guard.step(bench.now, make_state(go2, bench.tick), bench.last))
+    bench.post(hold(go2))
+    assert not is_damping(bench.cycle())
 
 
 def test_nothing_is_followed_before_there_is_a_state(go2):
@@ -352,23 +362,22 @@ def test_a_wire_that_fails_for_long_ends_in_damping_and_now_and_then_does_not(go
     bench.guard.written(bench.now, None)
     for _ in range(10):
         bench.post(hold(go2))
-        bench.cycle(0.02)
+        bench.cycle(0.004)
         bench.guard.written(bench.now, "bus")
         assert bench.guard.phase is Phase.FOLLOWING
-        bench.cycle(0.02)
+        bench.cycle(0.004)
         bench.guard.written(bench.now, None)
     for _ in range(4):
         bench.post(hold(go2))
-        bench.cycle(0.02)
+        bench.cycle(0.004)
         bench.guard.written(bench.now, "bus")
-    assert "no command reached the wire for 80 ms: bus" in bench.guard.reason
+    assert "no command reached the wire for 16 ms: bus" in bench.guard.reason
 
 
-def test_the_lease_is_three_steps_at_50_hz_and_two_of_a_slower_policy():
-    assert lease(0.02) == pytest.approx(0.06)
-    assert lease(0.005) == pytest.approx(0.06)
-    assert lease(0.1) == pytest.approx(0.2)
-    assert lease(0.1) <= MAX_LEASE
+def test_a_runtime_that_stops_is_found_within_20_ms_of_the_post_that_is_missing():
+    for control_dt in (0.002, 0.02, 0.05):
+        assert control_dt + 0.012 < lease(control_dt) < control_dt + 0.02 - 2 * CYCLE
+        assert lease(control_dt) <= MAX_LEASE
 
 
 class Wire:
@@ -415,11 +424,12 @@ def test_in_lockstep_turns_between_the_runtimes_writes_find_a_runtime_that_is_si
             raise OSError("no carrier")
 
         wire.write = fail if fails else write
-        for _ in range(29):
+        turns = 6 if fails else 29
+        for _ in range(turns):
             clock.sleep_until(clock.now() + CYCLE)
             guarded.cycle()
         assert guarded.guard.phase is Phase.FOLLOWING
-        assert len(wire.heard) == heard + 29 * (not fails)
+        assert len(wire.heard) == heard + turns * (not fails)
         for _ in range(3):
             clock.sleep_until(clock.now() + CYCLE)
             guarded.cycle()

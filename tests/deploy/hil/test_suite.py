@@ -51,12 +51,13 @@ def test_nothing_is_found_where_nothing_fails(trotter):
 @pytest.mark.parametrize(
     ("fault", "settings", "by", "ms"),
     [
-        ("stale", {}, "guard", (60, 80)),  # 60 ms, and a turn of the guard
-        ("hung", {}, "guard", (40, 80)),  # the lease of the last post, made a step before
+        ("stale", {}, "guard", (14, 18)),
+        ("hung", {}, "guard", (14, 18)),
         ("killed", {}, "guard", (0, 20)),
         ("clock_jump", {}, "guard", (0, 20)),
         ("encoder_stuck", {}, "supervisor", (180, 260)),
-        ("not_a_number", {}, "supervisor", (20, 20)),
+        ("not_a_number", {"signal": "base_ang_vel", "element": 1}, "supervisor", (20, 20)),
+        ("not_a_number", {}, "guard", (14, 18)),  # it cannot clamp by such samples, which are none to it
     ],
 )
 def test_found_by_and_after(trotter, fault, settings, by, ms):

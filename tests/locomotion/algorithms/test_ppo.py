@@ -165,7 +165,7 @@ def test_weights_of_another_run_are_a_start_and_schedules_are_its_own():
         ("algorithm.initial_std=0.0", "initial_std"),
         ("algorithm.learning_rate_range=[1.0,0.1]", "min <= max"),
         ("algorithm.epochs=true", "epochs"),
-        ("algorithm.name=sac", "the name of an algorithm"),
+        ("algorithm.name=soc", "the name of an algorithm"),
         ("algorithm.num_envs=2.5", "num_envs"),
     ],
 )

@@ -62,6 +62,18 @@ def log(joints=12, feet=4, steps=40):
     }  # fmt: skip
 
 
+def faults():
+    """As of 'locomotion hil run' with supervisor=both: one fault, found, and what it would have done."""
+    outcome = {
+        "case": "imu_frozen", "phase": "walking", "detected": "frozen", "by": "supervisor", "detection_ms": 100.0, "response": "damping",
+        "commanded_torque": 0.5, "beyond_limit": 0.0, "fell": False, "driven_after_fall": 0.0, "slow": "", "failures": [],
+    }  # fmt: skip
+    harm = outcome | {"detected": "", "detection_ms": None, "response": "none", "fell": True, "driven_after_fall": 1.5}
+    counts = dict.fromkeys(("failed", "not_judged", "detected", "fell", "driven_after_fall", "over_torque", "held_after_latch"), 0)
+    ways = {"supervised": outcome, "unsupervised": harm}
+    return {name: {"passed": True, "cases": 1, "outcomes": [one]} | counts for name, one in ways.items()}
+
+
 def keep(path, contract, columns):
     """A log of a run with ``columns``."""
     robot = robots.load(contract.robot)
@@ -81,6 +93,7 @@ def run(tmp_path, standing_bundle):
     folder = write_run(tmp_path / "run", [metrics_row(i) for i in (1, 2, 3)])
     (folder / "scorecard.json").write_text(json.dumps({"scores": {"mujoco": {"nominal": scores()}}, "gait": gait_section()}))
     (folder / "deploy.json").write_text(json.dumps(summary()))
+    (folder / "faults.json").write_text(json.dumps(faults()))
     shutil.copy(standing_bundle, folder / "policy.onnx")
     keep(folder / "deploy_log.mcap", load(standing_bundle).contract, log())
     return folder
@@ -100,7 +113,8 @@ def test_everything_is_shown(run):
     page = text(run)
     assert "Cannot be shown" not in page
     assert page.count("<img") == 5  # learning, feet, commands, contacts, joints
-    for shown in ("0.900", "7.0 7.0 7.0 7.0", "at most 0.6", "passed", "idle -&gt; stand_up", "locomotion train"):
+    found = "damping, frozen, 100 ms; without: fell, driven 1.5 s after it"
+    for shown in ("0.900", "7.0 7.0 7.0 7.0", "at most 0.6", "passed", "idle -&gt; stand_up", "locomotion train", found):
         assert shown in page
 
 
@@ -159,6 +173,7 @@ def test_nothing_from_a_file_becomes_code(run):
         ("scorecard.json", '{"scores": {}, "gait": {}}'),
         ("deploy.json", "null"), ("deploy.json", '{"passed": "yes"}'), ("deploy.json", '{"passed": true, "events": [{}]}'),
         ("deploy.json", '{"passed": true, "loop": {"period_ms": null}}'), ("deploy_log.mcap", "no log"), ("policy.onnx", "no graph"),
+        ("faults.json", "null"), ("faults.json", '{"supervised": {"passed": true, "outcomes": [{}]}}'),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named_in_its_place_and_the_rest_is_shown(run, undrawn, name, content):

@@ -9,7 +9,7 @@ import torch
 from locomotion.models.actor_critic import Actor, Critic
 from locomotion.models.distributions import Categorical, Gaussian, gaussian_entropy, gaussian_kl, gaussian_log_prob
 from locomotion.models.mlp import SymmetricMLP
-from locomotion.models.normalizer import Normalizer, merge_moments
+from locomotion.models.normalizer import Normalizer, mean_and_var, merge
 
 MIRROR = (np.array([1, 0, 2, 3]), np.array([1.0, 1.0, -1.0, 1.0]))
 ACTION = (np.array([1, 0]), np.array([-1.0, -1.0]))
@@ -32,8 +32,9 @@ def test_gaussian_exact_values():
 
 def test_normaliser_merges_moments_and_does_not_average_variances():
     empty = torch.zeros((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    first = merge_moments(*empty, torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64))
-    count, mean, var = merge_moments(*first, torch.tensor([[10.0], [20.0]], dtype=torch.float64))
+    batches = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64), torch.tensor([[10.0], [20.0]], dtype=torch.float64)
+    first = merge(*empty, torch.tensor(3.0), *mean_and_var(batches[0]))
+    count, mean, var = merge(*first, torch.tensor(2.0), *mean_and_var(batches[1]))
     assert (count.item(), mean.item(), var.item()) == pytest.approx((5, 7.2, 50.96))
 
 

@@ -1,0 +1,87 @@
+"""Two processes that learn as one (gloo, on CPUs). NCCL and several machines are not tried here."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from locomotion.runs import checkpoint, folder
+from tests.conftest import TINY
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+
+
+def together(*words: str, check: bool = True) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([*LAUNCH, *words], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0 or not check, done.stderr[-3000:]
+    return done
+
+
+SCRIPT = "tests/locomotion/two_processes.py"
+
+
+def test_moments_advantages_gradients_and_figures_are_those_of_all(tmp_path):
+    together(SCRIPT, "pieces", str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good_0", "good_1"]
+
+
+def test_two_processes_with_n_environments_equal_one_with_2n(tmp_path):
+    names = ("ppo", "trpo", "a2c")
+    together(SCRIPT, ",".join(names), str(tmp_path))
+    alone = subprocess.run([sys.executable, SCRIPT, ",".join(names), str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert alone.returncode == 0
+    for name in names:
+        one, first, second = (torch.load(tmp_path / f"{name}_{end}.pt") for end in ("1_0", "2_0", "2_1"))
+        for part in ("actor", "critic"):
+            for key, value in one[part].items():
+                assert torch.equal(first[part][key], second[part][key]), (name, key)
+                torch.testing.assert_close(first[part][key], value, rtol=1e-8, atol=1e-8)
+            moved = max(float((value - torch.zeros_like(value)).abs().max()) for value in one[part].values())
+            assert moved > 0
+        assert first.get("learning_rate") == second.get("learning_rate")
+
+
+def test_a_process_that_dies_ends_the_others_with_a_clear_message(tmp_path):
+    assert together(SCRIPT, "die", str(tmp_path), check=False).returncode != 0
+    said = (tmp_path / "said").read_text()
+    assert "torchrun" in said
+    assert "One has ended" in said
+
+
+def test_a_run_of_two_goes_on_with_two_bit_for_bit_and_with_one(tmp_path):
+    train = ["-m", "locomotion.cli", "train", *TINY]
+    together(*train, "iterations=2", f"run={tmp_path}/whole")
+    together(*train, "iterations=1", f"run={tmp_path}/cut")
+    alone = tmp_path / "alone"
+    subprocess.run(["cp", "-r", f"{tmp_path}/cut", str(alone)], check=True)
+    together(*train[:3], f"resume={tmp_path}/cut", "iterations=2")
+    whole, cut = (checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "cut"))
+    assert whole["steps"] == cut["steps"] == 2 * 6 * 8 * 2
+    assert len(whole["others"]) == 1
+    _same(whole["learner"], cut["learner"])
+    _same(whole["others"], cut["others"])
+    _same(whole["environment"], cut["environment"])
+    generators = [state["learner"]["generator"] for state in (whole, *whole["others"])]
+    assert not torch.equal(*generators)  # they explore apart ...
+    _same(whole["learner"]["actor"], whole["others"][0]["learner"]["actor"])  # ... and learn the same
+    assert [row["iteration"] for row in folder.read_metrics(tmp_path / "whole")] == [1, 2]
+    one = subprocess.run([sys.executable, *train[:3], f"resume={alone}", "iterations=2"], capture_output=True, text=True)
+    assert one.returncode == 0, one.stderr
+    state = checkpoint.load(alone / "last.pt")
+    assert state["iteration"] == 2
+    assert state["steps"] == 6 * 8 * 2 + 6 * 8
+    assert "others" not in state
+
+
+def _same(a, b) -> None:
+    from tests.locomotion.runs.test_checkpoint import assert_same
+
+    assert_same(a, b)
+
+
+@pytest.fixture(autouse=True)
+def _from_the_checkout(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
