@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment, returns
 from locomotion.build import algorithm
+from locomotion.config import compose
 from locomotion.environment import ActionSpace, DiscreteActions, NotFiniteError
 from locomotion.runs import checkpoint
 from locomotion.runs.start import resume, start
@@ -171,9 +172,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
 
 
 def test_an_algorithm_meets_actions_of_the_wrong_kind(tmp_path):
-    wrong = settings(tmp_path / "x", "env=gymnasium:CartPole-v1")
+    wrong = check(TrainSettings, compose("train", ["env=gymnasium:CartPole-v1", "algorithm=sac", "algorithm.num_envs=2"]))
     with pytest.raises(InputError, match=r"algorithm\.name.*choices"):
         algorithm(wrong, GymnasiumEnvironment("CartPole-v1", 2, seed=1))
+    algorithm(settings(tmp_path / "x", "env=gymnasium:CartPole-v1"), GymnasiumEnvironment("CartPole-v1", 2, seed=1))  # PPO takes both
     with pytest.raises(InputError, match=r"algorithm\.name.*continuous"):
         GymnasiumEnvironment("Counter-v0", 1, seed=1).spaces.discrete("dqn")
     assert isinstance(GymnasiumEnvironment("Counter-v0", 1, seed=1).spaces.continuous("ppo"), ActionSpace)

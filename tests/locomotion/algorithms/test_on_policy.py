@@ -168,3 +168,9 @@ def test_a_line_search_that_finds_nothing_leaves_the_policy():
     worse = lambda: (torch.tensor(-1.0), torch.tensor(0.0))  # noqa: E731
     assert learner.search(parameters, torch.ones_like(before), torch.tensor(0.0), worse) == (0.0, 0.0, 0.0)
     assert torch.equal(torch.nn.utils.parameters_to_vector(parameters), before)
+    divergences = iter([0.03, 0.011, 0.009])  # 0.01 are allowed: the third is taken, .8^2 of the step
+    found = learner.search(
+        parameters, torch.ones_like(before), torch.tensor(0.0), lambda: (torch.tensor(1.0), torch.tensor(next(divergences)))
+    )
+    assert found == pytest.approx((0.64, 1.0, 0.009))
+    torch.testing.assert_close(torch.nn.utils.parameters_to_vector(parameters), before + 0.64)

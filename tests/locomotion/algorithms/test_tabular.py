@@ -79,3 +79,10 @@ def test_q_learning():
     assert q_update(2.0, 1.0, 4.0, 0.5, 0.9) == pytest.approx(3.3)
     learned = q_learning(TWO_STATES, 60_000, 0.3, np.random.default_rng(1))
     np.testing.assert_allclose(learned, TWO_STATES.backup(V), rtol=0.02)
+
+
+def test_q_learning_where_chance_decides_what_follows():
+    chances = np.array([[[0.5, 0.3], [0.1, 0.9]], [[0.6, 0.2], [0.0, 0.7]]])  # the rest: the end
+    problem = FiniteProblem(chances, np.array([[1.0, 0.0], [0.0, 2.0]]), 0.8)
+    learned = q_learning(problem, 60_000, 0.5, np.random.default_rng(1))
+    np.testing.assert_allclose(learned, problem.backup(value_iteration(problem, 300)), rtol=0.05)

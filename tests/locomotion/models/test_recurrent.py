@@ -94,7 +94,11 @@ def test_the_policy_that_is_optimised_is_the_policy_that_acted():
             sequences = learner.rollout.minibatches(1, 1, learner.generator)[0]
             output = learner.actor.network(batch["actor"][sequences])
             log_prob = learner.actor.distribution(output).log_prob(batch["action"][sequences])
-        assert learner.rollout.truncated.any()
+        done = (learner.rollout.terminated | learner.rollout.truncated)[:-1]
+        after = learner.rollout.actor[1:][done]  # rows that begin an episode: nothing is remembered, and they say so
+        assert done.any()
+        assert (after[:, -9:] == torch.tensor([0.0] * 8 + [1.0])).all()
+        assert (learner.rollout.actor[1:][~done][:, -9:-1].abs().amax(dim=-1) > 0.0).all()
         assert (torch.exp(log_prob - batch["log_prob"][sequences].squeeze(-1)) - 1.0).abs().max() < 1e-5
         learner.update(batch)
         learner.rollout.learn_normalizers(learner.critic)
