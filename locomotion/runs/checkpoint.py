@@ -16,7 +16,7 @@ import torch
 from locomotion.files import write_atomically
 from robots.errors import InputError
 
-FORMAT = 3
+FORMAT = 4
 KEYS = ("config", "provenance", "iteration", "steps", "learner")
 _MAGIC = b"locomotion checkpoint "
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploy.contract import Contract
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.states import State
 from robots import InputError
 from tests.deploy import bundles
@@ -20,12 +20,13 @@ def contract(go2):
 def test_it_asks_for_each_state_and_counts_seconds_of_walking(contract):
     operator = ScriptedOperator([[0, [0.5, 0.3]], [2.0, [0.0, 0.2]]], contract)
     for state, wanted in ((State.IDLE, State.STAND_UP), (State.STAND_UP, None), (State.READY, State.WALK), (State.FAULT, None)):
-        asked, command, age = operator(50.0, state)
+        asked, command, age, stop = operator(50.0, state)
         assert asked is wanted
         assert age == 0.0
+        assert stop is Stop.NONE
         assert command.tolist() == [0.0, 0.3]
     for time, expected in ((100.0, [0.5, 0.3]), (101.9, [0.5, 0.3]), (102.0, [0.0, 0.2]), (200.0, [0.0, 0.2])):
-        asked, command, age = operator(time, State.WALK)
+        asked, command, age, stop = operator(time, State.WALK)
         assert asked is None
         np.testing.assert_array_equal(command, expected)
     operator(201.0, State.READY)

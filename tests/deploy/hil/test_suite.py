@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import configs
-from deploy.hil.faults import FAULTS
+from deploy.hil.faults import FAULTS, MODES, SIDES
 from deploy.hil.suite import Expectation, Outcome, _failures, parse, run, run_case
 from deploy.policy import RobotPolicy, load
 from locomotion.cli import main
@@ -126,7 +126,7 @@ def test_the_default_suite_has_every_fault_in_every_phase():
     names = {case.name for case in cases}
     assert len(names) > 40
     assert len(cases) > 120
-    assert {case.fault for case in cases} == set(FAULTS)
+    assert {case.fault for case in cases} == {name for name in FAULTS if SIDES[name] in MODES["lockstep"]}
 
 
 @pytest.mark.parametrize(
