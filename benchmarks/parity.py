@@ -39,7 +39,6 @@ class Case:
 
 PPO = ("algorithm=ppo_gymnasium",)
 OFF = ("algorithm.rounds=1000",)
-SMALL = ("algorithm.actor_hidden=[64,64]", "algorithm.critic_hidden=[64,64]")
 CASES = {
     **{
         f"ppo_{name}": Case(f"{env}-v5", 300_000, PPO, "stable_baselines3:PPO")
@@ -56,19 +55,19 @@ CASES = {
          "policy_kwargs": {"net_arch": [256, 256]}},
     ),
     "a2c_cartpole": Case(
-        "CartPole-v1", 200_000, ("algorithm=a2c", "algorithm.num_envs=8", "algorithm.gamma=0.99", *SMALL), "stable_baselines3:A2C",
+        "CartPole-v1", 100_000, ("algorithm=a2c_gymnasium",), "stable_baselines3:A2C",
         {}, 8,
     ),
     "a2c_inverted": Case(
-        "InvertedPendulum-v5", 200_000, ("algorithm=a2c", "algorithm.num_envs=8", "algorithm.gamma=0.99", *SMALL), "stable_baselines3:A2C",
+        "InvertedPendulum-v5", 100_000, ("algorithm=a2c_gymnasium",), "stable_baselines3:A2C",
         {}, 8,
     ),
     "trpo_cartpole": Case(
-        "CartPole-v1", 100_000, ("algorithm=trpo", "algorithm.num_envs=8", "algorithm.steps=128", "algorithm.gamma=0.99", *SMALL),
+        "CartPole-v1", 100_000, ("algorithm=trpo_gymnasium",),
         "sb3_contrib:TRPO", {"n_steps": 1024, "batch_size": 128}, 1,
     ),
     "reinforce_cartpole": Case(
-        "CartPole-v1", 100_000, ("algorithm=reinforce", "algorithm.num_envs=8", "algorithm.steps=128", "algorithm.gamma=0.99", *SMALL),
+        "CartPole-v1", 100_000, ("algorithm=reinforce_gymnasium",),
         "stable_baselines3:A2C", {}, 8,  # which has no REINFORCE
     ),
 }  # fmt: skip
