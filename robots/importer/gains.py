@@ -84,8 +84,9 @@ def tipping(model: mujoco.MjModel, pose: np.ndarray, legs: int) -> np.ndarray:
 def gains(effort: np.ndarray, inertia: np.ndarray, tips: np.ndarray, stiffer: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """kp, kd and action scale [J]: all effort at 0.5 rad, and enough that nothing tips over; half of critical damping of the inertia seen.
 
-    A unit of action asks for three quarters of the effort, as on the Go2's thighs; less than 0.2 rad lifts no foot.
+    A unit of action asks for three quarters of the effort, as on the Go2's thighs; less than 0.2 rad lifts no foot, and beyond one and
+    a half times the effort there is nothing to ask for.
     """
     kp = stiffer * np.maximum(effort / REACH, TIPPING * tips)
     kd = 2.0 * DAMPING_RATIO * np.sqrt(kp * inertia)
-    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.75 * effort / kp * np.sqrt(stiffer), 0.2, 0.5)
+    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.75 * effort / kp * np.sqrt(stiffer), np.minimum(0.2, 1.5 * effort / kp), 0.5)

@@ -104,8 +104,9 @@ def test_what_stands_on_a_joint_tips_over_below_the_stiffness_of_its_inverted_pe
     model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
     tips = tipping(model, np.zeros(2), 2)
     assert tips == pytest.approx([10.0 * 9.81 * 0.8 / 2] * 2, rel=1e-3)
-    kp, _, _ = gains(np.array([10.0, 400.0]), np.ones(2), tips, 1.0)
+    kp, _, scale = gains(np.array([10.0, 400.0]), np.ones(2), tips, 1.0)
     assert kp == pytest.approx([TIPPING * tips[0], 800.0])
+    assert scale == pytest.approx([1.5 * 10.0 / kp[0], 0.75 * 0.5])
 
 
 def test_go2_from_its_own_model(tmp_path, go2):
