@@ -1,8 +1,9 @@
 """How far each robot of a folder of descriptions gets with no hand edit: imported, standing, walking.
 
-    python benchmarks/import_robots.py .../example-robot-data/robots [iterations=160] [only=NAME,NAME] [output=FOLDER]
+    python benchmarks/import_robots.py .../example-robot-data/robots [iterations=200] [bipeds=600] [only=NAME,NAME] [output=FOLDER]
 
-The folder is that of the package example-robot-data. iterations=0 leaves out the training.
+The folder is that of the package example-robot-data. Robots on two legs are trained by velocity_biped, for "bipeds" iterations;
+0 leaves out the training.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ ROBOTS = {
 
 def main() -> None:
     source, *words = sys.argv[1:]
-    settings = {"iterations": "160", "only": ",".join(ROBOTS), "output": tempfile.mkdtemp(prefix="imported_")}
+    settings = {"iterations": "200", "bipeds": "600", "only": ",".join(ROBOTS), "output": tempfile.mkdtemp(prefix="imported_")}
     settings |= dict(word.split("=", 1) for word in words)
-    output, iterations = Path(settings["output"]), int(settings["iterations"])
+    output, iterations = Path(settings["output"]), {4: int(settings["iterations"]), 2: int(settings["bipeds"])}
     columns = "robot", "mass, kg", "joints", "base, m", "10 s on its feet", "errors, warnings", "after training", "guessed"
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for name in settings["only"].split(","):
         print(f"| {name} | {_row(Path(source) / ROBOTS[name], output / 'robots' / name, iterations)} |", flush=True)
 
 
-def _row(file: Path, folder: Path, iterations: int) -> str:
+def _row(file: Path, folder: Path, iterations: dict[int, int]) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         imported = import_robot(file, folder)
@@ -61,7 +62,8 @@ def _row(file: Path, folder: Path, iterations: int) -> str:
     standing = "falls" if stood.fallen else f"stands, sags {sag:.1f} %, tilts {stood.tilt:.3f}"
     said = "; ".join(dict.fromkeys(line.split(":")[0].split(" of ")[0].split(" ")[0].rstrip(",") for line in imported.guessed))
     mass = total_mass(build_spec(robot).compile())
-    walking = _train(robot, folder, iterations) if iterations else "-"
+    count = iterations[len(robot.feet)]
+    walking = _train(robot, folder, count) if count else "-"
     figures = f"{mass:.2f} | {robot.num_joints} | {robot.standing_height:.3f}"
     return f"{figures} | {standing} | {errors}, {len(found) - errors} | {walking} | {said}"
 
@@ -76,6 +78,7 @@ def _train(robot: Robot, folder: Path, iterations: int) -> str:
         "locomotion.cli",
         "train",
         f"robot={robot.name}",
+        f"task={'velocity_biped' if len(robot.feet) == 2 else 'velocity_flat'}",
         f"iterations={iterations}",
         "score_every=0",
         f"run={run}",

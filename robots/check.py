@@ -62,6 +62,19 @@ def lock_joints(robot: Robot, spec: mujoco.MjSpec) -> None:
         spec.delete(spec.joint(name))
 
 
+def weigh_links(robot: Robot, spec: mujoco.MjSpec) -> None:
+    """Give the links that the description weighs their mass, centre and inertia in place of the model's.
+
+    Raises:
+        InputError: there is no such link.
+    """
+    check_names("links", robot.links, (body.name for body in spec.bodies), "body")
+    for name, figures in robot.links.items():
+        body, weighs = spec.body(name), figures[0] > 0.0
+        body.explicitinertial, body.mass, body.ipos, body.inertia = True, figures[0], figures[1:4], np.zeros(3)
+        body.fullinertia = figures[4:] if weighs else np.full(6, np.nan)  # not given
+
+
 def _compiled(robot: Robot, spec: mujoco.MjSpec) -> mujoco.MjModel:
     try:
         return spec.compile()

@@ -30,6 +30,11 @@ class Bounds:
         return f"{self.low:g} to {self.high:g} {self.unit}".strip()
 
 
+MASS = Bounds(1e-6, 500.0, "kg", "Write null in place of mass, centre and inertia for a link that weighs nothing.")
+OFFSET = Bounds(-2.0, 2.0, "m")
+INERTIA = Bounds(-100.0, 100.0, "kg m^2")
+
+
 def mapping(field: str, value: object, keys: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, Any]:
     """A mapping with text as keys; with ``keys``, exactly these, of which ``optional`` ones may be missing."""
     if not isinstance(value, Mapping) or not value:
@@ -116,6 +121,20 @@ def per_joint(field: str, value: object, joints: Sequence[str], bounds: Bounds, 
             raise InputError(field, joint, f"exactly one matching pattern, found {len(matches)}", remedy)
         rows.append(clean[matches[0]])
     return read_only(np.array(rows, dtype=np.float64))
+
+
+def links(field: str, value: object) -> dict[str, Floats]:
+    """[10] of each link: mass, centre of mass, inertia about it along the link's axes; null for a link that weighs nothing."""
+    found = {}
+    for name, entry in mapping(field, value).items():
+        figures = np.zeros(10)
+        if entry is not None:
+            parts = mapping(f"{field}: {name}", entry, ("mass", "centre", "inertia"))
+            figures[0] = number(f"{field}: {name}: mass", parts["mass"], MASS)
+            figures[1:4] = numbers(f"{field}: {name}: centre", parts["centre"], 3, OFFSET)
+            figures[4:] = numbers(f"{field}: {name}: inertia", parts["inertia"], 6, INERTIA)
+        found[name] = read_only(figures)
+    return found
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

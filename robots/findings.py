@@ -41,6 +41,7 @@ def findings(name: str | Path) -> list[Finding]:
     found = [Finding(False, problem) for problem in _bodies_without_inertia(spec)]
     try:
         check.lock_joints(robot, spec)
+        check.weigh_links(robot, spec)
         check.check_model(robot, spec)
     except InputError as error:
         found.append(Finding(True, error))

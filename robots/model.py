@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from robots.actuator import stall_torque
-from robots.check import check_model, foot_positions, joint_pose, lock_joints, sole_heights
+from robots.check import check_model, foot_positions, joint_pose, lock_joints, sole_heights, weigh_links
 from robots.errors import InputError
 from robots.robot import Robot
 
@@ -34,6 +34,7 @@ def build_spec(robot: Robot, max_delay_steps: int = 0, actuator: str = "pd") -> 
     except ValueError as error:
         raise InputError("model", str(robot.model), "an MJCF that MuJoCo reads", f"MuJoCo says: {' '.join(str(error).split())}.") from error
     lock_joints(robot, spec)
+    weigh_links(robot, spec)
     check_model(robot, spec)
     _mark_feet(spec, robot)
     for i, joint in enumerate(robot.joint_names):

@@ -44,7 +44,7 @@ BATTERY = ("battery_voltage", "battery_power")  # no policy is trained with them
 VOLTAGE = Bounds(1.0, 1000.0, "V")
 POWER = Bounds(1.0, 1.0e5, "W")
 DERIVED = ("foot_geoms", "locked", "motor_index")  # of other fields
-OPTIONAL = ("variants", "motor_order", *CURVE, *BATTERY)
+OPTIONAL = ("variants", "links", "motor_order", *CURVE, *BATTERY)
 # Gains of any size of robot: how far off target the spring alone asks for the whole torque, and the time constant kd / kp. On
 # quadrupeds and humanoids the one is 0.2 to 2 rad, the other 0.01 to 0.2 s.
 REACH = Bounds(0.02, 20.0, "rad")
@@ -77,6 +77,7 @@ class Robot:
     gaits: Mapping[str, Floats]  # [F] each: phase of a foot in cycles; stance begins where clock + phase is a whole number
     mirror: Mirror
     locked: Mapping[str, float]  # rad, of the joints of a variant that are held and no joints of this robot
+    links: Mapping[str, Floats]  # [10] of links that are not the model's: kg, centre (m), inertia xx yy zz xy xz yz there (kg m^2)
     motor_index: np.ndarray | None  # [J] int, place of each joint in the vendor's interface; None where there is none
     speed_at_full_effort: Floats | None  # [J] rad/s, up to which the effort limit is available; None where nothing is published
     no_load_speed: Floats | None  # [J] rad/s, at which no torque is left, linear between
@@ -87,7 +88,7 @@ class Robot:
         """A hash of every figure of the description and of the model's text: what a policy was trained with."""
         digest = hashlib.sha256(self.model.read_bytes())
         for field in dataclasses.fields(self):
-            if field.name not in ("model", *BATTERY):
+            if field.name not in ("model", *BATTERY) and (field.name != "links" or self.links):  # as hashed before there were any
                 digest.update(f"{field.name}={_plain(getattr(self, field.name))!r}".encode())
         return digest.hexdigest()
 
@@ -185,6 +186,7 @@ def from_yaml(path: Path, variant: str = "") -> Robot:
         gaits={name: _gait(field(f"gaits: {name}"), value, feet) for name, value in fields.mapping(field("gaits"), data["gaits"]).items()},
         mirror=read_mirror(field("mirror"), data["mirror"], joints, feet),
         locked={},
+        links=fields.links(field("links"), data["links"]) if "links" in data else {},
         motor_index=_motor_index(field("motor_order"), data.get("motor_order"), joints),
         speed_at_full_effort=full,
         no_load_speed=free,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robots.errors import InputError
-from robots.importer.gains import REACH, STIFFER, gains, joint_figures
+from robots.importer.gains import REACH, STIFFER, gains, joint_figures, tipping
 from robots.importer.limbs import find_limbs
 from robots.importer.pose import Chain, solve
 from robots.importer.read import Source, read
@@ -86,9 +86,10 @@ def _build(file: Path, folder: Path) -> tuple[list[str], Stood]:
     source.guessed.append(
         "default_joint_pos, lie_joint_pos, standing_height: solved, feet under the hips and the centre of mass above them"
     )
-    source.guessed.append(
-        f"kp, kd, action_scale: all effort at {REACH} rad, half of critical damping; swing_height, stride_frequency: by height"
-    )
+    source.guessed += [
+        f"kp, kd, action_scale: all effort at {REACH} rad, or enough not to tip over, and half of critical damping",
+        "swing_height, stride_frequency: by height",
+    ]
     column = {key: [figures[joint][key] for leg in limbs.legs for joint in leg.joints] for key in ("effort", "speed")}
     names = [(joints[i], joints[j]) for i, j in _partners(chains, order) if i < j]
     swap = prefixes(names + [(feet[i], feet[j]) for i, j in enumerate(pairs) if i < j])
@@ -122,7 +123,7 @@ def _build(file: Path, folder: Path) -> tuple[list[str], Stood]:
         write_folder(folder, text, robot_yaml(fields(kp, kd, scale), title, source.guessed))
         return load(folder)
 
-    robot, stood, chosen = _let_it_stand(written, np.array(column["effort"]), height)
+    robot, stood, chosen = _let_it_stand(written, np.array(column["effort"]), tipping(model, pose, len(chains))[order], height)
     if not _stands(stood, height):
         source.guessed.append("kp, kd: it does not stand by its gains alone, nor by stiffer ones")
     elif chosen > 1.0:
@@ -131,12 +132,12 @@ def _build(file: Path, folder: Path) -> tuple[list[str], Stood]:
     return source.guessed, stood
 
 
-def _let_it_stand(written: Callable[..., Robot], effort: np.ndarray, height: float) -> tuple[Robot, Stood, float]:
+def _let_it_stand(written: Callable[..., Robot], effort: np.ndarray, tips: np.ndarray, height: float) -> tuple[Robot, Stood, float]:
     """The robot, ``written`` with gains of which it stands, how it stood, and the factor on kp; by plain gains where it never does."""
 
     def attempt(stiffer: float) -> tuple[Robot, Stood]:
-        first = written(*gains(effort, np.full(len(effort), 0.01), stiffer))  # the inertia that a motor sees is asked of this one
-        robot = written(*gains(effort, joint_inertia(mujoco.MjModel.from_xml_path(str(first.model)), first), stiffer))
+        first = written(*gains(effort, np.full(len(effort), 0.01), tips, stiffer))  # the inertia that a motor sees is asked of this one
+        robot = written(*gains(effort, joint_inertia(mujoco.MjModel.from_xml_path(str(first.model)), first), tips, stiffer))
         return robot, stand(robot, 10.0)
 
     tries = {}

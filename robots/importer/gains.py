@@ -18,6 +18,7 @@ SUPPORT = 0.5  # effort over weight times leg length: Go2 0.6, ANYmal C 0.3, G1 
 PLACEHOLDER = 5.0  # effort over weight times leg length that no motor has
 ARMATURE = 2.5e-4  # kg m^2 a N m of effort: Go2's hip 1.9e-4, its knee 3.6e-4, G1's 1.1e-4 to 1.8e-4
 REACH = 0.5  # rad: effort_limit / kp
+TIPPING = 3.0  # kp over the least that keeps upright what stands on a joint; ankle, knee and hip give way one after another
 DAMPING_RATIO = 0.5
 STIFFER = (1.6, 2.5, 4.0)  # kp times this, until it stands
 
@@ -66,11 +67,26 @@ def _short(names: list[str]) -> str:
     return ", ".join(names) if len(names) < 5 else f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
-def gains(effort: np.ndarray, inertia: np.ndarray, stiffer: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """kp, kd and action scale [J]: all effort at 0.5 rad, half of critical damping of the inertia that the motor sees.
+def tipping(model: mujoco.MjModel, pose: np.ndarray, legs: int) -> np.ndarray:
+    """[J] N m/rad: the stiffness under which a robot in ``pose`` [J] (rad) tips over about each joint, the others rigid.
 
-    A unit of action asks for three quarters of the effort, as on the Go2's thighs; less than 0.2 rad lifts no foot.
+    What stands on the joint is an inverted pendulum m g l, which all ``legs`` hold together: the whole robot without what hangs below.
     """
-    kp = stiffer * effort / REACH
+    data = mujoco.MjData(model)
+    data.qpos[:7], data.qpos[7:] = (0, 0, 0, 1, 0, 0, 0), pose
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    moment = model.body_subtreemass * (data.subtree_com[:, 2] - data.xanchor[1:, 2, None])  # [J, B] kg m, of each body's subtree
+    joints = np.arange(len(moment))
+    return GRAVITY * np.maximum(moment[:, 1] - legs * moment[joints, model.jnt_bodyid[1:]], 0.0) / legs
+
+
+def gains(effort: np.ndarray, inertia: np.ndarray, tips: np.ndarray, stiffer: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """kp, kd and action scale [J]: all effort at 0.5 rad, and enough that nothing tips over; half of critical damping of the inertia seen.
+
+    A unit of action asks for three quarters of the effort, as on the Go2's thighs; less than 0.2 rad lifts no foot, and beyond one and
+    a half times the effort there is nothing to ask for.
+    """
+    kp = stiffer * np.maximum(effort / REACH, TIPPING * tips)
     kd = 2.0 * DAMPING_RATIO * np.sqrt(kp * inertia)
-    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.75 * effort / kp * np.sqrt(stiffer), 0.2, 0.5)
+    return kp, np.clip(kd, kp / 60.0, kp / 5.0), np.clip(0.75 * effort / kp * np.sqrt(stiffer), np.minimum(0.2, 1.5 * effort / kp), 0.5)

@@ -11,6 +11,7 @@ from robots.check import joint_pose
 from robots.findings import findings
 from robots.importer import import_robot
 from robots.importer.collada import read_points
+from robots.importer.gains import TIPPING, gains, tipping
 from robots.importer.shapes import fit
 from robots.importer.symmetry import prefixes
 from robots.model import build_spec, foot_radius, total_mass
@@ -89,6 +90,23 @@ def test_a_biped_with_arms(write, tmp_path):
     assert knee[0] > foot[0] - 0.03  # a person's knees bend forward
     assert not imported.stood.fallen
     assert imported.stood.load == pytest.approx([0.5, 0.5], abs=0.02)
+    # 34 kg above the ankles would tip over at 34 g l / 2; hips and knees keep the softer gains of their effort
+    kp = dict(zip(robot.joint_names, robot.kp, strict=True))
+    assert (kp["left_hip_yaw"], kp["left_hip_pitch"]) == pytest.approx((60.0 / 0.5, 90.0 / 0.5))  # by effort
+    assert kp["left_ankle_pitch"] > 60.0 / 0.5  # which must hold the whole robot upright
+    assert not any(line.startswith("kp: ") for line in imported.guessed)
+
+
+def test_what_stands_on_a_joint_tips_over_below_the_stiffness_of_its_inverted_pendulum():
+    """Two legs of one ankle each hold m g l together: l is from the ankle to the centre of mass of all but the feet."""
+    foot = '<body name="{0}" pos="0 {1} -0.5"><joint name="{0}" axis="0 1 0"/><geom size="0.05" mass="2"/></body>'
+    body = f'<body name="base"><freejoint/><geom size="0.1" mass="10" pos="0 0 0.3"/>{foot.format("a", 0.1)}{foot.format("b", -0.1)}</body>'
+    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    tips = tipping(model, np.zeros(2), 2)
+    assert tips == pytest.approx([10.0 * 9.81 * 0.8 / 2] * 2, rel=1e-3)
+    kp, _, scale = gains(np.array([10.0, 400.0]), np.ones(2), tips, 1.0)
+    assert kp == pytest.approx([TIPPING * tips[0], 800.0])
+    assert scale == pytest.approx([1.5 * 10.0 / kp[0], 0.75 * 0.5])
 
 
 def test_go2_from_its_own_model(tmp_path, go2):

@@ -12,7 +12,13 @@ from robots.robot import from_yaml
 from tests.robots.broken import go2_copy
 
 ALL = ["anymal_c", "unitree_g1", "unitree_g1.legs", "unitree_g1.23dof", "unitree_go1", "unitree_go2"]
-MASS = {"anymal_c": 52.13485, "unitree_g1": 33.341142, "unitree_go1": 12.032529, "unitree_go2": 15.206408}  # kg: test_published.py
+MASS = {
+    "anymal_c": 52.13485,
+    "unitree_g1": 33.341142,
+    "unitree_g1.23dof": 32.106857,
+    "unitree_go1": 12.032529,
+    "unitree_go2": 15.206408,
+}  # kg: test_published.py
 
 
 @pytest.fixture(params=ALL)
@@ -39,7 +45,7 @@ def touching(model, data):
 
 
 def test_mass_is_the_robots_alone(robot):
-    assert total_mass(on_ground(robot).compile()) == pytest.approx(MASS[robot.name.partition(".")[0]], abs=1e-6)
+    assert total_mass(on_ground(robot).compile()) == pytest.approx(MASS.get(robot.name) or MASS[robot.name.partition(".")[0]], abs=1e-6)
 
 
 def test_mirror_agrees_with_geometry(robot):

@@ -57,7 +57,7 @@ def test_the_model_of_a_variant_is_the_robot_with_its_joints_held(name):
     whole, part = robots.load("unitree_g1"), robots.load(f"unitree_g1.{name}")
     models = [build_spec(robot).compile() for robot in (whole, part)]
     assert models[1].nu == models[1].nv - 6 == JOINTS[name]
-    assert total_mass(models[1]) == total_mass(models[0])
+    assert total_mass(models[1]) == total_mass(models[0]) or part.links
     pose = whole.default_joint_pos + np.random.default_rng(0).normal(0, 0.3, 29)
     angles = dict(zip(whole.joint_names, pose, strict=True)) | part.locked
     places = []
@@ -66,8 +66,24 @@ def test_the_model_of_a_variant_is_the_robot_with_its_joints_held(name):
         for joint in robot.joint_names:
             data.joint(joint).qpos[0] = angles[joint]
         mujoco.mj_kinematics(model, data)
-        places.append(np.concatenate([data.xpos, data.xquat, data.xipos], axis=1))
+        places.append(np.concatenate([data.xpos, data.xquat, *([] if part.links else [data.xipos])], axis=1))
     np.testing.assert_allclose(*places, atol=1e-9)
+
+
+def test_the_g1_with_23_joints_weighs_what_its_own_urdf_says():
+    """unitree_ros, g1_23dof_rev_1_0.urdf: its links' masses, summed, and those of hand and waist where the 29's differ."""
+    model = build_spec(robots.load("unitree_g1.23dof")).compile()
+    arm, leg = 0.718 + 0.643 + 0.734 + 0.6 + 0.35692864, 1.35 + 1.52 + 1.702 + 1.932 + 0.074 + 0.608
+    assert total_mass(model) == pytest.approx(3.813 + 0.001 + 2 * leg + 6.78 + 1.036 + 0.001 + 2 * arm)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        hand = model.body(f"{side}_wrist_roll_link")
+        assert hand.ipos == pytest.approx([0.1079465665, sign * 0.00163511945, 0.00202244863])
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, hand.iquat)
+        inertia = turn.reshape(3, 3) @ np.diag(hand.inertia) @ turn.reshape(3, 3).T
+        expected = [0.00019613494735, 0.00200280358206, 0.00194181412808, sign * -4.19816908e-6, -3.95086058e-5, sign * 2.49774203e-6]
+        assert inertia[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]] == pytest.approx(expected, abs=1e-9)
+    assert not any(model.body(name).mass for name in ("waist_yaw_link", "waist_roll_link", "left_wrist_yaw_link"))
 
 
 def test_a_locked_hinge_turns_about_its_anchor(tmp_path):
@@ -104,12 +120,18 @@ def test_a_variant_may_change_figures_and_a_path_may_name_it(tmp_path):
         ({"lock": {"*": None}}, "lock", "a joint that is left"),
         ({"lock": HIPS, "name": "other"}, "name", "Remove name"),
         ({"lock": HIPS, "kpp": 1.0}, "kpp", "known field"),
+        ({"lock": HIPS, "links": {"tail": None}}, "links", "tail"),
+        ({"lock": HIPS, "links": {"FL_hip": {"mass": 1.0}}}, "links: FL_hip: centre", "missing"),
+        ({"lock": HIPS, "links": {"FL_hip": {"mass": 0.0, "centre": [0, 0, 0], "inertia": [1, 1, 1, 0, 0, 0]}}}, "FL_hip: mass", "null"),
+        ({"lock": HIPS, "links": {"FL_hip": {"mass": 1.0, "centre": [0, 0], "inertia": [1, 1, 1, 0, 0, 0]}}}, "centre", "list of 3"),
+        ({"lock": HIPS, "links": {"FL_hip": {"mass": 1.0, "centre": [0, 0, 0], "inertia": [1, 1, 9, 0, 0, 0]}}}, "model", "MuJoCo says"),
+        ({"lock": HIPS, "links": {"FL_calf": None}}, "model", "MuJoCo says"),
         ({}, "variants: odd", "mapping"),
     ],
 )
 def test_impossible_variants(tmp_path, variant, field, says):
     with pytest.raises(InputError, match=field) as error:
-        with_variant(tmp_path, variant)
+        build_spec(with_variant(tmp_path, variant))
     assert says in str(error.value)
 
 

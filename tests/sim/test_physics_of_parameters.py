@@ -115,6 +115,31 @@ def test_masses_and_inertias_divide_the_motors_torque(make, go2, values, edit):
     assert np.abs(np.linalg.solve(nominal, torque) * DT - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("values", "edit"),
+    [
+        ({"inertia_scale": 5.0}, lambda m: m.body_inertia.__imul__(5.0)),
+        ({"inertia_scale": 0.2}, lambda m: m.body_inertia.__imul__(0.2)),
+        ({"link_mass_scale": [1.0] * 2 + [2.0] + [1.0] * 9}, lambda m: _links(m, "FL_calf", 2.0)),
+        ({"armature_scale": 2.0}, lambda m: m.dof_armature.__imul__(2.0)),
+    ],
+)
+def test_the_period_of_a_joint_on_its_motors_spring_is_that_of_its_inertia(make, go2, values, edit):
+    """All other joints limp, in weightlessness, a small swing: M ddq = -kp q e_j, so T = 2 pi / sqrt(kp (M^-1)_jj)."""
+    j, kp, swing, cycles = 2, go2.kp[2], 0.01, 5
+    alone = [float(i == j) for i in range(12)]
+    simulator = make(gravity_scale=0.0, motor_strength=alone, kd_scale=0.0, joint_damping_scale=0.0, joint_friction_scale=0.0, **values)
+    period, nominal = (2 * math.pi / math.sqrt(kp * np.linalg.inv(edited(simulator, e)[2])[6 + j, 6 + j]) for e in (edit, lambda m: None))
+    assert abs(period / nominal - 1) > 0.02
+    target, angle = pose(go2), []
+    target[0, j] += swing
+    while len(angle) * DT < (cycles + 1) * period:
+        simulator.step(target, 1)
+        angle.append(simulator.signals.joint_pos[0, j].item() - target[0, j].item())
+    up = [i - angle[i] / (angle[i] - angle[i - 1]) for i in range(1, len(angle)) if angle[i - 1] < 0 <= angle[i]]  # steps
+    assert (up[cycles - 1] - up[0]) * DT / (cycles - 1) == pytest.approx(period, rel=2e-3)
+
+
 def _base(model, offset):
     factor = (model.body_mass[1] + offset) / model.body_mass[1]
     model.body_mass[1] *= factor

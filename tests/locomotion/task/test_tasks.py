@@ -116,12 +116,13 @@ def test_recovery_begins_in_any_orientation_and_only_time_ends_it():
         assert not transition.terminated.any()
 
 
-def test_recovery_chooses_its_algorithm_unless_somebody_does():
-    """Under velocity_flat's it does not learn: its reward is seconds away, and its motions are large."""
+def test_tasks_choose_their_algorithm_unless_somebody_does():
+    """Under velocity_flat's, recovery does not learn (its reward is seconds away, its motions are large), and a biped falls too much to."""
     for command in ("train", "demo"):
         chosen = compose(command, ["task=recovery"])["algorithm"]
         assert (chosen["gamma"], chosen["initial_std"]) == (0.99, 1.0)
         assert compose(command, [])["algorithm"] == compose(command, ["task=recovery", "algorithm=ppo"])["algorithm"]
+        assert compose(command, ["task=velocity_biped"])["algorithm"] == compose(command, ["algorithm.initial_std=0.15"])["algorithm"]
 
 
 def test_a_protocol_says_what_it_lacks():
