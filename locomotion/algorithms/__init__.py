@@ -2,6 +2,9 @@
 
 from locomotion.algorithms.algorithm import ALGORITHMS, Algorithm, algorithm
 from locomotion.algorithms.distill import Distill
+from locomotion.algorithms.dqn import DQN
 from locomotion.algorithms.ppo import PPO
+from locomotion.algorithms.sac import SAC
+from locomotion.algorithms.td3 import TD3
 
-__all__ = ["ALGORITHMS", "PPO", "Algorithm", "Distill", "algorithm"]
+__all__ = ["ALGORITHMS", "DQN", "PPO", "SAC", "TD3", "Algorithm", "Distill", "algorithm"]

@@ -16,6 +16,7 @@ class Algorithm(Protocol):
     """A learner on one environment. It is made as ``Class(settings, environment, seed, iterations)``.
 
     Where its settings have a ``teacher``, a run's path, it also gets ``teacher``, a module from the group "critic" to an action.
+    Where it has a ``replay`` (:class:`locomotion.algorithms.replay.Replay`), a run keeps that beside its checkpoint.
     Where they have an ``actor_group`` other than "actor", its actor sees that group, and cannot be exported.
     """
 
@@ -37,7 +38,7 @@ class Algorithm(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-exact continuation needs, the environment excluded; ``["actor"]`` is the actor's."""
+        """Everything that a bit-exact continuation needs, the environment and a ``replay`` excluded; ``["actor"]`` is the actor's."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -26,3 +27,12 @@ def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Te
     var_ratio = torch.exp(2.0 * (log_std_p - log_std_q))
     shift = (mean_p - mean_q).square() * torch.exp(-2.0 * log_std_q)
     return 0.5 * (var_ratio + shift - 1.0 - 2.0 * (log_std_p - log_std_q)).sum(dim=-1)
+
+
+def squashed_log_prob(noise: Tensor, u: Tensor, log_std: Tensor) -> Tensor:
+    """Log-density of tanh(u), u = mean + std * ``noise``, among actions of [-1, 1]; of scaled ones, subtract the sum of log(scale).
+
+    log(1 - tanh(u)^2) is 2 (log 2 - u - softplus(-2 u)) exactly, for any u: nothing is clipped, as log(1 - tanh^2 + 1e-6) is from |u| = 8 on.
+    """
+    gaussian = -0.5 * noise.square() - log_std - LOG_SQRT_2PI
+    return (gaussian - 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(dim=-1)

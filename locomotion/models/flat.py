@@ -10,29 +10,36 @@ import torch
 from torch import Tensor, nn
 
 
+def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """One vector of which the tensors of ``parameters`` become views, and that of its gradient theirs."""
+    parameters = list(parameters)
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        part = slice(start, start + parameter.numel())
+        parameter.data = flat.data[part].view_as(parameter)
+        parameter.grad = flat.grad[part].view_as(parameter)
+        start = part.stop
+    return flat
+
+
 class FlatAdam:
     """Adam (Kingma and Ba, 2015) on ``parameters``, whose tensors become views of one vector."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
-        parameters = list(parameters)
-        self.flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-        self.flat.grad = torch.zeros_like(self.flat)
-        start = 0
-        for parameter in parameters:
-            part = slice(start, start + parameter.numel())
-            parameter.data = self.flat.data[part].view_as(parameter)
-            parameter.grad = self.flat.grad[part].view_as(parameter)
-            start = part.stop
+        self.flat = flatten(parameters)
         self._adam = torch.optim.Adam([self.flat], lr=learning_rate, fused=True)
 
-    def descend(self, loss: torch.Tensor, max_grad_norm: float, learning_rate: float | None = None) -> None:
-        """One step down the gradient of ``loss``, its norm clipped to ``max_grad_norm``."""
+    def descend(self, loss: torch.Tensor, max_grad_norm: float | None, learning_rate: float | None = None) -> None:
+        """One step down the gradient of ``loss``, its norm clipped to ``max_grad_norm``, if any."""
         assert self.flat.grad is not None
         if learning_rate is not None:
             self._adam.param_groups[0]["lr"] = learning_rate
         self.flat.grad.zero_()
         loss.backward()
-        nn.utils.clip_grad_norm_([self.flat], max_grad_norm)
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_([self.flat], max_grad_norm)
         self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:

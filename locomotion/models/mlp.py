@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,21 @@ from torch.nn import functional as F
 from locomotion.environment import MirrorMap
 
 
-class MLP(nn.Sequential):
-    """Linear layers with ELU between them, orthogonal initialisation; ``output_gain`` scales the last layer."""
+ActivationName = Literal["elu", "relu", "silu", "tanh"]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
-    def __init__(self, sizes: Sequence[int], output_gain: float, generator: torch.Generator) -> None:
+
+class MLP(nn.Sequential):
+    """Linear layers with an ``activation`` between them, orthogonal initialisation; ``output_gain`` scales the last layer."""
+
+    def __init__(self, sizes: Sequence[int], output_gain: float, generator: torch.Generator, activation: str = "elu") -> None:
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(sizes)):
             last = i == len(sizes) - 2
             layer = nn.Linear(inputs, outputs)
             _orthogonal(layer.weight, output_gain if last else 2**0.5, generator)
             nn.init.zeros_(layer.bias)
-            layers += [layer] if last else [layer, nn.ELU()]
+            layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
         super().__init__(*layers)
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
@@ -44,9 +49,11 @@ class SymmetricMLP(nn.Module):
     output_sign: Tensor
 
     def __init__(
-        self, sizes: Sequence[int], output_gain: float, generator: torch.Generator, input_mirror: MirrorMap, output_mirror: MirrorMap
-    ) -> None:
+        self, sizes: Sequence[int], output_gain: float, generator: torch.Generator, input_mirror: MirrorMap, output_mirror: MirrorMap,
+        activation: str = "elu",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.activation = ACTIVATIONS[activation]()
         for name, (index, sign) in (("input", input_mirror), ("output", output_mirror)):
             self.register_buffer(f"{name}_index", torch.tensor(index), persistent=False)
             self.register_buffer(f"{name}_sign", torch.tensor(sign, dtype=torch.float32), persistent=False)
@@ -62,7 +69,7 @@ class SymmetricMLP(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(shape[0])))
 
     def forward(self, x: Tensor) -> Tensor:
-        return feed_forward(self.layers(), x)
+        return feed_forward(self.layers(), x, self.activation)
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each layer, the tied halves written out."""
@@ -84,10 +91,16 @@ class SymmetricMLP(nn.Module):
 
 
 def make_network(
-    sizes: Sequence[int], output_gain: float, generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None
+    sizes: Sequence[int],
+    output_gain: float,
+    generator: torch.Generator,
+    mirrors: tuple[MirrorMap, MirrorMap] | None,
+    activation: str = "elu",
 ) -> MLP | SymmetricMLP:
     """A network that commutes with the ``mirrors`` of its input and output, or where there are none a plain one."""
-    return SymmetricMLP(sizes, output_gain, generator, *mirrors) if mirrors else MLP(sizes, output_gain, generator)
+    if mirrors:
+        return SymmetricMLP(sizes, output_gain, generator, *mirrors, activation)
+    return MLP(sizes, output_gain, generator, activation)
 
 
 class _Mirror(torch.autograd.Function):
@@ -111,11 +124,11 @@ def mirrored(x: Tensor, index: Tensor, sign: Tensor) -> Tensor:
     return x.index_select(-1, index) * sign
 
 
-def feed_forward(layers: Sequence[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
-    """Linear layers with ELU between them."""
+def feed_forward(layers: Sequence[tuple[Tensor, Tensor]], x: Tensor, activation: Callable[[Tensor], Tensor] = F.elu) -> Tensor:
+    """Linear layers with an ``activation`` between them."""
     *hidden, last = layers
     for weight, bias in hidden:
-        x = F.elu(F.linear(x, weight, bias))
+        x = activation(F.linear(x, weight, bias))
     return F.linear(x, *last)
 
 

@@ -38,8 +38,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write(path, to_bytes(state))
 
 
+def digest(data: bytes) -> str:
+    """Of the contents, as :func:`to_bytes` has written it in front of them."""
+    return data.partition(b"\n")[0].split()[-1].decode()
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint. Raises InputError where it is missing, damaged or of another format."""
+    state, _ = unpack(path)
+    missing = [key for key in KEYS if key not in state]
+    if missing:
+        raise InputError("checkpoint", str(path), f"a checkpoint with {', '.join(missing)}", "It was written by another program.")
+    return state
+
+
+def unpack(path: Path) -> tuple[dict[str, Any], str]:
+    """What :func:`to_bytes` has packed into a file, and its digest. Raises InputError as :func:`load` does."""
     if not path.is_file():
         raise InputError("checkpoint", str(path), "the path of a checkpoint (last.pt or best.pt of a run)", _what_is_there(path))
     try:
@@ -55,13 +69,9 @@ def load(path: Path) -> dict[str, Any]:
     if hashlib.sha256(body).hexdigest().encode() != words[1]:
         raise InputError("checkpoint", str(path), "an undamaged checkpoint", "Use another one, such as the run's best.pt.")
     try:
-        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-        missing = [key for key in KEYS if key not in state]
+        return dict(torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)), words[1].decode()
     except Exception as error:  # zipfile, pickle and torch raise types of their own
         raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", f"{type(error).__name__}: {error}") from error
-    if missing:
-        raise InputError("checkpoint", str(path), f"a checkpoint with {', '.join(missing)}", "It was written by another program.")
-    return state
 
 
 def find(path: str | os.PathLike[str], field: str) -> Path:

@@ -1,6 +1,7 @@
 """A run's folder: who may write it, and how a line or a checkpoint gets into it whole.
 
 ``config.yaml``, ``last.pt`` (after every iteration), ``best.pt`` (best score), ``checkpoints/`` (the policy alone, now and then),
+``replay/`` (of off-policy algorithms: pieces that last.pt names, and best.pt does not),
 ``metrics.jsonl`` (a line an iteration) and TensorBoard events.
 """
 

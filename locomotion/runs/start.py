@@ -19,6 +19,7 @@ from locomotion import build, plugins
 from locomotion.algorithms import Algorithm
 from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
+from locomotion.runs.pieces import Pieces
 from locomotion.runs.train import Run, View, train
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
@@ -70,16 +71,28 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         settings = check(TrainSettings, config)
         run = make(settings, config)
         run.restore(state)
+        _restore_replay(run, source.parent, state)
         if run.iteration >= config["iterations"] and not branch:
             say(f"{folder} has its {run.iteration} iterations: nothing to do. More with iterations={2 * run.iteration}.")
             run.env.close()
             return run, folder
         if branch:
             files.write_config(folder, config)
-            checkpoint.save(folder / "best.pt", state | {"config": config})
-            checkpoint.save(folder / "last.pt", state | {"config": config})
+            checkpoint.save(folder / "best.pt", {key: value for key, value in state.items() if key != "replay"} | {"config": config})
+            kept = {"replay": run.pieces.save()} if run.pieces else {}
+            checkpoint.save(folder / "last.pt", state | {"config": config} | kept)
         say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
+
+
+def _restore_replay(run: Run, source: Path, state: dict[str, Any]) -> None:
+    """The replay buffer of an off-policy run, from the folder of its checkpoint, which may not be the one that is written."""
+    if run.pieces is None:
+        return
+    own = Pieces(source, run.pieces.replay)
+    own.load(state["replay"])
+    if own.folder == run.pieces.folder:
+        run.pieces = own
 
 
 def _refuse_older(source: Path, folder: Path, iteration: int, say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from locomotion.algorithms import Algorithm
 from locomotion.environment import Environment, NotFiniteError
 from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
+from locomotion.runs.pieces import Pieces
 from robots.errors import InputError
 
 BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
@@ -40,6 +41,8 @@ class Run:
         self.config, self.env, self.learner, self.provenance = config, env, learner, provenance
         self.iteration, self.seconds = 0, 0.0
         self.score, self.best_score = 0.0, -math.inf
+        replay = getattr(learner, "replay", None)
+        self.pieces = Pieces(Path(config["run"]), replay) if replay is not None else None
 
     @property
     def steps(self) -> int:
@@ -47,9 +50,10 @@ class Run:
         return self.iteration * self.learner.iteration_steps
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a complete checkpoint."""
-        if "environment" not in state:
-            raise InputError("resume", "a snapshot of the policy alone", "a complete checkpoint (last.pt or best.pt)", "Or use init=...")
+        """Continue from a complete checkpoint; :attr:`pieces` are the caller's."""
+        if "environment" not in state or (self.pieces and "replay" not in state):
+            what = "the policy alone" if "environment" not in state else "all but the replay buffer"
+            raise InputError("resume", what, "a complete checkpoint (last.pt)", "Go on from that, or begin from these weights with init=...")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.score, self.best_score = state["score"], state["best_score"]
         refuse_other_robot(state, "resume")
@@ -157,10 +161,15 @@ def _save(run: Run, folder: Path, selection: float | None) -> None:
     better = selection is not None and (selection > run.best_score or not (folder / "best.pt").exists())
     if better:
         run.best_score = selection
-    data = checkpoint.to_bytes(run.checkpoint())
+    state = run.checkpoint()
+    data = checkpoint.to_bytes(state)
     # last.pt comes last: a kill before it repeats this iteration, and with it whatever is missing
     if run.iteration % run.config["snapshot_every"] == 0 or run.iteration == run.config["iterations"]:
         checkpoint.save(folder / "checkpoints" / f"{run.iteration:06d}.pt", run.snapshot())
     if better:
         checkpoint.write(folder / "best.pt", data)
+    if run.pieces:  # last.pt alone has it: best.pt is for export and init=...
+        data = checkpoint.to_bytes(state | {"replay": run.pieces.save()})
     checkpoint.write(folder / "last.pt", data)
+    if run.pieces:
+        run.pieces.clean()
