@@ -16,6 +16,7 @@ from locomotion.task.task import CAPACITY, Task
 from sim.signals import signal_shapes
 
 Act = Callable[[Observations], Tensor]  # groups [N, width] -> actions [N, A]
+Begin = Callable[[Tensor], None]  # told where [N] episodes have just begun
 
 
 def exploring(act: Act, std: Tensor | float, space: ActionSpace, generator: torch.Generator) -> Act:
@@ -29,7 +30,9 @@ def exploring(act: Act, std: Tensor | float, space: ActionSpace, generator: torc
     return noisy
 
 
-def collect(env: Environment, act: Act, steps: int, writer: Writer, progress: Callable[[float], None] = lambda share: None) -> None:
+def collect(
+    env: Environment, act: Act, steps: int, writer: Writer, begin: Begin = lambda rows: None, progress: Callable[[float], None] = lambda share: None
+) -> None:
     """Act for ``steps`` steps of all environments together; the last episodes are cut where that ends.
 
     Of a task's environment the signals around every step are kept, so that rewards can be worked out anew. Raises InputError where the disk is
@@ -38,7 +41,7 @@ def collect(env: Environment, act: Act, steps: int, writer: Writer, progress: Ca
     n, total = env.num_envs, max(1, round(steps / env.num_envs))
     rows = [_Row() for _ in range(n)]
     for first in range(0, total, CAPACITY):
-        block = _block(env, act, min(CAPACITY, total - first))
+        block = _block(env, act, begin, min(CAPACITY, total - first))
         for row, kept in enumerate(rows):
             for episode in kept.take(block, row):
                 writer.add(episode)
@@ -49,7 +52,7 @@ def collect(env: Environment, act: Act, steps: int, writer: Writer, progress: Ca
     writer.flush()
 
 
-def _block(env: Environment, act: Act, steps: int) -> dict[str, Any]:
+def _block(env: Environment, act: Act, begin: Begin, steps: int) -> dict[str, Any]:
     """``steps`` steps: tables [T, N, ...] by their place in an episode, and the ends."""
     seen: list[Observations] = []
     actions, flags = [], []
@@ -60,6 +63,7 @@ def _block(env: Environment, act: Act, steps: int) -> dict[str, Any]:
             actions.append(act(env.observations).clone())
             step = env.step(actions[-1])
             flags.append((step.terminated.clone(), step.truncated.clone()))
+            begin(step.terminated | step.truncated)
         tables = _signals(env) if isinstance(env, Task) else {"before": {}, "after": {}, "steps": {}}
         ended, reward = env.ended(), env.rewards()
     ends = {(int(t), int(row)): {name: value[i].numpy(force=True) for name, value in ended.observations.items()} for i, (t, row) in enumerate(
