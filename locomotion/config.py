@@ -15,7 +15,7 @@ GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
 OPEN = (
     "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.terminations.", "task.resets.",
     "task.metrics.", "task.curricula.", "randomization.parameters.", "randomization.noise.", "randomization.bias.",
-    "randomization.events.",
+    "randomization.events.", "rewards.",
 )  # fmt: skip
 
 

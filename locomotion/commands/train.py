@@ -18,10 +18,15 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
     _refuse_unused(settings, given)
-    with LiveView("locomotion train") as view:
+    return learn(settings, given, "locomotion train")
+
+
+def learn(settings: TrainSettings, given: dict[str, Any], title: str) -> int:
+    """A new run, or one that goes on, under ``title``; and what to do next."""
+    with LiveView(title) as view:
 
         def view_of(folder: Path) -> LiveView:
-            view.title = f"locomotion train  {folder}"
+            view.title = f"{title}  {folder}"
             return view
 
         if settings.resume is not None:
