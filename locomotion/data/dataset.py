@@ -101,6 +101,16 @@ class Writer:
         counts = {"total_episodes": self.total_episodes, "total_steps": self.total_steps, "dataset_size": round(size, 1)}
         self._write(METADATA, (json.dumps({**counts, **self.metadata}, indent=2) + "\n").encode())
 
+    def merge(self) -> None:
+        """Put all episodes into main_data.hdf5 itself, and remove the parts."""
+        stream = io.BytesIO()
+        with self._library.File(self._data / MAIN, "r") as linked, self._library.File(stream, "w", track_order=True) as file:
+            for number in range(self.total_episodes):
+                linked.copy(linked[f"episode_{number}"], file, f"episode_{number}")
+        self._write(MAIN, stream.getvalue())
+        for part, _ in self._parts:
+            (self._data / part).unlink()
+
     def _write(self, name: str, data: bytes) -> None:
         try:
             write_atomically(self._data / name, lambda stream: stream.write(data))
