@@ -94,7 +94,7 @@ def chunks(updates: int) -> list[int]:
 
 def expectile_loss(error: Tensor, expectile: float) -> Tensor:
     """[] mean of |expectile - 1(error < 0)| error^2, least where a value is that expectile: Kostrikov et al. (2021, IQL), equation 5."""
-    return (torch.where(error < 0.0, 1.0 - expectile, expectile) * error.square()).mean()
+    return ((expectile - (error < 0.0).to(error.dtype)).abs() * error.square()).mean()
 
 
 def advantage_weight(advantage: Tensor, temperature: float, limit: float = 100.0) -> Tensor:

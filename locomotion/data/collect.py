@@ -57,7 +57,6 @@ def _block(env: Environment, act: Act, begin: Begin, steps: int) -> dict[str, An
     seen: list[Observations] = []
     actions, flags = [], []
     with torch.inference_mode():
-        env.rewards()  # none are left of before
         for _ in range(steps):
             seen.append({name: value.clone() for name, value in env.observations.items()})
             actions.append(act(env.observations).clone())
