@@ -71,10 +71,13 @@ class NothingGym(gymnasium.Env):
         return self._seen, 0.0, False, False, {}
 
 
-def own(cls: Any, settings: Any, name: str, num_envs: int, *overrides: str) -> Any:
-    data = compose("train", [f"algorithm={name}", *(f"algorithm.{one}" for one in overrides)])["algorithm"]
+def own(cls: Any, settings: Any, name: str, num_envs: int, *overrides: str, env: Any = None) -> Any:
+    """A learner of ours with its own settings, but for ``overrides``, on nothing."""
+    data = compose("train", [f"algorithm={name}", f"algorithm.num_envs={num_envs}", *(f"algorithm.{one}" for one in overrides)])[
+        "algorithm"
+    ]
     data.pop("name")
-    return cls(check(settings, data, "algorithm"), Nothing(num_envs), 1, 1)
+    return cls(check(settings, data, "algorithm"), env or Nothing(num_envs), 1, 1)
 
 
 def silent(model: Any) -> Any:
@@ -103,7 +106,7 @@ def sac_pair(updates: int) -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def ppo_pair() -> tuple[Callable[[], object], Callable[[], object]]:
-    changes = ("num_envs=8", "steps=128", "epochs=10", "minibatches=4", "actor_hidden=[64,64]", "critic_hidden=[64,64]", "symmetric=false")
+    changes = ("steps=128", "epochs=10", "minibatches=4", "actor_hidden=[64,64]", "critic_hidden=[64,64]", "symmetric=false")
     ours = own(PPO, PPOSettings, "ppo", 8, *changes)
     policy = {"net_arch": [64, 64]}
     env = DummyVecEnv([NothingGym] * 8)

@@ -1,9 +1,9 @@
 """What was lived through, kept to learn from again: one preallocated ring of transitions of N environments that step together.
 
-A sample is a window of up to ``n_steps`` steps of one environment (Sutton, 1988; as in Rainbow, Hessel et al., 2018). It ends early where an
-episode does, and at the newest step; whoever learns from it needs only ``reward + discount * value(following)``, since ``discount`` is
-gamma to the number of steps that the window really has, and 0 where it ended by termination. A truncated episode goes on in the true
-last observation.
+A sample is a window of up to ``n_steps`` steps of one environment (Sutton, 1988; as in Rainbow, Hessel et al., 2018). It ends early
+where an episode does, and at the newest step; whoever learns from it needs only ``reward + discount * value(following)``:
+``discount`` is gamma to the number of steps that the window really has, and 0 where it ended by termination. A truncated
+episode goes on in the true last observation.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Batch:
     def part(self, rows: slice) -> Batch:
         """Some of the windows."""
         groups = ({name: value[rows] for name, value in group.items()} for group in (self.observations, self.following))
-        return Batch(next(groups), self.action[rows], self.reward[rows], self.discount[rows], next(groups), self.rows[rows], self.weight[rows])
+        return Batch(
+            next(groups), self.action[rows], self.reward[rows], self.discount[rows], next(groups), self.rows[rows], self.weight[rows]
+        )
 
 
 class Replay:
@@ -172,7 +174,8 @@ class Replay:
 
     def prioritize(self, rows: Tensor, error: Tensor) -> None:
         """Priorities of ``rows`` [B] by their temporal-difference ``error`` [B]."""
-        assert self._tree is not None and self.priority is not None, "made without priorities"
+        assert self._tree is not None, "made without priorities"
+        assert self.priority is not None
         value = (error.detach().abs().double() + 1e-6).pow(self.priority)
         self._tree.set(rows, value)
         torch.maximum(self._largest, value.max(), out=self._largest)
@@ -237,7 +240,7 @@ def from_arrays(
     observations: Observations, action: Tensor, reward: Tensor, following: Observations, terminated: Tensor, truncated: Tensor,
     device: torch.device | str = "cpu", half: bool = False,
 ) -> Replay:  # fmt: skip
-    """A full buffer of T recorded steps, arguments [T, ...] in order of time: what offline algorithms learn from. See :meth:`Replay.extend`."""
+    """A full buffer of T recorded steps, arguments [T, ...] in order of time: for offline algorithms. See :meth:`Replay.extend`."""
     steps = len(reward)
     widths = {name: value.shape[-1] for name, value in observations.items()}
     replay = Replay(widths, action.reshape(steps, -1).shape[1], 1, steps, device, half)

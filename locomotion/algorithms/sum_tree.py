@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class SumTree:
-    """A complete binary tree in one float64 vector, the root at 1, the children of i at 2 i and 2 i + 1; a node is the sum of its children."""
+    """A complete binary tree in one float64 vector: the root at 1, the children of i, whose sum it is, at 2 i and 2 i + 1."""
 
     def __init__(self, size: int, device: torch.device | str) -> None:
         self.depth = max(size - 1, 1).bit_length()

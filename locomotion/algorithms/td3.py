@@ -1,6 +1,6 @@
 """Twin delayed deep deterministic policy gradient (Fujimoto et al., "Addressing function approximation error", 2018).
 
-Read :meth:`TD3.iterate`, then :meth:`TD3.update`. DDPG (Lillicrap et al., 2016) is it with one critic, no smoothing and no delay: ddpg.yaml.
+Read :meth:`TD3.iterate`, then :meth:`TD3.update`. DDPG (Lillicrap et al., 2016) is it with one critic, no smoothing, no delay: ddpg.yaml.
 Actions, and all noise, are those of the space's bounds scaled to [-1, 1].
 """
 

@@ -32,7 +32,7 @@ def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Te
 def squashed_log_prob(noise: Tensor, u: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of tanh(u), u = mean + std * ``noise``, among actions of [-1, 1]; of scaled ones, subtract the sum of log(scale).
 
-    log(1 - tanh(u)^2) is 2 (log 2 - u - softplus(-2 u)) exactly, for any u: nothing is clipped, as log(1 - tanh^2 + 1e-6) is from |u| = 8 on.
+    log(1 - tanh(u)^2) is 2 (log 2 - u - softplus(-2 u)) exactly, for any u; log(1 - tanh^2 + 1e-6) ends at -13.8.
     """
     gaussian = -0.5 * noise.square() - log_std - LOG_SQRT_2PI
     return (gaussian - 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(dim=-1)

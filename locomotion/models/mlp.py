@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from locomotion.environment import MirrorMap
 
-
 ActivationName = Literal["elu", "relu", "silu", "tanh"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 

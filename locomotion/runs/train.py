@@ -53,7 +53,9 @@ class Run:
         """Continue from a complete checkpoint; :attr:`pieces` are the caller's."""
         if "environment" not in state or (self.pieces and "replay" not in state):
             what = "the policy alone" if "environment" not in state else "all but the replay buffer"
-            raise InputError("resume", what, "a complete checkpoint (last.pt)", "Go on from that, or begin from these weights with init=...")
+            raise InputError(
+                "resume", what, "a complete checkpoint (last.pt)", "Go on from that, or begin from these weights with init=..."
+            )
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.score, self.best_score = state["score"], state["best_score"]
         refuse_other_robot(state, "resume")

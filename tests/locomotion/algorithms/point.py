@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
+import yaml
 from torch import Tensor
 
 from locomotion.algorithms import ALGORITHMS
 from locomotion.config import compose
 from locomotion.environment import ActionSpace, DiscreteActions, Ended, Spaces, Transition
-from locomotion.schema import check
+from locomotion.schema import check, merge
 
 
 class Points:
@@ -68,12 +71,18 @@ class Points:
         self.generator.set_state(state["generator"])
 
 
+@functools.cache
+def _configured(name: str) -> dict:
+    return compose("train", [f"algorithm={name}"])["algorithm"]
+
+
 def make(name: str, *overrides: str, env: Points | None = None, iterations: int = 10):
     """The learner of configs/algorithm/``name``.yaml, small, on points."""
     small = ["rounds=20", "warm_up=40", "capacity=400", "batch_size=16", "actor_hidden=[16,16]", "num_envs=4"]
     if "dqn" not in name:
         small.append("critic_hidden=[16,16]")
-    data = compose("train", [f"algorithm={name}", *(f"algorithm.{one}" for one in (*small, *overrides))])["algorithm"]
+    changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in (*small, *overrides))}
+    data = merge(_configured(name), changes)
     cls = ALGORITHMS[data.pop("name")]
     settings = check(cls.settings_type, data, "algorithm")
     return cls(settings, env or Points(settings.num_envs, discrete="dqn" in name), 1, iterations)

@@ -153,7 +153,7 @@ def test_a_buffer_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatc
     with pytest.raises(InputError, match=r"it takes 75.\d GiB, and 4.0 GiB are free.*transitions fit") as error:
         Replay({"x": 100}, 1, 10, 100_000_000, "cpu")
     assert error.value.field == "algorithm.capacity"
-    with pytest.raises(InputError, match="at least algorithm.num_envs"):
+    with pytest.raises(InputError, match=r"at least algorithm\.num_envs"):
         Replay({"x": 1}, 1, 10, 9, "cpu")
     assert module.free_memory(torch.device("cpu")) > 0
 
@@ -185,7 +185,9 @@ def test_arrays_and_mixed_batches():
     assert batch.reward[:4].tolist() == [9.0] * 4
     assert (batch.discount[4:] == torch.where(batch.rows[4:] == 2, 0.0, 0.9)).all()
     with pytest.raises(InputError, match="free slots"):
-        online.extend({"y": torch.ones(5, 1, 2)}, torch.ones(5, 1, 2), torch.ones(5, 1), {"y": torch.ones(5, 1, 2)}, *[torch.ones(5, 1) > 2] * 2)
+        online.extend(
+            {"y": torch.ones(5, 1, 2)}, torch.ones(5, 1, 2), torch.ones(5, 1), {"y": torch.ones(5, 1, 2)}, *[torch.ones(5, 1) > 2] * 2
+        )
 
 
 def test_a_restored_buffer_samples_the_same_priorities_included():

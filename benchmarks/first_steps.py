@@ -1,0 +1,145 @@
+"""The losses of a first gradient step, ours against stable-baselines3's: the same weights, the same batch, the same noise.
+
+SAC, TD3 and DQN (without double targets, which theirs has not). Prints each pair and ends with status 1 where any differs by more than 1e-5
+of itself. Theirs clips log(1 - tanh^2 + 1e-6); with its own epsilon the losses of SAC differ by what the second line says.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import gymnasium
+import numpy as np
+import stable_baselines3 as theirs
+import torch
+from stable_baselines3.common.buffers import ReplayBufferSamples
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor, nn
+
+from benchmarks.updates import ACTIONS, OBSERVATIONS, Nothing, NothingGym, own, silent
+from locomotion.algorithms.dqn import DQN, DQNSettings
+from locomotion.algorithms.replay import Batch
+from locomotion.algorithms.sac import SAC, SACSettings
+from locomotion.algorithms.td3 import TD3, TD3Settings
+from locomotion.environment import DiscreteActions, Spaces
+from locomotion.models.ensemble import Ensemble
+
+SIZE, CHOICES = 256, 4
+
+
+class Choices(NothingGym):
+    action_space = gymnasium.spaces.Discrete(CHOICES)  # type: ignore[assignment]
+
+
+class NothingToChoose(Nothing):
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.spaces = Spaces(self.spaces.groups, DiscreteActions(CHOICES), None)
+
+
+def linears(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+
+
+@torch.no_grad()
+def copy_ensemble(ours: Ensemble, networks: list[Any]) -> None:
+    for k, network in enumerate(networks):
+        for weight, bias, layer in zip(ours.weights, ours.biases, linears(network), strict=True):
+            weight[k], bias[k, 0] = layer.weight.T, layer.bias
+
+
+@torch.no_grad()
+def copy_layers(ours: list[nn.Linear], weights: list[Tensor], biases: list[Tensor]) -> None:
+    for layer, weight, bias in zip(ours, weights, biases, strict=True):
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+
+
+def batches(action: Tensor) -> tuple[Batch, ReplayBufferSamples]:
+    """The same for both; a fifth of the windows ended by termination."""
+    seen, after, reward = torch.randn(SIZE, OBSERVATIONS), torch.randn(SIZE, OBSERVATIONS), torch.randn(SIZE)
+    done = (torch.arange(SIZE) % 5 == 0).float()
+    groups = [{"actor": value, "critic": value} for value in (seen, after)]
+    ours = Batch(groups[0], action.float(), reward, 0.99 * (1 - done), groups[1], torch.arange(SIZE), torch.ones(SIZE))
+    return ours, ReplayBufferSamples(seen, action, after, done[:, None], reward[:, None])
+
+
+def logged(model: Any, samples: ReplayBufferSamples) -> dict[str, float]:
+    """What its first step says of itself."""
+    silent(model)
+    model.replay_buffer.sample = lambda *arguments, **options: samples
+    model.train(1, SIZE)
+    return model.logger.name_to_value
+
+
+def sac(epsilon: float) -> list[tuple[str, float, float]]:
+    torch.manual_seed(0)
+    model: Any = theirs.SAC("MlpPolicy", DummyVecEnv([NothingGym]), buffer_size=10, device="cpu", ent_coef="auto_0.3")
+    ours = own(SAC, SACSettings, "sac", 1, "capacity=10", "initial_temperature=0.3")
+    actor = model.actor
+    hidden = linears(actor.latent_pi)
+    copy_layers(
+        linears(ours.actor.network),
+        [*(layer.weight for layer in hidden), torch.cat([actor.mu.weight, actor.log_std.weight])],
+        [*(layer.bias for layer in hidden), torch.cat([actor.mu.bias, actor.log_std.bias])],
+    )
+    copy_ensemble(ours.critic, model.critic.q_networks)
+    copy_ensemble(ours.target, model.critic_target.q_networks)
+    actor.action_dist.epsilon = epsilon
+    batch, samples = batches(torch.rand(SIZE, ACTIONS) * 2 - 1)
+    noise = torch.randn(2, SIZE, ACTIONS)
+    drawn = iter(noise)
+    normal = torch.distributions.Normal.rsample
+    torch.distributions.Normal.rsample = lambda self, shape=(): self.loc + self.scale * next(drawn)  # type: ignore[method-assign]
+    try:
+        log = logged(model, samples)
+    finally:
+        torch.distributions.Normal.rsample = normal  # type: ignore[method-assign]
+    figures = ours.update(batch, noise).tolist()
+    return [("critic", figures[0], log["train/critic_loss"]), ("actor", figures[1], log["train/actor_loss"])]
+
+
+def td3() -> list[tuple[str, float, float]]:
+    torch.manual_seed(1)
+    model: Any = theirs.TD3("MlpPolicy", DummyVecEnv([NothingGym]), buffer_size=10, device="cpu", policy_delay=1, target_policy_noise=0.0,
+                            policy_kwargs={"net_arch": [256, 256]})  # fmt: skip
+    ours = own(TD3, TD3Settings, "td3", 1, "capacity=10", "actor_every=1", "smoothing=0.0",
+               "learning_rate=1e-3", "critic_learning_rate=1e-3")  # fmt: skip
+    for mine, other in ((ours.actor, model.actor), (ours.target_actor, model.actor_target)):
+        layers = linears(other)
+        copy_layers(linears(mine), [layer.weight for layer in layers], [layer.bias for layer in layers])
+    copy_ensemble(ours.critic, model.critic.q_networks)
+    copy_ensemble(ours.target, model.critic_target.q_networks)
+    batch, samples = batches(torch.rand(SIZE, ACTIONS) * 2 - 1)
+    log, figures = logged(model, samples), ours.update(batch).tolist()
+    return [("critic", figures[0], log["train/critic_loss"]), ("actor", figures[1], log["train/actor_loss"])]
+
+
+def dqn() -> list[tuple[str, float, float]]:
+    torch.manual_seed(2)
+    model: Any = theirs.DQN("MlpPolicy", DummyVecEnv([Choices]), buffer_size=10, device="cpu", policy_kwargs={"net_arch": [128, 128]})
+    data = own(DQN, DQNSettings, "dqn", 1, "capacity=10", "double=false", "prioritized=null", "n_steps=1", env=NothingToChoose(1))
+    for mine, other in ((data.actor, model.q_net), (data.target, model.q_net_target)):
+        layers = linears(other)
+        copy_layers(linears(mine), [layer.weight for layer in layers], [layer.bias for layer in layers])
+    batch, samples = batches(torch.randint(CHOICES, (SIZE, 1)))
+    return [("critic", data.update(batch)[0].item(), logged(model, samples)["train/loss"])]
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    worst = 0.0
+    for name, rows in (("SAC", sac(0.0)), ("SAC, theirs with its epsilon", sac(1e-6)), ("TD3", td3()), ("DQN", dqn())):
+        for loss, ours, other in rows:
+            difference = abs(ours - other) / max(abs(other), 1e-9)
+            print(f"{name}, {loss}: {ours:.8f}, stable-baselines3 {other:.8f}, relative difference {difference:.1e}")
+            worst = max(worst, difference if "epsilon" not in name else 0.0)
+    assert np.isfinite(worst)
+    return int(worst > 1e-5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
