@@ -1,4 +1,4 @@
-"""Conservative Q-learning (Kumar et al., 2020, arXiv:2006.04779), CQL(H) on soft actor-critic: actions that the data lack are held to be worse.
+"""Conservative Q-learning (Kumar et al., 2020, arXiv:2006.04779), CQL(H) on soft actor-critic: what the data lack is held to be worse.
 
 Read :meth:`CQL.update`. Actions, log-densities and entropies are those of the space's bounds scaled to [-1, 1]. As in the authors' runs the
 weight of conservatism is fixed, and no entropy is added to the value of what follows.
@@ -48,7 +48,9 @@ class CQL:
         self.critic, self.target = (Ensemble(s.critics, sizes, s.activation, s.layer_norm, initial).to(device) for _ in range(2))
         self.target.load_state_dict(self.critic.state_dict())
         self.samples = Samples(data, env, s.symmetric, s.batch_size, s.n_steps, s.gamma)
-        self.normalizer = self.samples.normalizer(s.critic_group, mirror_of(env.spaces, s.critic_group, s.symmetric)) if s.normalize else None
+        self.normalizer = (
+            self.samples.normalizer(s.critic_group, mirror_of(env.spaces, s.critic_group, s.symmetric)) if s.normalize else None
+        )
         if self.actor.normalizer is not None:
             mirror = mirror_of(env.spaces, "actor", s.symmetric)
             self.actor.normalizer.load_state_dict(self.samples.normalizer("actor", mirror).state_dict())
@@ -77,8 +79,9 @@ class CQL:
     def update(self, batch: Batch, noise: Tensor | None = None, uniform: Tensor | None = None) -> Tensor:
         """One gradient step of temperature, critics and actor.
 
-        ``noise`` [2 + 2 n, B, A] is standard normal: of the actor's action and of what follows, then of n sampled actions of each; ``uniform``
-        [n, B, A] are sampled actions in [-1, 1]. Returns [6]: Bellman error, gap, loss of the actor, mean value, entropy, temperature.
+        ``noise`` [2 + 2 n, B, A] is standard normal: of the actor's action and of what follows, then of n sampled actions of each;
+        ``uniform`` [n, B, A] are sampled actions in [-1, 1]. Returns [6]: Bellman error, gap, loss of the actor, mean value, entropy,
+        temperature.
         """
         s, actor, n, shape, device = self.settings, self.actor, self.settings.actions, batch.action.shape, batch.action.device
         if noise is None or uniform is None:

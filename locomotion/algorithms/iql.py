@@ -45,7 +45,11 @@ class IQL:
         self.iterations, self.iteration, self.iteration_steps = iterations, 0, s.updates
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor = self.make_actor(s, env.spaces, initial).to(device)
-        width, actions, mirror = env.spaces.groups[s.critic_group], env.spaces.action.size, mirror_of(env.spaces, s.critic_group, s.symmetric)
+        width, actions, mirror = (
+            env.spaces.groups[s.critic_group],
+            env.spaces.action.size,
+            mirror_of(env.spaces, s.critic_group, s.symmetric),
+        )
         sizes = [width + actions, *s.critic_hidden, 1]
         self.critic, self.target = (Ensemble(s.critics, sizes, s.activation, s.layer_norm, initial).to(device) for _ in range(2))
         self.target.load_state_dict(self.critic.state_dict())

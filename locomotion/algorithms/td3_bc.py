@@ -42,7 +42,9 @@ class TD3BC:
         sizes = [env.spaces.groups[s.critic_group] + env.spaces.action.size, *s.critic_hidden, 1]
         self.critic, self.target = (Ensemble(s.critics, sizes, s.activation, s.layer_norm, initial).to(device) for _ in range(2))
         self.samples = Samples(data, env, s.symmetric, s.batch_size, s.n_steps, s.gamma)
-        self.normalizer = self.samples.normalizer(s.critic_group, mirror_of(env.spaces, s.critic_group, s.symmetric)) if s.normalize else None
+        self.normalizer = (
+            self.samples.normalizer(s.critic_group, mirror_of(env.spaces, s.critic_group, s.symmetric)) if s.normalize else None
+        )
         if self.actor.normalizer is not None:
             mirror = mirror_of(env.spaces, "actor", s.symmetric)
             self.actor.normalizer.load_state_dict(self.samples.normalizer("actor", mirror).state_dict())
@@ -66,7 +68,12 @@ class TD3BC:
                 figures += self.update(batch)
         critic, actor, imitation, value = figures.tolist()
         delayed = max(self.updates // s.actor_every - before // s.actor_every, 1)
-        return {"loss/critic": critic / s.updates, "loss/actor": actor / delayed, "loss/imitation": imitation / delayed, "loss/q": value / s.updates}
+        return {
+            "loss/critic": critic / s.updates,
+            "loss/actor": actor / delayed,
+            "loss/imitation": imitation / delayed,
+            "loss/q": value / s.updates,
+        }
 
     def update(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """One gradient step of the critics, and of the actor where it is due, under the standard normal ``noise`` [B, A] of smoothing.

@@ -1,4 +1,4 @@
-"""locomotion dataset inspect FOLDER [output=page.html] | import SOURCE output=FOLDER [env=gymnasium:ID] | export FOLDER output=FILE.npz|FOLDER"""
+"""locomotion dataset inspect DATASET [output=page.html] | import SOURCE output=FOLDER [env=gymnasium:ID] | export DATASET output=NEW"""
 
 from __future__ import annotations
 

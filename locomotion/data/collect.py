@@ -31,12 +31,17 @@ def exploring(act: Act, std: Tensor | float, space: ActionSpace, generator: torc
 
 
 def collect(
-    env: Environment, act: Act, steps: int, writer: Writer, begin: Begin = lambda rows: None, progress: Callable[[float], None] = lambda share: None
+    env: Environment,
+    act: Act,
+    steps: int,
+    writer: Writer,
+    begin: Begin = lambda rows: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Act for ``steps`` steps of all environments together; the last episodes are cut where that ends.
 
-    Of a task's environment the signals around every step are kept, so that rewards can be worked out anew. Raises InputError where the disk is
-    full; finished episodes that had been written can be read.
+    Of a task's environment the signals around every step are kept, so that rewards can be worked out anew. Raises InputError where the
+    disk is full; finished episodes that had been written can be read. Nobody may have stepped ``env`` without asking for its rewards.
     """
     n, total = env.num_envs, max(1, round(steps / env.num_envs))
     rows = [_Row() for _ in range(n)]
@@ -65,8 +70,9 @@ def _block(env: Environment, act: Act, begin: Begin, steps: int) -> dict[str, An
             begin(step.terminated | step.truncated)
         tables = _signals(env) if isinstance(env, Task) else {"before": {}, "after": {}, "steps": {}}
         ended, reward = env.ended(), env.rewards()
-    ends = {(int(t), int(row)): {name: value[i].numpy(force=True) for name, value in ended.observations.items()} for i, (t, row) in enumerate(
-        zip(ended.steps.tolist(), ended.rows.tolist(), strict=True))}  # fmt: skip
+    last = {name: value.numpy(force=True) for name, value in ended.observations.items()}
+    places = zip(ended.steps.tolist(), ended.rows.tolist(), strict=True)
+    ends = {place: {name: value[i] for name, value in last.items()} for i, place in enumerate(places)}
     return {
         "seen": {name: torch.stack([group[name] for group in seen]).numpy(force=True) for name in seen[0]},
         "now": {name: value.numpy(force=True).copy() for name, value in env.observations.items()},
@@ -83,7 +89,9 @@ def _signals(task: Task) -> dict[str, Arrays]:
     before, after = ({name: getattr(x, name).numpy(force=True).copy() for name in names} for x in (frame.before, frame.signals))
     target = task.robot_tensors.default_joint_pos + frame.memory["joint_pos_target"]
     kept = {"command": frame.command, "joint_pos_target": target, "memory": torch.cat([*frame.memory.values()], dim=-1)}
-    steps = {name: value.numpy(force=True).copy() for name, value in kept.items()} | {"fault": task.recorded_faults().numpy(force=True).copy()}
+    steps = {name: value.numpy(force=True).copy() for name, value in kept.items()} | {
+        "fault": task.recorded_faults().numpy(force=True).copy()
+    }
     return {"before": before, "after": after, "steps": steps}
 
 

@@ -142,8 +142,9 @@ class Dataset:
         path = self._data / METADATA
         try:
             metadata = json.loads(path.read_text())
-            assert isinstance(metadata, dict) and (self._data / MAIN).is_file()
-        except (OSError, ValueError, RecursionError, AssertionError) as error:
+            if not isinstance(metadata, dict) or not (self._data / MAIN).is_file():
+                raise ValueError
+        except (OSError, ValueError, RecursionError) as error:
             allowed = f"a dataset: a folder with data/{METADATA} and data/{MAIN}"
             raise InputError(self.field, str(self.path), allowed, "See 'locomotion dataset --help'.") from error
         if metadata.get("data_format", "hdf5") != "hdf5":
@@ -193,7 +194,9 @@ class Dataset:
 
     def _member(self, group: Any, name: str, episode: str) -> Any:
         if name not in group:
-            raise InputError(f"{self.field}.{episode}.{name}", "nothing", "a dataset with it", nearest(name, list(group)) or "It is damaged.")
+            raise InputError(
+                f"{self.field}.{episode}.{name}", "nothing", "a dataset with it", nearest(name, list(group)) or "It is damaged."
+            )
         return group[name]
 
     def _episode(self, file: Any, number: int, signals: bool) -> Episode:
@@ -209,7 +212,8 @@ class Dataset:
                 observations = {"actor": np.concatenate([_floats(seen[name]) for name in self._order], axis=-1)}
             infos = group.get("infos", {})
             tables: list[Arrays] = [
-                {name: value[()] for name, value in infos[table].items()} if signals and table in infos else {} for table in ("signals", "steps")
+                {name: value[()] for name, value in infos[table].items()} if signals and table in infos else {}
+                for table in ("signals", "steps")
             ]
             ends = [np.asarray(flag[()], dtype=bool) for flag in (terminated, truncated)]
             about = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.attrs.items()}

@@ -34,14 +34,21 @@ class Episode:
         steps = len(self.reward)
         if not steps:
             raise InputError(f"{field}.rewards", 0, "an episode of at least one step", "Leave it out.")
-        shapes: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {"actions": (self.action, (steps, action)), "rewards": (self.reward, (steps,))}
+        shapes: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {
+            "actions": (self.action, (steps, action)),
+            "rewards": (self.reward, (steps,)),
+        }
         for name, width in groups.items():
             if name not in self.observations:
-                raise InputError(f"{field}.observations.{name}", "nothing", f"[{steps + 1}, {width}] numbers", "Record it, or choose other data.")
+                raise InputError(
+                    f"{field}.observations.{name}", "nothing", f"[{steps + 1}, {width}] numbers", "Record it, or choose other data."
+                )
             shapes[f"observations.{name}"] = (self.observations[name], (steps + 1, width))
         for name, (value, shape) in shapes.items():
             if value.shape != shape:
-                raise InputError(f"{field}.{name}", list(value.shape), f"the shape {list(shape)}", "The file is damaged, or of another format.")
+                raise InputError(
+                    f"{field}.{name}", list(value.shape), f"the shape {list(shape)}", "The file is damaged, or of another format."
+                )
             if not np.isfinite(value).all():
                 where = int(np.argwhere(~np.isfinite(value))[0][0])
                 raise InputError(f"{field}.{name}", float(value[where].min()), "numbers", f"Step {where} has none: leave the episode out.")

@@ -57,7 +57,9 @@ def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, A
         InputError: a file that is missing or damaged, or without one of these; or what is in it is not whole.
     """
     tables = _load(path)
-    groups = {name.partition(".")[2] or "actor": value.shape[1] for name, value in tables.items() if name.partition(".")[0] == "observations"}
+    groups = {
+        name.partition(".")[2] or "actor": value.shape[1] for name, value in tables.items() if name.partition(".")[0] == "observations"
+    }
     writer = Writer(folder, groups, bounds, about, env_spec)
     for episode in _episodes(tables, groups):
         writer.add(episode)
@@ -121,5 +123,3 @@ def _bounds(source: Dataset) -> np.ndarray:
     except (KeyError, TypeError, ValueError):
         actions = np.concatenate([episode.action for episode in source.episodes(signals=False)])
         return np.stack([actions.min(axis=0), actions.max(axis=0)])
-
-

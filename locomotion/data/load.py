@@ -23,7 +23,7 @@ def replay_of(
     path: str, env: Environment, groups: set[str], reward: Literal["recorded", "recomputed"], scale: float | Literal["returns"],
     fingerprint: str | None, half: bool = False,
 ) -> Replay:  # fmt: skip
-    """The data of ``path`` as a full buffer of the observation ``groups``. ``fingerprint``: of the robot of ``env``, None where it has none.
+    """The data of ``path`` as a full buffer of the observation ``groups``; ``fingerprint`` is that of the robot of ``env``, if it has one.
 
     Raises:
         InputError: another robot, other observations or actions, or what :class:`Dataset` and :func:`recomputed` refuse.

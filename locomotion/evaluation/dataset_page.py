@@ -56,19 +56,22 @@ def summarize(dataset: Dataset) -> Summary:
 def lines(dataset: Dataset, summary: Summary) -> list[tuple[str, str]]:
     """Name and figure of what matters."""
     about, seconds = dataset.about, dataset.about.get("step_seconds")
-    r, n = summary.returns, summary.lengths
+    r, n, fell, spread = summary.returns, summary.lengths, summary.terminated, summary.action.std(axis=0)
+    where = about.get("robot_name") or (about.get("config") or {}).get("env") or dataset.metadata.get("env_spec", "unknown")
+    low, high = np.quantile(r, (0.25, 0.75))
+    every = f", one in {summary.steps * seconds / fell:.0f} s" if seconds and fell else ""
     rows = [
-        ("recorded in", str(about.get("robot_name") or (about.get("config") or {}).get("env") or dataset.metadata.get("env_spec", "unknown"))[:80]),
+        ("recorded in", str(where)[:80]),
         ("episodes", f"{len(r)}"),
         ("steps", f"{summary.steps:,}" + (f" ({summary.steps * seconds / 60:.1f} minutes)" if seconds else "")),
         ("length of an episode", f"{n.mean():.0f} steps, {n.min()} to {n.max()}"),
-        ("return of an episode", f"{r.mean():.3f}, {r.min():.3f} to {r.max():.3f}, quartiles {np.quantile(r, 0.25):.3f} and {np.quantile(r, 0.75):.3f}"),
+        ("return of an episode", f"{r.mean():.3f}, {r.min():.3f} to {r.max():.3f}, quartiles {low:.3f} and {high:.3f}"),
         ("reward a step", f"{r.sum() / summary.steps:.4f}"),
-        ("ended by a fall or the like", f"{summary.terminated} of {len(r)}" + (f", one in {summary.steps * seconds / summary.terminated:.0f} s" if seconds and summary.terminated else "")),
-        ("actions", f"{summary.action.shape[1]}, standard deviation {summary.action.std(axis=0).min():.3f} to {summary.action.std(axis=0).max():.3f}"),
+        ("ended by a fall or the like", f"{fell} of {len(r)}{every}"),
+        ("actions", f"{len(spread)}, standard deviation {spread.min():.3f} to {spread.max():.3f}"),
         ("observation groups", ", ".join(f"{name} {width}" for name, width in dataset.groups.items())),
         *[(f"missing: {name}", f"{100 * share:.1f} %") for name, share in summary.missing.items()],
-    ]  # fmt: skip
+    ]
     return rows + coverage(dataset, summary)
 
 
@@ -108,7 +111,8 @@ def write(dataset: Dataset, summary: Summary, path: Path) -> Path:
 def _histograms(columns: Sequence[tuple[str, np.ndarray]]) -> Any:
     columns = columns[:MOST_PICTURES]
     across = min(4, len(columns))
-    figure, axes = subplots(-(-len(columns) // across), across, 1.8)
+    rows = -(-len(columns) // across)
+    figure, axes = subplots(rows, across, 1.8 * rows)
     for axis, (name, values) in zip(np.asarray(axes).flat, columns, strict=False):
         axis.hist(values, 40)
         axis.set_title(name, fontsize=8)

@@ -52,7 +52,9 @@ def run(settings: CollectSettings, given: dict[str, Any], progress: Callable[[fl
     noise = std if settings.noise is None else settings.noise
     if isinstance(noise, Tensor) or noise > 0.0:
         act = exploring(act, noise, bounds, generator)
-    writer = Writer(Path(settings.output), _groups(env), torch.stack([bounds.low, bounds.high]).numpy(force=True), *_about(settings, train, env))
+    writer = Writer(
+        Path(settings.output), _groups(env), torch.stack([bounds.low, bounds.high]).numpy(force=True), *_about(settings, train, env)
+    )
     try:
         collect(env, act, settings.steps, writer, begin, progress)
     finally:
@@ -121,7 +123,9 @@ def _bundle(path: Path, env: Environment) -> Acting:
         ("kd", policy.robot.kd.tolist(), robot.kd.tolist()),
     ):
         if theirs != ours:
-            raise InputError("policy", str(path), f"a policy with the task's {name}: {ours}", f"It has {theirs}: choose robot= and task= for it.")
+            raise InputError(
+                "policy", str(path), f"a policy with the task's {name}: {ours}", f"It has {theirs}: choose robot= and task= for it."
+            )
     policy.reset(env.num_envs)
 
     def act(observations: Observations) -> Tensor:

@@ -84,7 +84,7 @@ def test_the_conservative_gap_and_its_gradient() -> None:
     for chosen, gap in ((0, 2.4076059644), (2, 0.4076059644)):
         q = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
         result = conservative_gap(q, torch.zeros(3, dtype=torch.float64), q[chosen])
-        assert float(result) == pytest.approx(gap, abs=1e-9)
+        assert float(result.detach()) == pytest.approx(gap, abs=1e-9)
         (gradient,) = torch.autograd.grad(result, q)
         expected = torch.tensor([0.0900305732, 0.2447284711, 0.6652409558], dtype=torch.float64)
         expected[chosen] -= 1.0
@@ -205,16 +205,16 @@ def test_td3_bc_with_little_weight_clones_and_with_much_climbs() -> None:
     (seen,) = [torch.zeros(1, 1)]
     means = []
     for weight in (1e-6, 100.0):
-        learner = make("td3_bc", weight=weight, updates=400, learning_rate=1e-2, tau=0.05)
+        learner = make("td3_bc", weight=weight, updates=300, learning_rate=1e-2, tau=0.05)
         learner.iterate()
         means.append(float(learner.actor(seen)))
-    assert abs(means[0] - 1.0) < 0.15  # the mean of the data
+    assert abs(means[0] - 1.0) < 0.25  # the mean of the data
     assert abs(means[1] - TARGET) < 0.25
 
 
 @pytest.mark.parametrize("name", ["iql", "iql_gymnasium"])
 def test_iql_follows_the_better_actions_alone(name: str) -> None:
-    cloned, followed = (make(name, temperature=t, updates=300, learning_rate=1e-2, tau=0.05) for t in (0.0, 3.0))
+    cloned, followed = (make(name, temperature=t, updates=150, learning_rate=2e-2, tau=0.05) for t in (0.0, 3.0))
     for learner in (cloned, followed):
         learner.iterate()
     seen = torch.zeros(1, 1)
@@ -244,8 +244,8 @@ def test_a_termination_ends_the_return_and_a_truncation_does_not(name: str) -> N
         seen, ends = {"actor": torch.zeros(64, 1)}, torch.full((64,), terminated)
         action = torch.rand(64, 1, generator=torch.Generator().manual_seed(0)) * 4 - 1
         replay = from_arrays(seen, action, torch.ones(64), seen, ends, ~ends)
-        more = {"conservatism": 0.0, "critic_learning_rate": 0.01, "actions": 1} if name == "cql" else {}
-        learner = make(name, gamma=0.5, learning_rate=0.01, reward_scale=1.0, tau=0.1, updates=150, **more, replay=replay)
+        more = {"conservatism": 0.0, "critic_learning_rate": 0.02, "actions": 1} if name == "cql" else {}
+        learner = make(name, gamma=0.5, learning_rate=0.02, reward_scale=1.0, tau=0.2, updates=80, **more, replay=replay)
         assert learner.iterate() is not None
         assert learner.iterate()["loss/q"] == pytest.approx(value, abs=0.1)
 
@@ -366,3 +366,39 @@ def _tensors(state) -> list[Tensor]:
     if isinstance(state, list | tuple):
         return [tensor for value in state for tensor in _tensors(value)]
     return []
+
+
+# offline to online
+
+
+def test_half_of_every_batch_is_the_dataset_s() -> None:
+    settings = composed("sac") | {"num_envs": 4, "warm_up": 8, "capacity": 40, "dataset": "x", "batch_size": 8}
+    settings |= {"actor_hidden": [8], "critic_hidden": [8]}
+    cls = ALGORITHMS[settings.pop("name")]
+    learner = cls(check(cls.settings_type, settings, "algorithm"), Points(4), 1, 10, data())
+    rows = torch.full((10, 4, 1), 77.0)
+    never = torch.zeros(10, 4, dtype=torch.bool)
+    learner.replay.extend({"actor": rows}, rows, torch.full((10, 4), 77.0), {"actor": rows}, never, never)
+    own = learner.sample(3 * 8).reward == 77.0
+    assert own.view(3, 8).sum(dim=-1).tolist() == [4, 4, 4]
+    assert own[::2].sum() == own[1::2].sum()  # of those that a mirror takes, half too
+    with pytest.raises(InputError, match="multiple of 4"):
+        check(cls.settings_type, settings | {"batch_size": 6}, "algorithm")
+
+
+@pytest.mark.parametrize(("source", "online"), [("cql", "sac"), ("iql_gymnasium", "sac"), ("td3_bc", "td3"), ("iql", "ppo"), ("bc", "ppo")])
+def test_online_learning_begins_where_offline_learning_ended(source: str, online: str) -> None:
+    first = make(source, normalize=True) if "normalize" in composed(source) else make(source)
+    first.iterate()
+    settings = composed(online) | {"num_envs": 4, "actor_hidden": [16, 16], "critic_hidden": [16, 16], "symmetric": False}
+    settings |= {} if online == "ppo" else {"normalize": True, "capacity": 400}
+    cls = ALGORITHMS[settings.pop("name")]
+    learner = cls(check(cls.settings_type, settings, "algorithm"), Points(4), 7, 10)
+    learner.initialize(first.state_dict())
+    seen = torch.linspace(-1, 1, 9)[:, None]
+    assert torch.allclose(learner.actor(seen), first.actor(seen), atol=1e-6)  # an ulp of alignment
+    if source == "cql":
+        assert torch.equal(learner.target.weights[0], first.target.weights[0])
+    if source == "iql":  # the value of a state is that of PPO's critic
+        critic = torch.cat([seen, torch.zeros(9, 1)], dim=-1)
+        assert torch.allclose(learner.critic(critic), first.value(critic), atol=1e-6)
