@@ -2,8 +2,10 @@
 
     python -m benchmarks.offline_parity --output runs/offline_parity
 
+d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
+dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals.
 Data are of stable-baselines3's SAC: "mixed" is all that it lived through until it was half good, "medium" what it then does, exploring.
-Every piece (training data, data, each run) is a file of its own in the folder, so that the same command goes on after a kill, and it may run
+Every piece (behaviour, data, each run) is a file of its own in the folder: the same command goes on after a kill, and may run
 in the background. It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
 """
 

@@ -55,7 +55,7 @@ class IQL:
         self.target.load_state_dict(self.critic.state_dict())
         self.value = Critic(width, s.critic_hidden, mirror, initial).to(device)
         self.samples = Samples(data, env, s.symmetric, s.batch_size, s.n_steps, s.gamma)
-        if s.normalize:
+        if s.normalize and self.actor.normalizer is not None:
             self.value.normalizer.load_state_dict(self.samples.normalizer(s.critic_group, mirror).state_dict())
             actor_mirror = mirror_of(env.spaces, "actor", s.symmetric)
             self.actor.normalizer.load_state_dict(self.samples.normalizer("actor", actor_mirror).state_dict())

@@ -215,10 +215,10 @@ class Dataset:
                 {name: value[()] for name, value in infos[table].items()} if signals and table in infos else {}
                 for table in ("signals", "steps")
             ]
-            ends = [np.asarray(flag[()], dtype=bool) for flag in (terminated, truncated)]
+            fell, cut = (np.asarray(flag[()], dtype=bool) for flag in (terminated, truncated))
             about = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.attrs.items()}
             reward = np.asarray(reward[()], np.float32)
-            episode = Episode(observations, _floats(action), reward, *ends, *tables, about)
+            episode = Episode(observations, _floats(action), reward, fell, cut, tables[0], tables[1], about)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.field}.{label}", "cannot be read", "an undamaged episode", " ".join(str(error).split())) from error
         return episode.checked(f"{self.field}.{label}", self.groups, self.action)

@@ -93,7 +93,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _episodes(tables: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Iterator[Episode]:
     length, terminal = len(tables["rewards"]), tables["terminals"].astype(bool)
     timeout = tables.get("timeouts", np.zeros(length)).astype(bool) & ~terminal
-    ends = [*np.flatnonzero(terminal | timeout)]
+    ends = [int(end) for end in np.flatnonzero(terminal | timeout)]
     if not ends or ends[-1] != length - 1:
         ends.append(length - 1)
     begin = 0
