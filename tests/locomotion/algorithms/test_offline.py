@@ -202,15 +202,15 @@ def test_cql_weighs_samples_by_their_density() -> None:
 
 
 def test_td3_bc_with_little_weight_clones_and_with_much_climbs() -> None:
-    seen = torch.zeros(1, 1)
-    means = []
-    for weight in (1e-6, 100.0):
-        learner = make("td3_bc", weight=weight, updates=250, learning_rate=5e-3, tau=0.05, critic_hidden=[64, 64])
-        learner.iterate()
-        means.append(value_of(learner.actor(seen)))
-    assert abs(means[0] - 1.0) < 0.25  # the mean of the data
-    assert abs(means[1] - TARGET) < 0.45
-    assert means[1] > means[0] + 0.3
+    """From the same critics, that know by then what actions are worth."""
+    seen, small = torch.zeros(1, 1), {"updates": 200, "learning_rate": 5e-3, "tau": 0.05, "critic_hidden": [64, 64]}
+    cloned, climbed = (make("td3_bc", weight=weight, **small) for weight in (1e-6, 20.0))
+    cloned.iterate()
+    climbed.load_state_dict(cloned.state_dict())
+    climbed.iterate()
+    assert abs(value_of(cloned.actor(seen)) - 1.0) < 0.3  # the mean of the data
+    assert abs(value_of(climbed.actor(seen)) - TARGET) < 0.3
+    assert value_of(climbed.actor(seen)) > value_of(cloned.actor(seen)) + 0.3
 
 
 @pytest.mark.parametrize("name", ["iql", "iql_gymnasium"])
@@ -286,7 +286,7 @@ def test_a_run_does_not_go_on_with_other_data(name: str) -> None:
 
 
 CHANGES = {
-    "gamma": 0.5, "n_steps": 3, "learning_rate": 0.1, "max_grad_norm": 1e-6, "tau": 0.5, "critics": 3, "critic_group": "critic",
+    "gamma": 0.5, "n_steps": 2, "learning_rate": 0.1, "max_grad_norm": 1e-6, "tau": 0.5, "critics": 3, "critic_group": "critic",
     "actor_hidden": [8], "critic_hidden": [8], "activation": "elu", "expectile": 0.99,
     "temperature": 0.1, "initial_std": 0.77, "weight": 9.0, "smoothing": 0.9, "smoothing_limit": 0.01, "actor_every": 3, "batch_size": 8,
     "critic_learning_rate": 0.1, "temperature_learning_rate": 0.1, "initial_temperature": 9.0, "log_std_range": [-1.0, -0.5],
