@@ -41,11 +41,11 @@ def main() -> None:
         if iteration == WARM_UP:
             physics[0], spent = 0.0, dict.fromkeys(spent, 0.0)
         with torch.inference_mode():
-            timed("collect", learner.collect)
+            timed("collect", learner.rollout.collect, learner.generator)
             batch = timed("advantages", learner.prepare)
         timed("update", learner.update, batch)
         with torch.inference_mode():
-            timed("normaliser", learner.learn_normalizers)
+            timed("normaliser", learner.rollout.learn_normalizers, learner.critic)
     total = sum(spent.values())
     print(f"PPO end to end, {task.num_envs} environments, {machine()}")
     rate = ITERATIONS * learner.iteration_steps / total

@@ -98,7 +98,7 @@ def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
     gait = Gait(task.gait, robot, task.control_dt, device, commands) if task.gait else None
     context = Context(robot, commands, gait, task.control_dt)
     encoder, decoder = make_encoder(task, context), ActionDecoder(robot, task.control_dt)
-    return encoder, decoder, make_spaces(encoder, make_privileged(task, context), decoder, robot)
+    return encoder, decoder, make_spaces(encoder, make_privileged(task, context), decoder, robot, task.constraints)
 
 
 def actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> nn.Module:
@@ -135,6 +135,8 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
     ):
         if a != b:
             raise InputError(field, path, f"a teacher with the same {name}: {b}", f"It has {a}.")
+    if getattr(_algorithm(theirs)[1], "memory", 0):
+        raise InputError(field, path, "a teacher without a memory", "Train one with algorithm.memory=0.")
     group, ours = actor_group(theirs), task.observations
     seen = {"actor": theirs.task.observations.actor, "critic": theirs.task.observations.critic if group == "critic" else {}}
     for table, entries in seen.items():

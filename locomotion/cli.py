@@ -71,6 +71,15 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion hil run policy=policy.onnx suite=default output=runs/faults    exit status 1 where the robot was not safe",
         ),
     ),
+    "sweep": (
+        "train every combination of settings and seeds, here or on a cluster, and compare them",
+        (
+            "locomotion sweep seed=1,2,3,4,5 task.rewards.foot_slip.weight=-0.3,-0.1 output=runs/slip",
+            "locomotion sweep seed=range(1,6) algorithm=ppo,sac env=gymnasium:Hopper-v5 algorithm.symmetric=false jobs=2",
+            "locomotion sweep resume=runs/slip    what was not finished, and the page anew; exit status 1 where a training failed",
+            "locomotion sweep seed=range(1,11) launcher=ray address=auto    a Ray cluster whose nodes share the folder",
+        ),
+    ),
     "compare": ("tell runs apart: scores, time to walk, seeds", ('locomotion compare runs="[runs/a,runs/b]"',)),
     "report": ("write report.html of a run", ("locomotion report run=runs/demo",)),
     "logs": (
@@ -100,7 +109,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
-MORE = {"dataset": ", of dataset collect", "demo": ", and those of configs/train.yaml", "hil": "; of hil run in configs/faults.yaml"}
+MORE = {
+    "dataset": ", of dataset collect",
+    "demo": ", and those of configs/train.yaml",
+    "sweep": "; all others are a training's",
+    "hil": "; of hil run in configs/faults.yaml",
+}
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
@@ -133,7 +147,7 @@ def _run(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in overrides):
         print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
-    if command in ("robots", "policies", "logs"):
+    if command in ("robots", "policies", "logs", "sweep"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
     if command == "deploy" and overrides and "=" not in overrides[0]:
         from deploy import __main__ as deploy

@@ -58,6 +58,7 @@ class Spaces:
     action: ActionSpace | DiscreteActions
     symmetry: Symmetry | None  # None: the environment has no mirror image
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # what a group is made of: widths by name, in order
+    costs: tuple[str, ...] = ()  # constraints, whose violations a :class:`Constrained` environment tells
 
     def continuous(self, algorithm: str) -> ActionSpace:
         """The actions of an ``algorithm`` for continuous ones. Raises InputError where there are choices."""
@@ -70,6 +71,12 @@ class Spaces:
         if isinstance(self.action, ActionSpace):
             raise InputError("algorithm.name", algorithm, "an algorithm for continuous actions, as here", "Try algorithm=ppo.")
         return self.action
+
+    def constrained(self, algorithm: str) -> tuple[str, ...]:
+        """The constraints, for an ``algorithm`` that keeps some. Raises InputError where there are none."""
+        if not self.costs:
+            raise InputError("algorithm.name", algorithm, "an environment with constraints", "Name some in task.constraints.")
+        return self.costs
 
     def columns(self, setting: str, group: str, names: Sequence[str]) -> np.ndarray:
         """Where the parts ``names`` of ``group`` are, one after the other. Raises InputError for ``setting`` where one is missing."""
@@ -145,6 +152,14 @@ class Environment(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Constrained(Environment, Protocol):
+    """An environment with constraints, named in ``spaces.costs``. One without needs no such method."""
+
+    def costs(self) -> Tensor:
+        """[T, N, K] by how much each constraint was violated in the steps that the next :meth:`rewards` will return; 0: it held."""
+        ...
 
 
 def concatenate_mirrors(*parts: MirrorMap) -> MirrorMap:

@@ -116,7 +116,7 @@ def write_bundle(policy: Policy, robot: Robot, fields: dict[str, Any], output: P
         if not torch.isfinite(value).all():
             raise InputError(f"policy.{name}", "not finite", "finite weights", "Export an earlier checkpoint.")
     model = _trace(policy, robot, len(fields["command_names"]))
-    observed, remembered = policy.encoder.describe()
+    observed, remembered = policy.describe()
     data = {
         "version": contract.VERSION,
         "robot": robot.name,

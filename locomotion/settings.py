@@ -127,6 +127,16 @@ class CompareSettings(Settings):
     output: Path | None
 
 
+class SweepSettings(Settings):
+    output: Path | None
+    resume: Path | None
+    jobs: Annotated[int, Field(ge=1, le=1024)]
+    launcher: Literal["local", "ray"]
+    address: Text | None
+    cpus: Positive
+    gpus: Annotated[float, Field(ge=0, le=64)]
+
+
 class PlantSettings(Settings):
     joint_pos_noise: Share
     joint_vel_noise: Share
@@ -180,6 +190,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "deploy": DeploySettings,
     "report": ReportSettings,
     "compare": CompareSettings,
+    "sweep": SweepSettings,
     "hil": HilSettings,
     "faults": FaultsSettings,
     "demo": DemoSettings,

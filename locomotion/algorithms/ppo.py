@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al., 2017) with generalized advantages and an adaptive learning rate.
 
 Read :meth:`PPO.iterate` first: collect, estimate advantages, update, and only then move the normalisers, so that the
-policy that is optimised is exactly the policy that acted.
+policy that is optimised is exactly the policy that acted. Actions are numbers or choices; a policy with a memory learns from
+sequences where others learn from steps (:mod:`locomotion.models.recurrent`), and nothing else differs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from locomotion.algorithms.algorithm import algorithm
-from locomotion.algorithms.returns import adapt_learning_rate, clipped_surrogate, clipped_value_loss, generalized_advantages
+from locomotion.algorithms.returns import (
+    adapt_learning_rate,
+    clipped_surrogate,
+    clipped_value_loss,
+    generalized_advantages,
+    normalized,
+)
+from locomotion.algorithms.rollout import Evaluated, Rollout
 from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor, make_critic
-from locomotion.models.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
 from locomotion.models.estimator import EstimatorSettings, EstimatorTraining
-from locomotion.models.flat import FlatAdam, make_minibatches, pack, single_threaded_operations
+from locomotion.models.flat import FlatAdam, pack, single_threaded_operations
 from locomotion.schema import Count, NotNegative, Positive, PositiveRange, Settings, Share
 from robots.errors import InputError
 
@@ -40,7 +47,8 @@ class PPOSettings(Settings):
     max_grad_norm: Positive
     learning_rate: Positive
     learning_rate_range: PositiveRange
-    target_kl: Positive  # how far an iteration may move the policy
+    target_kl: Positive  # how far an iteration may move the policy,
+    kl_of: Literal["iteration", "step"] = "iteration"  # ... or one step of the optimizer, looked at after each epoch
     annealed: Share  # of a run, at its end, over which learning settles:
     final_kl: Positive  # ... target_kl falls to this, geometrically,
     final_std: Positive | None  # ... no standard deviation may stay above this, falling from initial_std (null: any may),
@@ -51,6 +59,7 @@ class PPOSettings(Settings):
     symmetric: bool
     actor_group: Literal["actor", "critic"] = "actor"  # what the policy sees; critic: a teacher, which no robot can run
     estimator: EstimatorSettings | None = None  # of what the policy cannot measure, for the policy
+    memory: Annotated[int, Field(ge=0, le=10_000)] = 0  # numbers that the policy remembers (a GRU before its network); 0: none
 
     @model_validator(mode="after")
     def _sizes(self) -> PPOSettings:
@@ -61,6 +70,13 @@ class PPOSettings(Settings):
                 raise InputError(f"algorithm.{name}", getattr(self, name), "even sizes for a symmetric network", "Round them up.")
         if self.estimator and self.actor_group == "critic":
             raise InputError("algorithm.estimator", "{...}", "none for a policy that sees what the critic sees", "Set it to null.")
+        if self.memory and self.estimator:
+            raise InputError("algorithm.estimator", "{...}", "none for a policy with a memory", "Set it to null, or algorithm.memory=0.")
+        if self.memory and self.num_envs < self.minibatches:
+            allowed = f"at most num_envs = {self.num_envs}: a memory learns from whole sequences"
+            raise InputError("algorithm.minibatches", self.minibatches, allowed, "Use fewer minibatches.")
+        if self.memory % 2 and self.symmetric:
+            raise InputError("algorithm.memory", self.memory, "an even size for a symmetric network", "Round it up.")
         return self
 
 
@@ -83,15 +99,12 @@ class PPO:
         self.critic_optimizer = FlatAdam(self.critic.parameters(), s.learning_rate)
         self.estimation = EstimatorTraining(estimator, s.max_grad_norm) if (estimator := self.actor.estimator) else None
         self.learning_rate = s.learning_rate
-        groups, a = env.spaces.groups, env.spaces.continuous("ppo").size
-        sizes = {"actor": groups[s.actor_group], "critic": groups["critic"], "action": a, "mean": a}
-        self._rollout = {name: torch.zeros(s.steps, s.num_envs, size, device=device) for name, size in sizes.items()}
-        self._flags = torch.zeros(2, s.steps, s.num_envs, dtype=torch.bool, device=device)  # terminated, truncated
+        self.rollout = Rollout(env, self.actor, s.steps, s.actor_group)
 
     @staticmethod
     def make_actor(settings: PPOSettings, spaces: Spaces, generator: torch.Generator) -> Actor:
         s = settings
-        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, s.actor_group, s.estimator)
+        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, s.actor_group, s.estimator, s.memory)
 
     @property
     def settled(self) -> float:
@@ -112,7 +125,7 @@ class PPO:
     def limit_std(self) -> None:
         """Hold the standard deviations below a limit that falls as learning settles."""
         s = self.settings
-        if s.final_std is not None and self.settled > 0.0:
+        if s.final_std is not None and self.settled > 0.0 and not self.rollout.choices:
             limit = math.log(s.initial_std) + (math.log(s.final_std) - math.log(s.initial_std)) * self.settled
             with torch.no_grad():
                 self.actor.log_std_parameter.clamp_(max=limit)
@@ -120,61 +133,43 @@ class PPO:
     def iterate(self) -> dict[str, float]:
         self.limit_std()
         with torch.inference_mode():
-            self.collect()
+            self.rollout.collect(self.generator)
             batch = self.prepare()
         figures = self.update(batch)
         with torch.inference_mode():
-            self.learn_normalizers()
+            self.rollout.learn_normalizers(self.critic)
         self.iteration += 1
         return figures
 
-    def collect(self) -> None:
-        """Act with the current policy, exploration noise included."""
-        rollout, act, std = self._rollout, self.actor.frozen(), self.actor.log_std.exp()
-        shape = rollout["action"].shape
-        noise = torch.randn(shape, generator=self.generator, device=std.device).mul_(std)
-        observations, group = self.env.observations, self.settings.actor_group
-        for t in range(self.settings.steps):
-            rollout["actor"][t], rollout["critic"][t] = observations[group], observations["critic"]
-            mean = act(rollout["actor"][t])
-            action = torch.add(mean, noise[t], out=rollout["action"][t])
-            rollout["mean"][t] = mean
-            observations, terminated, truncated = self.env.step(action)
-            self._flags[0, t], self._flags[1, t] = terminated, truncated
-
     def prepare(self) -> dict[str, Tensor]:
         """Advantages and targets of the rollout, flattened to [T * N, ...], observations normalised."""
-        rollout, settings, (terminated, truncated) = self._rollout, self.settings, self._flags
-        ended = self.env.ended()
-        reward = self.env.rewards()
-        actor = self.actor.features(rollout["actor"].flatten(0, 1))
-        critic = self.critic.normalizer(rollout["critic"].flatten(0, 1))
-        value = self.critic.network(critic).view(settings.steps, -1)
-        next_value = torch.cat([value[1:], self.critic(self.env.observations["critic"])[None]])
-        next_value[ended.steps, ended.rows] = self.critic(ended.observations["critic"])
-        next_value.masked_fill_(terminated, 0.0)
-        done = terminated | truncated
-        advantage = generalized_advantages(reward, value, next_value, done, settings.gamma, settings.lam)
-        target = advantage + value
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        mean, action = rollout["mean"].flatten(0, 1), rollout["action"].flatten(0, 1)
-        log_prob = gaussian_log_prob(action, mean, self.actor.log_std)
-        scalars = {"log_prob": log_prob, "advantage": advantage, "target": target, "value": value}
+        rollout = self.rollout
+        seen = rollout.evaluate(self.critic)
+        advantage, target = self.estimate(seen)
+        action, output = rollout.action.flatten(0, 1), rollout.output.flatten(0, 1)
+        log_prob = self.actor.distribution(output).log_prob(action)
+        scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": seen.value}
         columns = {name: tensor.reshape(-1, 1) for name, tensor in scalars.items()}
-        return {"actor": actor, "critic": critic, "action": action, "mean": mean, **columns}
+        actor = self.actor.features(rollout.actor.flatten(0, 1))
+        return {"actor": actor, "critic": seen.critic, "action": action, "output": output, **columns}
+
+    def estimate(self, seen: Evaluated) -> tuple[Tensor, Tensor]:
+        """Advantages and targets of the value, both [T, N]."""
+        s = self.settings
+        advantage = generalized_advantages(seen.reward, seen.value, seen.next_value, seen.done, s.gamma, s.lam)
+        return advantage, advantage + seen.value
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Several epochs of minibatch gradient steps. Returns means over the minibatches.
 
         The two networks share nothing, so they learn side by side, each on a thread of its own.
         """
-        s, samples = self.settings, len(batch["actor"])
-        minibatches = make_minibatches(samples, s.epochs, s.minibatches, self.generator, self.env.device)
+        minibatches = self.rollout.minibatches(self.settings.epochs, self.settings.minibatches, self.generator)
         with single_threaded_operations(), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             value_loss = pool.submit(self._learn_value, batch, minibatches)
             # the policy keeps the estimates that it acted on while it learns, so these may learn beside it
             estimates = self.estimation and pool.submit(
-                self.estimation.learn, batch["actor"], self._rollout["critic"].flatten(0, 1), minibatches
+                self.estimation.learn, batch["actor"], self.rollout.critic.flatten(0, 1), minibatches
             )
             surrogate, entropy, kl = self._learn_policy(batch, minibatches)
             return {
@@ -183,29 +178,36 @@ class PPO:
                 "policy/entropy": entropy,
                 "policy/kl": kl,
                 "policy/learning_rate": self.learning_rate,
-                "policy/std": float(self.actor.log_std.detach().exp().mean()),
+                **({} if self.rollout.choices else {"policy/std": float(self.actor.log_std.detach().exp().mean())}),
                 **(estimates.result() if estimates else {}),
             }
 
     def _learn_policy(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> tuple[float, float, float]:
         """Mean surrogate, entropy and KL divergence over the minibatches."""
-        settings, names = self.settings, ("actor", "action", "mean", "log_prob", "advantage")
+        s, names = self.settings, ("actor", "action", "output", "log_prob", "advantage")
         target_kl, entropy_coefficient = self.target_kl, self.entropy_coefficient
         packed, widths = pack(batch, names)
-        old_log_std = self.actor.log_std.detach().clone()
-        sums = torch.zeros(3, device=packed.device)
-        for ids in minibatches:
-            actor, action, old_mean, old_log_prob, advantage = packed[ids].split(widths, dim=-1)
-            mean, log_std = self.actor.network(actor), self.actor.log_std
+        old = self.actor.present_distribution()
+        sums, of_step = torch.zeros(3, device=packed.device), torch.zeros((), device=packed.device)
+        for i, ids in enumerate(minibatches, start=1):
+            actor, action, old_output, old_log_prob, advantage = packed[ids].split(widths, dim=-1)
+            policy = self.actor.distribution(self.actor.network(actor))
             with torch.no_grad():
-                kl = gaussian_kl(old_mean, old_log_std, mean, log_std).mean()
-            self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *settings.learning_rate_range)
-            ratio = torch.exp(gaussian_log_prob(action, mean, log_std) - old_log_prob.squeeze(-1))
-            surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), settings.clip).mean()
-            entropy = gaussian_entropy(log_std)
+                kl = old(old_output).kl(policy).mean()
+            if s.kl_of == "iteration":
+                self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *s.learning_rate_range)
+            ratio = torch.exp(policy.log_prob(action) - old_log_prob.squeeze(-1))
+            surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), s.clip).mean()
+            entropy = policy.entropy().mean()
             loss = -surrogate - entropy_coefficient * entropy
-            self.actor_optimizer.descend(loss, settings.max_grad_norm, self.learning_rate)
+            self.actor_optimizer.descend(loss, s.max_grad_norm, self.learning_rate)
             sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
+            if s.kl_of == "step":
+                with torch.no_grad():
+                    of_step += self.actor.distribution(self.actor.network(actor)).kl(policy).mean() / s.minibatches
+                if i % s.minibatches == 0:
+                    self.learning_rate = adapt_learning_rate(self.learning_rate, float(of_step), target_kl, *s.learning_rate_range)
+                    of_step.zero_()
         surrogate_mean, entropy_mean, kl_mean = (sums / len(minibatches)).tolist()
         return surrogate_mean, entropy_mean, kl_mean
 
@@ -224,11 +226,6 @@ class PPO:
             total += loss.detach()
         return float(total) / len(minibatches)
 
-    def learn_normalizers(self) -> None:
-        """Take the rollout's observations into the normalisers."""
-        self.actor.normalizer.update(self._rollout["actor"].flatten(0, 1))
-        self.critic.normalizer.update(self._rollout["critic"].flatten(0, 1))
-
     def initialize(self, state: dict[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])
         if "critic" in state:  # a student of algorithm=distill has none
@@ -244,6 +241,7 @@ class PPO:
             "learning_rate": self.learning_rate,
             "iteration": self.iteration,
             "generator": self.generator.get_state(),
+            "rollout": self.rollout.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -254,3 +252,4 @@ class PPO:
             self.estimation.optimizer.load_state_dict(state["estimator_optimizer"])
         self.learning_rate, self.iteration = state["learning_rate"], state["iteration"]
         self.generator.set_state(state["generator"])
+        self.rollout.load_state_dict(state["rollout"])

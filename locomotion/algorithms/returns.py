@@ -11,7 +11,8 @@ def generalized_advantages(reward: Tensor, value: Tensor, next_value: Tensor, do
 
     Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016), equation 16.
     ``next_value`` is the value of the state that the step led to: 0 where the episode terminated, the value of the final
-    state where it was truncated, ``value[t + 1]`` elsewhere. ``done`` (terminated or truncated) cuts the trace.
+    state where it was truncated, ``value[t + 1]`` elsewhere. ``done`` (terminated or truncated) cuts the trace; a share of 1
+    cuts that share of it.
     """
     delta = reward + gamma * next_value - value
     decay = gamma * lam * (1.0 - done.to(delta.dtype))
@@ -21,6 +22,40 @@ def generalized_advantages(reward: Tensor, value: Tensor, next_value: Tensor, do
         running = torch.addcmul(delta[t], decay[t], running)
         advantages[t] = running
     return advantages
+
+
+def following_values(value: Tensor, last: Tensor, terminated: Tensor, steps: Tensor, rows: Tensor, final: Tensor) -> Tensor:
+    """The value [T, N] of the state that each step led to.
+
+    ``value`` [T, N] is of the state before each step, ``last`` [N] of that after the last one; where episodes ended, at ``steps``
+    and ``rows`` [K], the state is their own last one, of value ``final`` [K], and after ``terminated`` [T, N] nothing follows.
+    """
+    next_value = torch.cat([value[1:], last[None]])
+    next_value[steps, rows] = final
+    return next_value.masked_fill_(terminated, 0.0)
+
+
+def discounted_returns(reward: Tensor, next_value: Tensor, done: Tensor, gamma: float) -> Tensor:
+    """What follows each step, all [T, N]: rewards until the episode or the rollout ends, and ``next_value`` of the state there."""
+    result = torch.empty_like(reward)
+    running = next_value[-1]
+    for t in range(len(reward) - 1, -1, -1):
+        running = reward[t] + gamma * torch.where(done[t], next_value[t], running)
+        result[t] = running
+    return result
+
+
+def termination_probability(cost: Tensor, largest: Tensor, most: float) -> Tensor:
+    """[...] the chance with which violations end an episode: ``cost`` [..., K] as a share of its ``largest`` [K], up to ``most``.
+
+    Chane-Sane et al., "CaT: Constraints as terminations for legged locomotion reinforcement learning" (2024), equation 5.
+    """
+    return most * (cost / largest).clamp(0.0, 1.0).amax(dim=-1)
+
+
+def normalized(advantage: Tensor) -> Tensor:
+    """Of mean 0 and standard deviation 1."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from locomotion import plugins
-from locomotion.commands import sweep
+from locomotion.commands import robustness
 from locomotion.evaluation import scorecard
 from locomotion.files import output_file, write_json
 from locomotion.schema import check
@@ -20,7 +20,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(EvaluateSettings, config)
     plugins.load(settings.plugins)
     if settings.sweep:
-        return sweep.run(settings)
+        return robustness.run(settings)
     if settings.against:
         raise InputError(
             "against", settings.against, "a policy to draw beside in a sweep", "Add sweep=randomization, or see 'locomotion compare'."

@@ -1,8 +1,9 @@
-"""Diagonal Gaussians as pure functions; sums are over the last dimension."""
+"""What a policy's network says of the next action: a diagonal Gaussian, or a choice. Sums are over the last dimension."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,3 +37,54 @@ def squashed_log_prob(noise: Tensor, u: Tensor, log_std: Tensor) -> Tensor:
     """
     gaussian = -0.5 * noise.square() - log_std - LOG_SQRT_2PI
     return (gaussian - 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(dim=-1)
+
+
+class Distribution(Protocol):
+    """Of actions, which are columns [..., W]: W = A numbers, or the number of one choice. ``other`` is of the same kind."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[...] log-density, or log-probability."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """[...], or [] where it is the same everywhere."""
+        ...
+
+    def kl(self, other: Distribution) -> Tensor:
+        """KL(self || other), [...]."""
+        ...
+
+
+class Gaussian(NamedTuple):
+    """Numbers, each normally distributed by itself."""
+
+    mean: Tensor  # [..., A]
+    log_std: Tensor  # [A]
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return gaussian_log_prob(action, self.mean, self.log_std)
+
+    def entropy(self) -> Tensor:
+        return gaussian_entropy(self.log_std)
+
+    def kl(self, other: Distribution) -> Tensor:
+        assert isinstance(other, Gaussian)
+        return gaussian_kl(self.mean, self.log_std, other.mean, other.log_std)
+
+
+class Categorical(NamedTuple):
+    """One choice, with probabilities softmax(logits)."""
+
+    logits: Tensor  # [..., K]
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return self.logits.log_softmax(dim=-1).gather(-1, action.long()).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        log_p = self.logits.log_softmax(dim=-1)
+        return -(log_p.exp() * log_p).sum(dim=-1)
+
+    def kl(self, other: Distribution) -> Tensor:
+        assert isinstance(other, Categorical)
+        log_p = self.logits.log_softmax(dim=-1)
+        return (log_p.exp() * (log_p - other.logits.log_softmax(dim=-1))).sum(dim=-1)

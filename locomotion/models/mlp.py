@@ -24,7 +24,7 @@ class MLP(nn.Sequential):
         for i, (inputs, outputs) in enumerate(pairwise(sizes)):
             last = i == len(sizes) - 2
             layer = nn.Linear(inputs, outputs)
-            _orthogonal(layer.weight, output_gain if last else 2**0.5, generator)
+            orthogonal(layer.weight, output_gain if last else 2**0.5, generator)
             nn.init.zeros_(layer.bias)
             layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
         super().__init__(*layers)
@@ -63,7 +63,7 @@ class SymmetricMLP(nn.Module):
             last = i == len(shapes) - 1
             weight = torch.empty(shape)
             # the last layer is summed over a pair
-            _orthogonal(weight, output_gain / 2**0.5 if last else 2**0.5, generator)
+            orthogonal(weight, output_gain / 2**0.5 if last else 2**0.5, generator)
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(shape[0])))
 
@@ -76,10 +76,7 @@ class SymmetricMLP(nn.Module):
 
     def _full_weights(self) -> list[Tensor]:
         first, *middle, last = self.weights
-        full = [torch.cat([first, mirrored(first, self.input_index, self.input_sign)])]
-        for weight in middle:
-            a, b = weight.chunk(2, dim=1)
-            full.append(torch.cat([weight, torch.cat([b, a], dim=1)]))
+        full = [tie_input(first, self.input_index, self.input_sign), *map(tie_hidden, middle)]
         full.append(torch.cat([last, mirrored(last.t(), self.output_index, self.output_sign).t()], dim=1))
         return full
 
@@ -87,6 +84,17 @@ class SymmetricMLP(nn.Module):
         *hidden, last = self.biases
         image = mirrored(last, self.output_index, self.output_sign)
         return [*(torch.cat([bias, bias]) for bias in hidden), 0.5 * (last + image)]
+
+
+def tie_input(weight: Tensor, index: Tensor, sign: Tensor) -> Tensor:
+    """The weight [2 H, D] of an input whose mirror image swaps the halves of the units, from the first half's [H, D]."""
+    return torch.cat([weight, mirrored(weight, index, sign)])
+
+
+def tie_hidden(weight: Tensor) -> Tensor:
+    """The weight [[A, B], [B, A]] between layers of paired units, from [A, B]."""
+    a, b = weight.chunk(2, dim=1)
+    return torch.cat([weight, torch.cat([b, a], dim=1)])
 
 
 def make_network(
@@ -131,5 +139,5 @@ def feed_forward(layers: Sequence[tuple[Tensor, Tensor]], x: Tensor, activation:
     return F.linear(x, *last)
 
 
-def _orthogonal(weight: Tensor, gain: float, generator: torch.Generator) -> None:
+def orthogonal(weight: Tensor, gain: float, generator: torch.Generator) -> None:
     nn.init.orthogonal_(weight, gain, generator=generator)

@@ -33,13 +33,22 @@ def locked(folder: Path) -> Iterator[None]:
         InputError: another process is at work there, or the folder cannot be written to.
     """
     make_folder(folder / "checkpoints", "run")
+    with alone(folder, "run"):
+        remove_temporaries(folder)
+        remove_temporaries(folder / "checkpoints")
+        yield
+
+
+@contextlib.contextmanager
+def alone(folder: Path, field: str) -> Iterator[None]:
+    """Be the only process inside; ``folder`` exists. Raises InputError, for the setting ``field``, where another one is."""
     with (folder / ".lock").open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError("run", str(folder), "a folder that no other process is writing", "Wait for it, or choose run=...") from error
-        remove_temporaries(folder)
-        remove_temporaries(folder / "checkpoints")
+            raise InputError(
+                field, str(folder), "a folder that no other process is writing", f"Wait for it, or choose {field}=..."
+            ) from error
         yield
 
 

@@ -37,6 +37,7 @@ class TaskSettings(Settings):
     observations: ObservationSettings
     rewards: Terms
     reward_floor: Finite | None  # of the weighted sum of the terms per second
+    constraints: Terms = Field(default_factory=dict)  # of terms.reward, 0 where they hold; algorithms that know constraints keep them
     terminations: Terms
     resets: Terms  # "share" of each: how many of the episodes begin by it
     metrics: Terms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from locomotion.environment import ActionSpace, Spaces, Symmetry, concatenate_mirrors
 from locomotion.task.actions import ActionDecoder
@@ -12,7 +12,9 @@ from robots import Robot
 from robots.errors import InputError
 
 
-def make_spaces(encoder: Encoder, privileged: Mapping[str, PrivilegedTerm], decoder: ActionDecoder, robot: Robot) -> Spaces:
+def make_spaces(
+    encoder: Encoder, privileged: Mapping[str, PrivilegedTerm], decoder: ActionDecoder, robot: Robot, constraints: Iterable[str]
+) -> Spaces:
     """The critic sees what the actor does, without noise, and beside it the ``privileged`` terms."""
     actor, extra = encoder.widths, {name: term.width for name, term in privileged.items()}
     for name in extra:
@@ -26,4 +28,4 @@ def make_spaces(encoder: Encoder, privileged: Mapping[str, PrivilegedTerm], deco
         symmetry = Symmetry(groups, (robot.mirror.joint_index, robot.mirror.joint_sign))
     parts = {"actor": actor, "critic": {**actor, **extra}}
     widths = {name: sum(group.values()) for name, group in parts.items()}
-    return Spaces(widths, ActionSpace(*decoder.bounds), symmetry, parts)
+    return Spaces(widths, ActionSpace(*decoder.bounds), symmetry, parts, tuple(constraints))

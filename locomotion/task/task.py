@@ -67,7 +67,7 @@ class Task:
         self.encoder = make_encoder(settings, context).to(self.device)
         self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
         privileged = make_privileged(settings, context)
-        self.spaces = make_spaces(self.encoder, privileged, self.decoder, self.robot)
+        self.spaces = make_spaces(self.encoder, privileged, self.decoder, self.robot, settings.constraints)
         self._privileged = [*privileged.values()]
         self._bind_terms(settings)
         self._allocate(settings, randomization)
@@ -136,6 +136,10 @@ class Task:
         for one in self.curricula if len(result) else ():
             one.update(self._outcome.smoothed_score, len(result) / curriculum.ROLLOUT)
         return result
+
+    def costs(self) -> Tensor:
+        self._evaluate()
+        return self._outcome.costs()
 
     def ended(self) -> Ended:
         self._evaluate()

@@ -19,20 +19,20 @@ def test_the_policy_that_is_optimised_is_the_policy_that_acted():
     learner = make()
     for _ in range(3):
         with torch.inference_mode():
-            learner.collect()
+            learner.rollout.collect(learner.generator)
             batch = learner.prepare()
             log_prob = gaussian_log_prob(batch["action"], learner.actor.network(batch["actor"]), learner.actor.log_std)
         ratio = torch.exp(log_prob - batch["log_prob"].squeeze(-1))
         assert (ratio - 1).abs().max() < 1e-5
         learner.update(batch)
-        learner.learn_normalizers()
+        learner.rollout.learn_normalizers(learner.critic)
 
 
 def test_normalisers_do_not_move_between_acting_and_updating():
     learner = make()
     before = learner.actor.normalizer.mean.clone()
     with torch.inference_mode():
-        learner.collect()
+        learner.rollout.collect(learner.generator)
         learner.prepare()
     assert torch.equal(learner.actor.normalizer.mean, before)
     learner.iterate()
@@ -44,12 +44,12 @@ def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_
     seen, inner = [], learner.env.ended
     learner.env.ended = lambda: seen.append(inner()) or seen[-1]
     with torch.inference_mode():
-        learner.collect()
+        learner.rollout.collect(learner.generator)
         batch = learner.prepare()
     advantage = batch["advantage"]
     assert advantage.mean().abs() < 1e-5
     assert advantage.std().item() == pytest.approx(1.0, abs=1e-4)
-    terminated, truncated = learner._flags
+    terminated, truncated = learner.rollout.terminated, learner.rollout.truncated
     assert truncated.any()
     assert not (terminated & truncated).any()
     # with lambda 0 the target of a truncated step is reward + gamma V(last state), of a terminated one the reward alone
@@ -59,10 +59,10 @@ def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_
     again.env.ended = lambda: ended.append(inner()) or ended[-1]
     again.env.rewards = lambda: rewards.append(inner_rewards()) or rewards[-1]
     with torch.inference_mode():
-        again.collect()
+        again.rollout.collect(again.generator)
         target = again.prepare()["target"].view(8, 6)
         for step, row, value in zip(ended[0].steps, ended[0].rows, again.critic(ended[0].observations["critic"]), strict=True):
-            follows = 0.0 if again._flags[0, step, row] else value
+            follows = 0.0 if again.rollout.terminated[step, row] else value
             torch.testing.assert_close(target[step, row], rewards[0][step, row] + again.settings.gamma * follows)
 
 
@@ -78,9 +78,9 @@ def test_nothing_follows_a_fall():
         for weight in learner.critic.network.parameters():
             weight.add_(0.3)
     with torch.inference_mode():
-        learner.collect()
+        learner.rollout.collect(learner.generator)
         target = learner.prepare()["target"].view(8, 6)
-    fell = learner._flags[0]
+    fell = learner.rollout.terminated
     assert fell[0].tolist() == [False, True, False, False, True, False]
     torch.testing.assert_close(target[fell], rewards[0][fell])
     assert (target - rewards[0])[~fell].abs().min() > 1e-3
@@ -90,13 +90,13 @@ def test_an_iteration_holds_exploration_below_its_limit():
     learner = make("algorithm.final_std=0.02", "algorithm.annealed=1.0", "iterations=2")
     learner.iteration = 2
     learner.iterate()
-    assert learner._rollout["action"].sub(learner._rollout["mean"]).std().item() == pytest.approx(0.02, rel=0.2)
+    assert learner.rollout.action.sub(learner.rollout.output).std().item() == pytest.approx(0.02, rel=0.2)
 
 
 def test_every_sample_is_used_once_an_epoch():
     learner = make("algorithm.minibatches=5", "algorithm.epochs=1")
     with torch.inference_mode():
-        learner.collect()
+        learner.rollout.collect(learner.generator)
         batch = learner.prepare()
     sizes, learn = [], learner._learn_policy
     learner._learn_policy = lambda batch, minibatches: sizes.extend(map(len, minibatches)) or learn(batch, minibatches)
@@ -113,12 +113,12 @@ def test_the_policy_moves_towards_rewarded_actions():
 
     def rewards():
         inner()
-        return -(learner._rollout["action"] - goal).square().sum(dim=-1)
+        return -(learner.rollout.action - goal).square().sum(dim=-1)
 
     learner.env.rewards = rewards
     for _ in range(30):
         learner.iterate()
-        distances.append((learner._rollout["mean"] - goal).square().mean().item())
+        distances.append((learner.rollout.output - goal).square().mean().item())
     assert distances[-1] < 0.75 * distances[0]
 
 

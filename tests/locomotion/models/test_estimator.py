@@ -93,9 +93,9 @@ def test_training_tells_the_error_of_the_estimates_that_the_policy_acted_on():
         layers = [(weight.clone(), bias.clone()) for weight, bias in estimator.network.layers()]
         shift, scale = estimator.normalizer.shift.clone(), estimator.normalizer.scale.clone()
     figures = learner.iterate()
-    seen = ((learner._rollout["actor"].flatten(0, 1) - frozen[0]) * frozen[1]).clip(-10, 10)
+    seen = ((learner.rollout.actor.flatten(0, 1) - frozen[0]) * frozen[1]).clip(-10, 10)
     estimate = feed_forward(layers, seen) / scale + shift
-    truth = learner._rollout["critic"].flatten(0, 1)[:, -truth_offset(learner) :][:, :4]
+    truth = learner.rollout.critic.flatten(0, 1)[:, -truth_offset(learner) :][:, :4]
     assert figures["estimate/base_lin_vel"] == pytest.approx((estimate - truth)[:, :3].square().mean().sqrt().item(), rel=1e-4)
     assert figures["estimate/base_height of"] == pytest.approx(truth[:, 3].square().mean().sqrt().item(), rel=1e-4)
 
