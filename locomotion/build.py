@@ -12,6 +12,7 @@ import sim
 from locomotion import distributed, plugins
 from locomotion.algorithms import ALGORITHMS, Algorithm
 from locomotion.algorithms.distill import Teacher
+from locomotion.algorithms.replay import Replay
 from locomotion.environment import Environment, Spaces
 from locomotion.models.policy import Policy
 from locomotion.runs import checkpoint
@@ -37,7 +38,7 @@ def environment(settings: TrainSettings) -> Environment:
 
 
 def _num_envs(settings: TrainSettings) -> int:
-    num_envs = settings.algorithm.get("num_envs")
+    num_envs = settings.algorithm.get("num_envs", 1 if "dataset" in settings.algorithm else None)  # offline, to be scored in
     if not isinstance(num_envs, int) or isinstance(num_envs, bool) or not 1 <= num_envs <= 1_000_000:
         raise InputError("algorithm.num_envs", num_envs, "an integer from 1 to 1000000", "For example 256.")
     return num_envs
@@ -57,10 +58,22 @@ def task(settings: TrainSettings) -> Task:
 
 
 def algorithm(settings: TrainSettings, env: Environment) -> Algorithm:
-    """The learner. One whose settings name a teacher gets it, too."""
+    """The learner. One whose settings name a teacher or a dataset gets it, too."""
     cls, own = _algorithm(settings)
-    taught = {"teacher": teacher(own.teacher, settings, env.spaces)} if hasattr(own, "teacher") else {}
-    return cls(own, env, settings.seed, settings.iterations, **taught)
+    given: dict[str, Any] = {"teacher": teacher(own.teacher, settings, env.spaces)} if hasattr(own, "teacher") else {}
+    if getattr(own, "dataset", None) is not None:
+        given["data"] = data(own, settings, env)
+    return cls(own, env, settings.seed, settings.iterations, **given)
+
+
+def data(own: Any, settings: TrainSettings, env: Environment) -> Replay:
+    """The dataset that the settings ``own`` of an algorithm name, checked against what is learned on."""
+    from locomotion.data.load import replay_of
+
+    groups = {"actor", getattr(own, "critic_group", "actor")}
+    fingerprint = robots.load(settings.robot).fingerprint() if settings.env is None else None
+    reward, scale = getattr(own, "reward", "recorded"), getattr(own, "reward_scale", 1.0)
+    return replay_of(own.dataset, env, groups, reward, scale, fingerprint)
 
 
 def actor_group(settings: TrainSettings) -> str:

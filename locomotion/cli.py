@@ -18,6 +18,24 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion train algorithm=ppo_large task.rewards.foot_slip.weight=-0.3",
         ),
     ),
+    "dataset": (
+        "record, look at and convert the data that offline algorithms learn from",
+        (
+            "locomotion dataset collect policy=runs/my_run output=datasets/walk-v0 steps=30000 noise=null    a policy acts in simulation",
+            "locomotion dataset inspect datasets/walk-v0 output=walk.html    coverage, returns, falls, missing data",
+            "locomotion dataset import hopper.npz output=datasets/hopper-v0 env=gymnasium:Hopper-v5    or a folder of Minari's",
+            "locomotion dataset export datasets/walk-v0 output=walk.npz    or a folder, with one file, for Minari",
+        ),
+    ),
+    "offline": (
+        "learn a policy from a dataset alone",
+        (
+            "locomotion offline algorithm=iql dataset=datasets/walk-v0",
+            "locomotion offline algorithm=bc dataset=datasets/walk-v0",
+            "locomotion offline dataset=datasets/walk-v0 rewards.power.weight=-0.4    under another reward",
+            "locomotion offline algorithm=iql_gymnasium dataset=datasets/hopper-v0",
+        ),
+    ),
     "export": (
         "write a checkpoint's policy as policy.onnx, with its contract",
         ("locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",),
@@ -92,7 +110,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
-MORE = {"demo": ", and those of configs/train.yaml", "sweep": "; all others are a training's", "hil": "; of hil run in configs/faults.yaml"}
+MORE = {
+    "dataset": ", of dataset collect",
+    "demo": ", and those of configs/train.yaml",
+    "sweep": "; all others are a training's",
+    "hil": "; of hil run in configs/faults.yaml",
+}
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
@@ -139,6 +162,11 @@ def _run(words: list[str]) -> int:
         if action not in HIL:
             raise InputError("hil", action, " or ".join(HIL), "Try 'locomotion hil serve robot=unitree_go2'.")
         command = HIL[action]
+    if command == "dataset":
+        action, *rest = overrides or [""]
+        if action != "collect":
+            return importlib.import_module("locomotion.commands.dataset").run(overrides)
+        command, overrides = "collect", rest
     from locomotion.config import compose
     from locomotion.gl import prepare_gl
 
@@ -166,7 +194,8 @@ def _help(command: str, given: dict[str, str]) -> str:
     summary, examples = COMMANDS[command]
     lines = [f"usage: locomotion {command} [key=value ...]", "", summary[0].upper() + summary[1:] + ".", "", "Examples:"]
     lines += [f"  {example}" for example in examples]
-    path = FOLDER / f"{command}.yaml"
+    name = "collect" if command == "dataset" else command
+    path = FOLDER / f"{name}.yaml"
     if not path.exists():
         return "\n".join(lines)
     text = path.read_text()
@@ -180,7 +209,7 @@ def _help(command: str, given: dict[str, str]) -> str:
         lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
     lines += [
         "",
-        f"Settings (configs/{command}.yaml{MORE.get(command, '')}):",
+        f"Settings (configs/{name}.yaml{MORE.get(command, '')}):",
         *(f"  {line}" for line in _settings(text)),
     ]
     for group in used:

@@ -13,9 +13,9 @@ FOLDER = Path(configs.__file__).parent
 GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
 # tables that a person may add entries to; their entries are checked where they are bound
 OPEN = (
-    "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.constraints.", "task.terminations.",
-    "task.resets.", "task.metrics.", "task.curricula.", "randomization.parameters.", "randomization.noise.", "randomization.bias.",
-    "randomization.events.",
+    "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.constraints.",
+    "task.terminations.", "task.resets.", "task.metrics.", "task.curricula.", "randomization.parameters.", "randomization.noise.",
+    "randomization.bias.", "randomization.events.", "rewards.",
 )  # fmt: skip
 
 

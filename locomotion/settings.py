@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from locomotion.schema import Count, Finite, Positive, Settings, Share, Text
+from locomotion.schema import Count, Finite, NotNegative, Positive, Settings, Share, Text
 from locomotion.task.randomization import RandomizationSettings
 from locomotion.task.settings import TaskSettings
 
@@ -36,6 +36,36 @@ class TrainSettings(Settings):
     algorithm: dict[str, Any]  # "name" and the settings of that algorithm
     randomization: RandomizationSettings
     plugins: Plugins
+    seed: Seed
+    iterations: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    snapshot_every: Count
+    score_every: Annotated[int, Field(ge=0)]
+    run: Path | None
+    resume: Path | None
+    init: Path | None
+
+
+class CollectSettings(Settings):
+    policy: Path
+    output: Path
+    env: Annotated[str, Field(pattern=r"^gymnasium:.+$", max_length=200)] | None
+    robot: Text
+    task: TaskSettings
+    sim: SimSettings
+    randomization: RandomizationSettings
+    plugins: Plugins
+    steps: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    num_envs: Count
+    noise: NotNegative | None
+    seed: Seed
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+class OfflineSettings(Settings):
+    dataset: Path | None
+    rewards: dict[str, dict[str, Any] | None]  # laid over those of the dataset's task
+    algorithm: dict[str, Any]
     seed: Seed
     iterations: Count
     threads: Annotated[int, Field(ge=1, le=1024)]
@@ -153,6 +183,8 @@ class DemoSettings(TrainSettings):
 
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainSettings,
+    "collect": CollectSettings,
+    "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,
     "play": PlaySettings,

@@ -16,6 +16,7 @@ class Algorithm(Protocol):
     """A learner on one environment. It is made as ``Class(settings, environment, seed, iterations)``.
 
     Where its settings have a ``teacher``, a run's path, it also gets ``teacher``, a module from the group "critic" to an action.
+    Where they name a ``dataset``, it also gets ``data``, that as a full :class:`locomotion.algorithms.replay.Replay`.
     Where it has a ``replay`` (:class:`locomotion.algorithms.replay.Replay`), a run keeps that beside its checkpoint.
     Where they have an ``actor_group`` other than "actor", its actor sees that group, and cannot be exported.
     """

@@ -38,7 +38,7 @@ class Batch:
     rows: Tensor  # [B] int64, where it begins: for Replay.prioritize
     weight: Tensor  # [B], importance: 1 where samples are uniform
 
-    def part(self, rows: slice) -> Batch:
+    def part(self, rows: slice | Tensor) -> Batch:
         """Some of the windows."""
         groups = ({name: value[rows] for name, value in group.items()} for group in (self.observations, self.following))
         return Batch(

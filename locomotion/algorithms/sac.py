@@ -11,19 +11,20 @@ import math
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.experience import ExperienceSettings, Mirror, collect
-from locomotion.algorithms.replay import Batch, Replay
+from locomotion.algorithms.replay import Batch, Replay, mixed
 from locomotion.environment import Environment, Observations, Spaces
 from locomotion.models.ensemble import Ensemble
 from locomotion.models.flat import FlatAdam, flatten
 from locomotion.models.mlp import ActivationName
 from locomotion.models.normalizer import Normalizer
-from locomotion.models.squashed import SquashedActor, make_squashed_actor
-from locomotion.schema import Count, Positive, Range
+from locomotion.models.squashed import SquashedActor, load_policy, make_squashed_actor
+from locomotion.schema import Count, Positive, Range, Text
+from robots.errors import InputError
 
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1, max_length=8)]
 
@@ -47,6 +48,13 @@ class SACSettings(ExperienceSettings):
     layer_norm: bool  # of the critics
     normalize: bool  # observations, by what was seen
     symmetric: bool  # the policy commutes with the mirror, the critics learn every second sample mirrored
+    dataset: Text | None = None  # a folder of 'locomotion dataset', which half of every batch is from (RLPD)
+
+    @model_validator(mode="after")
+    def _halves(self) -> SACSettings:
+        if self.dataset is not None and self.batch_size % 4:
+            raise InputError("algorithm.batch_size", self.batch_size, "a multiple of 4 with a dataset", "Half of it is the dataset's.")
+        return self
 
 
 @algorithm("sac")
@@ -55,8 +63,8 @@ class SAC:
 
     settings_type = SACSettings
 
-    def __init__(self, settings: SACSettings, env: Environment, seed: int, iterations: int) -> None:
-        self.settings, self.env, s, device = settings, env, settings, env.device
+    def __init__(self, settings: SACSettings, env: Environment, seed: int, iterations: int, data: Replay | None = None) -> None:
+        self.settings, self.env, self.data, s, device = settings, env, data, settings, env.device
         self.iteration_steps = s.iteration_steps
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor = self.make_actor(s, env.spaces, initial).to(device)
@@ -115,8 +123,16 @@ class SAC:
         return self.actor.unscale(torch.tanh(torch.addcmul(mean, log_std.exp(), noise)))
 
     def sample(self, size: int) -> Batch:
-        """Windows of what was lived through; half of them mirrored, where the environment has a mirror."""
-        batch = self.replay.sample(size, self.settings.n_steps, self.settings.gamma, self.generator)
+        """Windows of what was lived through; half of them mirrored, where the environment has a mirror.
+
+        With a dataset half of every four rows are its own (RLPD: Ball et al., 2023, arXiv:2302.02948), and of either half is mirrored.
+        """
+        n, gamma, generator = self.settings.n_steps, self.settings.gamma, self.generator
+        if self.data is None:
+            batch = self.replay.sample(size, n, gamma, generator)
+        else:
+            halves = mixed([replay.sample(size // 2, n, gamma, generator) for replay in (self.replay, self.data)])
+            batch = halves.part(torch.arange(size, device=halves.reward.device).view(2, -1, 2).transpose(0, 1).flatten())
         return self.mirror(batch) if self.mirror else batch
 
     def update(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
@@ -159,7 +175,7 @@ class SAC:
         return seen if self.normalizer is None else self.normalizer(seen)
 
     def initialize(self, state: dict[str, Any]) -> None:
-        self.actor.load_state_dict(state["actor"])
+        load_policy(self.actor, state["actor"])
         if "target" in state:  # a snapshot is the policy alone
             self.critic.load_state_dict(state["critic"])
             self.target.load_state_dict(state["target"])

@@ -19,14 +19,15 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     plugins.load(settings.plugins)
     _refuse_unused(settings, given)
     with distributed.joined():
-        return _train(settings, given)
+        return learn(settings, given, "locomotion train")
 
 
-def _train(settings: TrainSettings, given: dict[str, Any]) -> int:
-    with LiveView("locomotion train", quiet=distributed.rank() > 0) as view:
+def learn(settings: TrainSettings, given: dict[str, Any], title: str) -> int:
+    """A new run, or one that goes on, under ``title``; and what to do next."""
+    with LiveView(title, quiet=distributed.rank() > 0) as view:
 
         def view_of(folder: Path) -> LiveView:
-            view.title = f"locomotion train  {folder}"
+            view.title = f"{title}  {folder}"
             return view
 
         if settings.resume is not None:

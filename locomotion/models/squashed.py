@@ -94,3 +94,19 @@ def make_squashed_actor(
     network = make_network([width, *hidden, (1 + stochastic) * space.size], 0.01, generator, mirrors, activation)
     normalizer = Normalizer(width, mirrors[0] if mirrors else None) if normalize else None
     return SquashedActor(network, normalizer, space, stochastic, initial_std, log_std_range)
+
+
+def load_policy(actor: SquashedActor, state: dict[str, Tensor]) -> None:
+    """``state`` of another such actor; of one without a spread of its own the means alone, the spread then being the untrained one.
+
+    Raises RuntimeError where it is of another shape.
+    """
+    own = actor.state_dict()
+
+    def fitting(name: str, value: Tensor) -> Tensor:
+        mine = own.get(name)
+        if mine is None or mine.shape == value.shape or len(mine) != 2 * len(value):
+            return value
+        return torch.cat([value, mine[len(value) :]])
+
+    actor.load_state_dict({name: fitting(name, value) for name, value in state.items()})

@@ -264,7 +264,7 @@ class Task:
         result = self.simulator.faults.clone()
         if self._terminations:
             before, previous, action = self._before[self._recorder.length]
-            frame = self._frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result, None)
+            frame = self.frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result, None)
             for name, term in self._terminations.items():
                 value = term(frame)
                 if value.shape != result.shape or value.dtype != torch.bool:
@@ -311,7 +311,7 @@ class Task:
         extra = [term(self._signal_views, self._told) for term in self._privileged]
         self._observations = {"actor": seen[:n], "critic": torch.cat([seen[n:], *extra], dim=-1)}
 
-    def _frame(
+    def frame(
         self,
         signals: Signals,
         before: Signals,
@@ -323,6 +323,7 @@ class Task:
         ended: Tensor,
         past: Past | None,
     ) -> Frame:
+        """Steps as rewards see them: [T, N, ...] (or [N, ...]) around each, ``memory`` packed, ``past`` of before the first."""
         return Frame(
             robot=self.robot_tensors, signals=signals, before=before, action=action, previous_action=previous, command=command,
             command_names=self.commands.channels, memory=self.encoder.split_memory(memory), terminated=terminated, ended=ended,
@@ -336,7 +337,16 @@ class Task:
         before, after = (Signals(x[:t], self.robot.num_joints, len(self.robot.feet)) for x in (record.before, record.after))
         _, previous, command = record.state[:t].split(self._carried_widths, dim=-1)
         ended = record.flags[:t, 0] | record.flags[:t, 1]
-        return self._frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0], ended, self._past)
+        return self.frame(after, before, record.action[:t], previous, command, record.memory[:t], record.flags[:t, 0], ended, self._past)
+
+    @property
+    def policy_inputs(self) -> dict[str, Tensor]:
+        """What a robot measures, as its sensors say it, and the command: by name, [N, ...]; views."""
+        return self._actor_inputs
+
+    def recorded_faults(self) -> Tensor:
+        """[T, N] bool: steps of the present block in which a simulation diverged."""
+        return self._recorder.flags[: self._recorder.length, 2]
 
     def _evaluate(self) -> None:
         """Hand the recorded steps over to be worked out, and empty the record."""

@@ -1,0 +1,237 @@
+"""IQL, CQL and TD3+BC against d3rlpy's: the same data, as many gradient steps, the same evaluator, several seeds.
+
+    python -m benchmarks.offline_parity --output runs/offline_parity
+
+d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
+dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals.
+Data are of stable-baselines3's SAC: "mixed" is all that it lived through until it was half good, "medium" what it then does, exploring.
+Every piece (behaviour, data, each run) is a file of its own in the folder: the same command goes on after a kill, and may run
+in the background. It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import d3rlpy
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from torch import Tensor, nn
+
+from benchmarks.common import machine
+from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment, returns
+from locomotion.algorithms import ALGORITHMS
+from locomotion.config import compose
+from locomotion.data import exchange
+from locomotion.data.dataset import Dataset
+from locomotion.data.load import replay_of, returns_scale
+from locomotion.files import write_json
+from locomotion.schema import check
+
+# a return that is clearly better than chance, and clearly worse than what the learner comes to
+MEDIUM = {"Hopper-v5": 1500.0, "HalfCheetah-v5": 4500.0, "Pendulum-v1": -600.0}
+QUALITIES = ("medium", "mixed")
+EVERY, MOST, EPISODES, EVALUATION_SEED = 5000, 1_000_000, 10, 1_000_003
+
+
+def _iql() -> Any:
+    config = d3rlpy.algos.IQLConfig(actor_learning_rate=3e-4, critic_learning_rate=3e-4, batch_size=256, expectile=0.7, weight_temp=3.0)
+    return config.create(device="cpu")
+
+
+def _cql() -> Any:
+    config = d3rlpy.algos.CQLConfig(
+        actor_learning_rate=1e-4, critic_learning_rate=3e-4, temp_learning_rate=1e-4, alpha_learning_rate=0.0, batch_size=256,
+        conservative_weight=5.0, n_action_samples=10,
+    )  # fmt: skip
+    return config.create(device="cpu")
+
+
+def _td3_bc() -> Any:
+    scaler = d3rlpy.preprocessing.StandardObservationScaler()
+    return d3rlpy.algos.TD3PlusBCConfig(batch_size=256, alpha=2.5, observation_scaler=scaler).create(device="cpu")
+
+
+MAKERS: dict[str, Callable[[], Any]] = {"iql_gymnasium": _iql, "cql": _cql, "td3_bc": _td3_bc}
+
+
+def train_behaviour(identity: str, folder: Path, target: float) -> None:
+    """SAC until its mean return is ``target``; it goes on where it was."""
+    if (folder / "behaviour.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    env, model_file, memory = gymnasium.make(identity), folder / "sac.zip", folder / "memory.pkl"
+    if model_file.exists() and memory.exists():
+        model = stable_baselines3.SAC.load(model_file, env=env, device="cpu")
+        model.load_replay_buffer(memory)
+    else:
+        model = stable_baselines3.SAC("MlpPolicy", env, seed=1, device="cpu", buffer_size=MOST)
+    mean = -np.inf
+    while mean < target and model.num_timesteps < MOST:
+        model.learn(EVERY, reset_num_timesteps=False, log_interval=None)
+        mean = float(evaluate_policy(model, gymnasium.make(identity), EPISODES, warn=False)[0])
+        model.save(model_file)
+        model.save_replay_buffer(memory)
+        print(f"{identity}: SAC, {model.num_timesteps:,} steps, return {mean:.0f}", flush=True)
+    write_json(folder / "behaviour.json", {"return": mean, "steps": model.num_timesteps}, "output")
+
+
+def make_data(identity: str, folder: Path, steps: int) -> None:
+    """``medium.npz`` and ``mixed.npz``, and datasets of them."""
+    env = GymnasiumEnvironment(identity, 1, 0)
+    bounds = np.stack([env.spaces.action.low.numpy(), env.spaces.action.high.numpy()])  # type: ignore[union-attr]
+    about = {"config": {"env": f"gymnasium:{identity}"}, "robot_sha256": None}
+    model = stable_baselines3.SAC.load(folder / "sac.zip", device="cpu")
+    for quality in QUALITIES:
+        if (folder / f"{quality}.json").exists():
+            continue
+        tables = _mixed(model, folder) if quality == "mixed" else _medium(model, identity, steps)
+        np.savez(folder / f"{quality}.npz", **tables)
+        written = exchange.from_npz(
+            folder / f"{quality}.npz", folder / f"{identity.lower()}-{quality}-{int(time.time())}-v0", bounds, about
+        )
+        write_json(folder / f"{quality}.json", {"dataset": written.folder.name, "steps": written.total_steps}, "output")
+
+
+def _mixed(model: Any, folder: Path) -> dict[str, np.ndarray]:
+    model.load_replay_buffer(folder / "memory.pkl")
+    memory, n = model.replay_buffer, model.replay_buffer.size()
+    done, cut = (x[:n, 0].astype(bool) for x in (memory.dones, memory.timeouts))
+    names = {"observations": memory.observations, "next_observations": memory.next_observations}
+    low, high = model.action_space.low, model.action_space.high
+    action = low + 0.5 * (memory.actions[:n, 0] + 1.0) * (high - low)  # it keeps them scaled
+    tables = {name: value[:n, 0].astype(np.float32) for name, value in names.items()}
+    return tables | {"actions": action, "rewards": memory.rewards[:n, 0], "terminals": done & ~cut, "timeouts": cut}
+
+
+def _medium(model: Any, identity: str, steps: int) -> dict[str, np.ndarray]:
+    env, rows = gymnasium.make(identity), []
+    seen, _ = env.reset(seed=7)
+    for _ in range(steps):
+        action, _ = model.predict(seen, deterministic=False)
+        after, reward, terminated, truncated, _ = env.step(action)
+        rows.append((seen, after, action, reward, terminated, truncated and not terminated))
+        seen = env.reset()[0] if terminated or truncated else after
+    names = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
+    tables = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return {name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in tables.items()}
+
+
+def their_dataset(tables: dict[str, np.ndarray]) -> Any:
+    """d3rlpy's, in the same order. It wants an end at the end."""
+    cut = tables["timeouts"].astype(np.float32)
+    cut[-1] = 1.0 - float(tables["terminals"][-1])
+    terminals, rewards = tables["terminals"].astype(np.float32), tables["rewards"].astype(np.float32)
+    return d3rlpy.dataset.MDPDataset(tables["observations"], tables["actions"], rewards, terminals, cut)
+
+
+def ours(identity: str, folder: Path, name: str, seed: int, updates: int) -> Any:
+    settings: dict[str, Any] = {**compose("train", [f"algorithm={name}"])["algorithm"], "dataset": str(folder)}
+    cls, env = ALGORITHMS[settings.pop("name")], GymnasiumEnvironment(identity, 1, seed)
+    own = check(cls.settings_type, settings, "algorithm")
+    replay = replay_of(str(folder), env, {"actor"}, "recorded", own.reward_scale, None)
+    learner = cls(own, env, seed, updates // own.updates, replay)
+    for _ in range(updates // own.updates):
+        learner.iterate()
+    return learner.actor
+
+
+class Theirs(nn.Module):
+    """A policy of d3rlpy as ours are called."""
+
+    def __init__(self, learner: Any) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(self.learner.predict(observation.numpy()), dtype=np.float32))
+
+
+def theirs(tables: dict[str, np.ndarray], scale: float, name: str, seed: int, updates: int) -> Any:
+    d3rlpy.seed(seed)
+    learner = MAKERS[name]()
+    scaled = tables | {"rewards": tables["rewards"] * scale}
+    quiet = d3rlpy.logging.NoopAdapterFactory()
+    learner.fit(their_dataset(scaled), n_steps=updates, n_steps_per_epoch=updates, logger_adapter=quiet, show_progress=False)
+    return Theirs(learner)
+
+
+def run(identity: str, folder: Path, quality: str, name: str, library: str, seed: int, updates: int) -> None:
+    """Train and evaluate one; the result is a file."""
+    path = folder / f"{quality}_{name}_{library}_{seed}_{updates}.json"
+    if path.exists():
+        return
+    dataset = folder / json.loads((folder / f"{quality}.json").read_text())["dataset"]
+    began = time.perf_counter()
+    if library == "ours":
+        actor = ours(identity, dataset, name, seed, updates)
+    else:
+        with np.load(folder / f"{quality}.npz") as file:
+            tables = dict(file)
+        steps = Dataset(dataset).steps()
+        actor = theirs(tables, returns_scale(steps, steps.reward) if name == "iql_gymnasium" else 1.0, name, seed, updates)
+    seconds = time.perf_counter() - began
+    totals = returns(identity, actor, EPISODES, EVALUATION_SEED)
+    write_json(path, {"return": float(totals.mean()), "seconds": seconds}, "output")
+    print(f"{identity} {quality} {name} {library} seed {seed}: {totals.mean():.0f} in {seconds:.0f} s", flush=True)
+
+
+def interquartile(values: np.ndarray) -> tuple[float, float, float]:
+    """Interquartile mean of the seeds, and its 95 % bootstrap interval (Agarwal et al., 2021)."""
+
+    def middle(x: np.ndarray) -> np.ndarray:
+        x = np.sort(x, axis=-1)
+        cut = x.shape[-1] // 4
+        return x[..., cut : x.shape[-1] - cut].mean(axis=-1)
+
+    rng = np.random.default_rng(0)
+    resampled = middle(values[rng.integers(0, len(values), (2000, len(values)))])
+    return float(middle(values)), *(float(x) for x in np.quantile(resampled, (0.025, 0.975)))  # type: ignore[return-value]
+
+
+def table(root: Path, environments: list[str], updates: int) -> None:
+    print(f"{machine()}; {updates:,} gradient steps, mean return of {EPISODES} episodes, IQM [95 %]")
+    for identity, quality, name in itertools.product(environments, QUALITIES, MAKERS):
+        cells = []
+        for library in ("ours", "d3rlpy"):
+            files = sorted((root / identity).glob(f"{quality}_{name}_{library}_*_{updates}.json"))
+            values = np.array([json.loads(path.read_text())["return"] for path in files])
+            cells.append(
+                f"{library} {'{:.0f} [{:.0f}, {:.0f}]'.format(*interquartile(values))} of {len(values)}" if len(values) else f"{library} -"
+            )
+        print(f"{identity:16} {quality:7} {name:14} {'   '.join(cells)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("runs/offline_parity"))
+    parser.add_argument("--environments", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
+    parser.add_argument("--algorithms", nargs="+", default=list(MAKERS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=100_000)
+    parser.add_argument("--steps", type=int, default=100_000, help="of the medium data")
+    parser.add_argument("--target", type=float, help="return at which the behaviour is half good; default: the environment's")
+    parser.add_argument("--only-table", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for identity in [] if options.only_table else options.environments:
+        folder = options.output / identity
+        target = options.target if options.target is not None else MEDIUM[identity]
+        train_behaviour(identity, folder, target)
+        make_data(identity, folder, options.steps)
+        for seed, quality, name, library in itertools.product(range(options.seeds), QUALITIES, options.algorithms, ("ours", "d3rlpy")):
+            run(identity, folder, quality, name, library, seed, options.updates)
+    table(options.output, options.environments, options.updates)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""locomotion offline"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from locomotion import plugins
+from locomotion.adapters.gymnasium_environment import PREFIX
+from locomotion.commands import train
+from locomotion.config import compose
+from locomotion.data.dataset import Dataset
+from locomotion.schema import check, merge
+from locomotion.settings import OfflineSettings, TrainSettings
+from robots.errors import InputError
+
+DATASETS = ("env", "robot", "task", "sim", "randomization", "plugins")  # settings that are the dataset's
+
+
+def run(config: dict[str, Any], given: dict[str, Any]) -> int:
+    """Learn from a dataset, or go on with a run that does."""
+    if config["resume"] is not None:
+        return train.run(compose("train", [f"resume={config['resume']}"]), given)
+    named = config["algorithm"].pop("dataset", None)
+    settings = check(OfflineSettings, config)
+    path = settings.dataset or named
+    if path is None:
+        raise InputError("dataset", None, "a folder of 'locomotion dataset'", "Add dataset=...")
+    base = of_dataset(Dataset(path))
+    if settings.rewards:
+        base["task"] = merge(base["task"], {"rewards": settings.rewards})
+        config["algorithm"]["reward"] = "recomputed"
+    runner = {key: value for key, value in config.items() if key not in ("dataset", "rewards", "algorithm")}
+    plugins.load(base["plugins"])
+    chosen = check(TrainSettings, {**base, **runner, "algorithm": {**config["algorithm"], "dataset": str(Path(path).absolute())}})
+    return train.learn(chosen, given, "locomotion offline")
+
+
+def of_dataset(dataset: Dataset) -> dict[str, Any]:
+    """The settings of what a dataset was recorded in. Raises InputError where it does not say."""
+    if "config" in dataset.about:
+        return {name: dataset.about["config"][name] for name in DATASETS}
+    try:
+        name = json.loads(dataset.metadata["env_spec"])["id"]
+    except (KeyError, TypeError, ValueError) as error:
+        remedy = "Give it one: locomotion dataset import FOLDER output=... env=gymnasium:ID."
+        raise InputError("dataset", str(dataset.path), "a dataset that says what it was recorded in", remedy) from error
+    config = compose("train", [])
+    return {key: config[key] for key in DATASETS} | {"env": PREFIX + name}

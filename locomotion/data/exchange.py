@@ -1,0 +1,125 @@
+"""Datasets from and to other programs: a folder of Minari's with one file, and .npz with D4RL's names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from locomotion.data.dataset import Dataset, Writer
+from locomotion.data.episode import Episode
+from locomotion.files import write_atomically, writing
+from robots.errors import InputError, nearest
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+
+
+def copied(source: Dataset, folder: Path, about: Mapping[str, Any] | None = None, env_spec: str | None = None) -> Writer:
+    """All of ``source`` in a new folder, which says ``about`` of it, or what ``source`` says."""
+    own = {key: value for key, value in source.about.items() if key != "format"} if about is None else about
+    writer = Writer(folder, source.groups, _bounds(source), own, env_spec or source.metadata.get("env_spec"))
+    for episode in source.episodes():
+        writer.add(episode)
+    writer.flush()
+    return writer
+
+
+def in_one_file(source: Dataset, folder: Path) -> Writer:
+    """As :func:`copied`, with all episodes in main_data.hdf5 itself: to be handed on."""
+    writer = copied(source, folder)
+    writer.merge()
+    return writer
+
+
+def to_npz(source: Dataset, path: Path) -> None:
+    """Steps end to end; with several observation groups ``observations.GROUP``. Raises InputError where ``path`` cannot be written."""
+    steps = source.steps()
+    one = list(source.groups) == ["actor"]
+    tables = {
+        f"{name}{'' if one else f'.{group}'}": table[group]
+        for name, table in (("observations", steps.observations), ("next_observations", steps.following))
+        for group in source.groups
+    }
+    tables |= {"actions": steps.action, "rewards": steps.reward, "terminals": steps.terminated, "timeouts": steps.truncated}
+    text = np.frombuffer(json.dumps({**source.about, "action_space": source.metadata.get("action_space")}).encode(), dtype=np.uint8)
+    with writing("output", path):
+        write_atomically(path, lambda stream: np.savez(stream, **tables, about=text))  # type: ignore[arg-type]
+
+
+def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, Any], env_spec: str | None = None) -> Writer:
+    """A new dataset of a file with ``observations``, ``actions``, ``rewards``, ``terminals`` and, if there are any, ``timeouts`` and
+    ``next_observations``. Without the latter the last step of a truncated episode is lost: nobody knows where it led.
+
+    Raises:
+        InputError: a file that is missing or damaged, or without one of these; or what is in it is not whole.
+    """
+    tables = _load(path)
+    groups = {
+        name.partition(".")[2] or "actor": value.shape[1] for name, value in tables.items() if name.partition(".")[0] == "observations"
+    }
+    writer = Writer(folder, groups, bounds, about, env_spec)
+    for episode in _episodes(tables, groups):
+        writer.add(episode)
+    writer.flush()
+    return writer
+
+
+def about_of_npz(path: Path) -> dict[str, Any]:
+    """What :func:`to_npz` wrote beside the steps; {} of a file of another program."""
+    text = _load(path).get("about")
+    return json.loads(text.tobytes()) if text is not None else {}
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            tables = {name: file[name] for name in file.files}
+    except Exception as error:  # zipfile and numpy raise types of their own
+        raise InputError("dataset", str(path), "an .npz file of arrays", f"{type(error).__name__}: {error}") from error
+    plain = {name.partition(".")[0] for name in tables}
+    for name in REQUIRED:
+        if name not in plain:
+            raise InputError(f"dataset.{name}", "nothing", f"a file with {', '.join(REQUIRED)}", nearest(name, plain) or "Add it.")
+    length = len(tables["rewards"])
+    for name, value in tables.items():
+        if name != "about" and len(value) != length:
+            raise InputError(f"dataset.{name}", len(value), f"{length} rows, as many as rewards", "The file is damaged.")
+    return tables
+
+
+def _episodes(tables: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Iterator[Episode]:
+    length, terminal = len(tables["rewards"]), tables["terminals"].astype(bool)
+    timeout = tables.get("timeouts", np.zeros(length)).astype(bool) & ~terminal
+    ends = [int(end) for end in np.flatnonzero(terminal | timeout)]
+    if not ends or ends[-1] != length - 1:
+        ends.append(length - 1)
+    begin = 0
+    for end in ends:
+        stop, seen = end + 1, {}
+        known = any(name.startswith("next_observations") for name in tables)
+        if not known and not terminal[end]:
+            stop -= 1  # its last state serves as the one that the step before it led to
+        for group in groups:
+            suffix = "" if f"observations.{group}" not in tables else f".{group}"
+            rows = tables[f"observations{suffix}"][begin : stop + (0 if known or terminal[end] else 1)]
+            last = tables[f"next_observations{suffix}"][end] if known else rows[-1]  # of a terminated episode nobody asks
+            seen[group] = np.concatenate([rows, last[None]]) if known or terminal[end] else rows
+        part = slice(begin, stop)
+        if stop > begin:
+            truncated = np.zeros(stop - begin, dtype=bool)
+            truncated[-1] = not terminal[end]
+            yield Episode(seen, tables["actions"][part].reshape(stop - begin, -1), tables["rewards"][part], terminal[part], truncated)
+        begin = end + 1
+
+
+def _bounds(source: Dataset) -> np.ndarray:
+    """[2, A] of the action space that a dataset tells of, or of all its actions."""
+    try:
+        space = json.loads(source.metadata["action_space"])
+        return np.array([space["low"], space["high"]], dtype=np.float32)
+    except (KeyError, TypeError, ValueError):
+        actions = np.concatenate([episode.action for episode in source.episodes(signals=False)])
+        return np.stack([actions.min(axis=0), actions.max(axis=0)])

@@ -1,0 +1,91 @@
+"""From a policy to data to a policy, by the commands, and a run that was killed on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from locomotion.cli import main
+from locomotion.data.dataset import Dataset
+from locomotion.runs import checkpoint
+from locomotion.view import LiveView
+
+SMALL = ["algorithm.updates=3", "algorithm.actor_hidden=[8,8]", "algorithm.critic_hidden=[8]", "score_every=2", "iterations=4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an untrained policy on a pendulum, from its checkpoint."""
+    folder = tmp_path_factory.mktemp("offline")
+    train = ["train", "env=gymnasium:Pendulum-v1", "algorithm=ppo_gymnasium", "algorithm.num_envs=2", "algorithm.steps=32"]
+    assert main([*train, "iterations=1", "algorithm.minibatches=2", "score_every=0", f"run={folder}/run"]) == 0
+    collect = ["dataset", "collect", f"policy={folder}/run", f"output={folder}/data", "steps=500", "num_envs=2", "noise=null"]
+    assert main(collect) == 0
+    return folder / "data"
+
+
+def test_the_data_say_where_they_are_from(data: Path) -> None:
+    dataset = Dataset(data)
+    assert dataset.about["config"]["env"] == "gymnasium:Pendulum-v1"
+    assert json.loads(dataset.metadata["env_spec"])["id"] == "Pendulum-v1"
+    assert (dataset.groups, dataset.total_steps) == ({"actor": 3}, 500)
+    assert dataset.steps().action.std() > 0.3  # it explored
+
+
+def test_inspect_prints_a_table_and_writes_a_page(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", "inspect", str(data), f"output={tmp_path}/page.html"]) == 0
+    text = capsys.readouterr().out
+    assert "500" in text
+    assert "return of an episode" in text
+    assert "<h2>Episodes</h2>" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["offline", "algorithm=iql_gymnasium", f"dataset={data}", *SMALL]
+    assert main([*words, f"run={tmp_path}/whole"]) == 0
+
+    def interrupted(view: LiveView, iteration: int, iterations: int, figures: dict[str, float]) -> None:
+        if iteration == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LiveView, "iteration", interrupted)
+        assert main([*words, f"run={tmp_path}/cut"]) == 130
+    assert main(["offline", f"resume={tmp_path}/cut"]) == 0
+    whole, cut = (checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "cut"))
+    assert (whole["iteration"], cut["iteration"]) == (4, 4)
+    for part in ("actor", "critic", "q", "q_target"):
+        for name, value in whole["learner"][part].items():
+            assert torch.equal(value, cut["learner"][part][name]), f"{part}.{name}"
+    lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert "scorecard/return" in lines[-1]
+    assert (tmp_path / "whole" / "best.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset=nothing"], "a dataset: a folder with"),
+        ([], "Add dataset="),
+        (["algorithm=iql", "algorithm.symmetric=false"], "critic_group=actor"),
+        (["algorithm=iql_gymnasium", "rewards.upright.weight=1.0"], "recorded: here is no task"),
+        (["algorithm=iql_gymnasium", "algorithm.expectile=1.5"], "algorithm.expectile"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    data: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [] if not words or words[0].startswith("dataset=") else [f"dataset={data}"]
+    assert main(["offline", *given, *words, f"run={tmp_path}/run"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_an_unknown_action_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", "inspekt", "x"]) == 2
+    assert "inspect" in capsys.readouterr().err
