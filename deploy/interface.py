@@ -23,8 +23,8 @@ class RobotState:
     joint_pos: Floats  # [J] rad
     joint_vel: Floats  # [J] rad/s
     joint_torque: Floats  # [J] N m
-    motor_temperature: Floats | None = None  # [J] degrees C; None, or NaN, where there is no sensor
-    voltage: float = math.nan  # V of the battery, where it is measured
+    motor_temperature: Floats | None = None  # [J] degrees C; None, NaN or 0 where there is no sensor
+    voltage: float = math.nan  # V of the battery; NaN or 0 where there is no sensor
     foreign_commands: int = 0  # that others wrote to the motors since this interface was opened, as far as it heard
     truth: dict[str, Floats] = field(default_factory=dict)  # what only a simulated robot knows, for the log
 

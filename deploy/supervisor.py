@@ -164,7 +164,7 @@ class Supervisor:
             self._count_repeats(asked)
             if asked is not None and self._takes_over and (jump := self._jump(asked)):
                 self._note(now, "refused", f"walk: {jump}")
-                self._enter(State.READY, now, "refused")
+                self._enter(State.READY if self._settle_from == math.inf else State.SETTLE, now, "refused")
                 asked = self._asked(None)
             self._takes_over = False
             command = None if asked is None else self._filtered(asked)
@@ -250,6 +250,8 @@ class Supervisor:
             return f"not from {self.state}"
         if self.stopped and wanted is not State.DAMPING:
             return f"stopped: {self.stopped.name.lower()}"
+        if self._settle_from < math.inf and wanted is not State.DAMPING:
+            return "it is to lie down"
         if wanted in (State.STAND_UP, State.WALK):
             if self._estop_silence(now) > limits.estop_silence:
                 return "the e-stop is silent"
