@@ -65,6 +65,24 @@ def test_who_turns_the_robot_sets_the_heading(go2, contract):
     assert run.yaw == pytest.approx(yaw, abs=0.02)
 
 
+def test_a_robot_that_is_to_rest_is_not_turned_and_heads_from_there_where_it_is_when_it_walks_again(go2, contract):
+    run = Turning(go2, contract, bias=0.0, disturbance=0.3).run(1.0, State.READY).run(2.0, State.WALK, (0.0, 0.0, 0.0))
+    assert run.yaw == pytest.approx(0.6, abs=0.01)
+    run.disturbance = 0.0
+    assert run.run(5.0, State.WALK).yaw == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize("turn", [3.0, -3.0])
+def test_more_than_half_a_turn_off_it_comes_back_the_shorter_way_and_never_faster(go2, contract, turn):
+    run = Turning(go2, contract, bias=0.0, disturbance=turn).run(1.0, State.READY).run(1.3, State.WALK)
+    run.disturbance, low, high = 0.0, *(0.3 * contract.command_range[2])
+    assert np.pi < abs(run.yaw) < 2 * np.pi
+    for _ in range(1500):
+        run.run(DT, State.WALK)
+        assert low - 1e-6 <= run.command[2] <= high + 1e-6
+    assert run.yaw == pytest.approx(np.sign(turn) * 2 * np.pi, abs=0.02)
+
+
 def test_the_hold_asks_for_a_share_of_the_trained_range_at_most(go2, contract):
     run = Turning(go2, contract, bias=0.0, disturbance=2.0).run(1.0, State.READY).run(1.0, State.WALK)
     low, high = contract.command_range[2]
