@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -80,7 +79,7 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and low <= value <= high):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 allowed = f"a number in [{low:g}, {high:g}], {item.metadata['unit']}"
                 raise InputError(f"deploy.limits.{item.name}", value, allowed, f"Remove the override to get {item.default:g}.")
         for name, other in PAIRS:
