@@ -62,7 +62,9 @@ def check_options(interface: Callable[..., Any], options: Mapping[str, Any]) -> 
         wanted = (int, float) if types[option] is float else types[option]
         finite = not isinstance(value, int | float) or abs(value) <= sys.float_info.max
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool) or not finite:
-            raise InputError(f"interface.{option}", value, f"a value of type {types[option].__name__}", f"Without it: {parameters[option].default!r}.")
+            raise InputError(
+                f"interface.{option}", value, f"a value of type {types[option].__name__}", f"Without it: {parameters[option].default!r}."
+            )
     for option in known:
         if parameters[option].default is inspect.Parameter.empty and option not in options:
             raise InputError(f"interface.{option}", None, f"a value of type {types[option].__name__}", f"Add {option} to the interface.")

@@ -53,7 +53,7 @@ class HeadingHold:
         return self._still >= STILL_SECONDS
 
     def steer(self, command: np.ndarray, sample: RobotState, state: State) -> np.ndarray:
-        """``command`` [C] with the yaw that holds the heading, a copy; as it is while the operator turns or rests, or elsewhere than in walk."""
+        """``command`` [C] with the yaw that holds the heading, a copy; as it is while the operator turns or rests, and but in walk."""
         passed, self._time = sample.time - self._time, sample.time
         if not 0.0 < passed < MAX_GAP:  # the same sample again, the first one, or a gap that nobody saw
             passed = 0.0

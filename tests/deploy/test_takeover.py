@@ -158,11 +158,16 @@ def test_without_a_sensor_warmth_is_reckoned_from_torque(go2):
     assert window.temperature[0] > 26.0  # where the sensor says nothing, the reckoning goes on
 
 
+def all_at(*degrees):
+    return tuple(np.full(12, value) for value in degrees)
+
+
 READINGS = {
-    "voltage": (30.0, 0.0, np.nan, np.float32(30.0), 31), "motor_temperature": (None, *(np.full(12, x) for x in (0.0, np.nan, 40.0, -20.0))),
+    "voltage": (30.0, 0.0, np.nan, np.float32(30.0), 31),
+    "motor_temperature": (None, *all_at(0.0, np.nan, 40.0, -20.0)),
     "foreign_commands": (0, np.int64(0)),
-}  # fmt: skip
-ODD = {"voltage": (np.inf, -np.inf, -1.0, 30_000.0, 336.0), "motor_temperature": tuple(np.full(12, x) for x in (np.inf, -np.inf, 313.0, -128.0))}
+}
+ODD = {"voltage": (np.inf, -np.inf, -1.0, 30_000.0, 336.0), "motor_temperature": all_at(np.inf, -np.inf, 313.0, -128.0)}
 NONE = {"voltage": (None, "30", np.array([30.0])), "motor_temperature": ("40", np.full(11, 40.0)), "foreign_commands": (None, np.nan, 0.5)}
 
 
