@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from deploy.guard import LEASE, MAX_ENDING, Guard, GuardDead, Phase, Post, refuse, way_back
-from deploy.interface import MotorCommand, RobotInterface, RobotState
+from deploy.interface import MotorCommand, RobotInterface, RobotState, is_real_time
 from robots import Robot
 
 PERIOD = 0.002  # s, the guard's cycle
@@ -155,7 +155,7 @@ class GuardedInterface:
         """Post ``command``. Raises GuardDead; GuardTripped where the guard damps in its place."""
         report, now = self._living(), time.monotonic()
         self._sequence += 1
-        trusted = self._lease if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO else max(LEASE, self._lease)
+        trusted = self._lease if is_real_time() else max(LEASE, self._lease)
         self._slots[POST].put(pack(Post(self._sequence, now, now + trusted, command)))
         refuse(command, report.phase, report.reason, report.token)
 

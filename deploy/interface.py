@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,6 +76,11 @@ class RealTime:
         remaining = deadline - time.monotonic()
         if remaining > 0:
             time.sleep(remaining)
+
+
+def is_real_time() -> bool:
+    """Whether this thread runs under SCHED_FIFO."""
+    return hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
 
 
 class SimulatedTime:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from deploy.heading import HeadingHold
-from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState
+from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time
 from deploy.last_word import damp
 from deploy.log import Recorder
 from deploy.operator import Intent, Operator, Stop
@@ -72,7 +72,8 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
-        self.missed = 0  # periods that were skipped
+        self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
+        self.priority = False  # whether the loop ran under a real-time priority
         self.moment: Moment | None = None
         self.warnings: list[str] = []
         self._told = 0  # events that the log has
@@ -95,7 +96,7 @@ class Runtime:
         """
         with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY if isinstance(self.clock, RealTime) else None):
             try:
-                self._start, self._looping = self.clock.now(), True
+                self._start, self._looping, self.priority = self.clock.now(), True, is_real_time()
                 self.log.begin(self._start)
                 self._loop(duration, operator)
             except BaseException as error:
@@ -121,6 +122,7 @@ class Runtime:
             if began - self._start >= duration:
                 break
             self._step(began, began - due, operator)
+            self.latest = max(self.latest, began - due)
             missed = int(max(began - due, 0.0) / dt + 1e-9)
             self.missed += missed
             due += (1 + missed) * dt
