@@ -22,7 +22,6 @@ What the run came to is printed as JSON. The exit status is 0 if it passed, or n
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +49,7 @@ from robots.errors import nearest
 
 REQUIRED = ("policy", "interface", "duration", "commands")
 FLAGS = ("dry_run", "heading_hold", "interpolate")
+LONGEST = 86400  # s
 OPTIONAL = ("limits", "calibration", "log", "estop", *FLAGS)
 
 
@@ -135,8 +135,8 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(settings["policy"], str):
         raise InputError("policy", settings["policy"], "the path of a policy.onnx", "It is relative to this file's folder.")
     duration = settings["duration"]
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < math.inf:
-        raise InputError("duration", duration, "seconds above zero", "For example duration: 25.")
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration <= LONGEST:
+        raise InputError("duration", duration, f"seconds above zero, {LONGEST:g} at most", "For example duration: 25.")
     interface = _mapping("interface", settings["interface"])
     if not isinstance(interface.get("name"), str):
         raise InputError("interface", interface, "a name, and options", "For example interface: {name: sim}.")

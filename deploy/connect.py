@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.calibration import Calibration, calibrated
@@ -32,16 +35,39 @@ READING = {"unitree_dds": {"release": False, "commands": False}}
 """Options with which a way sends nothing, where it has such."""
 
 
-def way_to(robot: Robot, name: str, **options: Any) -> Factory:
+def way_to(robot: Robot, name: str, /, **options: Any) -> Factory:
     """Opens the interface called ``name`` with its own ``options``, such as ``network`` of ``unitree_dds``. Raises InputError."""
     if name not in WAYS:
         raise InputError("interface.name", name, "the name of an interface", nearest(name, WAYS))
-    return functools.partial(_open, WAYS[name], robot=robot, clock=RealTime(), **options)
+    return functools.partial(_open, WAYS[name], robot, options)
 
 
-def _open(place: str, **arguments: Any) -> RobotInterface:
+def _open(place: str, robot: Robot, options: Mapping[str, Any]) -> RobotInterface:
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)(**arguments)
+    interface = getattr(importlib.import_module(module), name)
+    check_options(interface, options)
+    return interface(robot=robot, clock=RealTime(), **options)
+
+
+def check_options(interface: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Each is one of ``interface``'s own, of the type that it is annotated with, and none is missing: 'no' in quotes is true, too.
+
+    Raises InputError.
+    """
+    parameters, types = inspect.signature(interface).parameters, typing.get_type_hints(getattr(interface, "__init__", interface))
+    known = [option for option in parameters if option not in ("robot", "clock")]
+    for option, value in options.items():
+        if option not in known:
+            raise InputError(f"interface.{option}", value, f"one of {', '.join(known) or 'no options'}", nearest(str(option), known))
+        wanted = (int, float) if types[option] is float else types[option]
+        finite = not isinstance(value, int | float) or abs(value) <= sys.float_info.max
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool) or not finite:
+            raise InputError(
+                f"interface.{option}", value, f"a value of type {types[option].__name__}", f"Without it: {parameters[option].default!r}."
+            )
+    for option in known:
+        if parameters[option].default is inspect.Parameter.empty and option not in options:
+            raise InputError(f"interface.{option}", None, f"a value of type {types[option].__name__}", f"Add {option} to the interface.")
 
 
 def connect(
@@ -60,7 +86,8 @@ def connect(
     """
     robot, control_dt = policy.robot, policy.contract.control_dt
     operator = None if commands == REMOTE else operator_of(commands, policy.contract)  # a mistake there is found before robots fall
-    factory = way_to(robot, **{**interface, **(READING.get(interface["name"], {}) if dry_run else {})})
+    name, options = interface["name"], {key: value for key, value in interface.items() if key != "name"}
+    factory = way_to(robot, name, **options | (READING.get(name, {}) if dry_run else {}))
     if calibration:
         factory = functools.partial(calibrated, factory, calibration)
     try:

@@ -3,9 +3,11 @@
     operator  --level, challenge, seal-->  robot         the seal is HMAC-SHA256 over the rest, by a key that both have
               <--status, stop, challenge, seal--
 
-Each check-in that is granted makes a new challenge: one that was recorded, repeated or held up somewhere is none. The robot's side has
-neither thread nor clock; the control loop polls it, so that an answer proves that the loop turns. Silence is the supervisor's to judge
-(``estop_silent``, ``estop_lost``), and what was asked for holds until a person resets. Not a substitute for a switch that cuts the power.
+Each check-in that is granted makes a new challenge: one that was recorded, repeated or held up somewhere is none. Each sender has a
+challenge of its own, so that two who have the key do not outdate each other's: either keeps the robot alive, and either stops it. The
+robot's side has neither thread nor clock; the control loop polls it, so that an answer proves that the loop turns. Silence is the
+supervisor's to judge (``estop_silent``, ``estop_lost``), and what was asked for holds until a person resets. Not a substitute for a
+switch that cuts the power.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import enum
 import hashlib
 import hmac
 import math
+import os
 import secrets
 import select
 import socket
@@ -32,8 +35,10 @@ from robots.errors import nearest
 REQUEST, ANSWER = struct.Struct("<4sBQ"), struct.Struct("<4sBBQ")
 TO_ROBOT, TO_OPERATOR = b"LES>", b"LES<"
 SEAL = 16  # bytes
-PERIOD = 0.1  # s between check-ins
+PERIOD = 0.05  # s between check-ins: a tenth of the packets may be lost, one way and the other, and nobody is silent
 MOST = 32  # check-ins that one poll looks at
+FRESH = 0.5  # s that a challenge may be answered for
+SENDERS = 8  # that are told apart
 ADDRESS, PORT = "127.0.0.1", 4710
 SHORTEST_KEY = 16  # bytes
 REMEDY = "For example: (umask 077; head -c 32 /dev/urandom | base64 > estop.key)"
@@ -69,12 +74,12 @@ def place(settings: Mapping[str, Any], folder: Path) -> Place:
     address, port, name = settings.get("address", ADDRESS), settings.get("port", PORT), settings.get("key")
     if not isinstance(name, str):
         raise InputError("estop.key", name, "the path of a file with a secret", REMEDY)
-    if not isinstance(address, str) or isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 65536:
+    if not isinstance(address, str) or not address or isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise InputError("estop.port", f"{address}:{port}", "an address and a port", f"For example address: {ADDRESS}, port: {PORT}.")
     try:
         key, mode = (folder / name).read_bytes().strip(), (folder / name).stat().st_mode
-    except OSError as error:
-        raise InputError("estop.key", name, "a file that can be read", f"{error.strerror}. {REMEDY}") from error
+    except (OSError, ValueError) as error:
+        raise InputError("estop.key", name, "a file that can be read", f"{error}. {REMEDY}") from error
     if len(key) < SHORTEST_KEY or mode & 0o077:
         raise InputError("estop.key", name, f"a secret of {SHORTEST_KEY} bytes that its owner alone can read", REMEDY)
     return Place(address, port, key)
@@ -92,24 +97,43 @@ def _opened(key: bytes, data: bytes, form: struct.Struct, magic: bytes) -> tuple
     return tuple(values) if name == magic else None
 
 
+class Challenge(NamedTuple):
+    """What one sender is to answer."""
+
+    number: int
+    made: float  # s
+    heard: float = -math.inf  # s, when this sender was last granted a check-in
+
+
 class EStop:
     """The robot's side. Any message without the seal is as good as none."""
 
     def __init__(self, key: bytes) -> None:
-        self._key, self._challenge = key, secrets.randbits(64)
+        self._key, self._challenges = key, dict[object, Challenge]()  # by sender
         self.heard = -math.inf  # s, when a check-in was last granted
 
-    def check_in(self, data: bytes, now: float, stopped: Stop = Stop.NONE) -> tuple[Stop, bytes]:
+    def check_in(self, data: bytes, now: float, stopped: Stop = Stop.NONE, sender: object = None) -> tuple[Stop, bytes]:
         """What is asked for, and what to answer, nothing to a stranger."""
         fields = _opened(self._key, data, REQUEST, TO_ROBOT)
         if fields is None or fields[0] not in set(Stop):
             return Stop.NONE, b""
-        granted = fields[1] == self._challenge
+        told = self._challenges.get(sender) or self._stranger(now)
+        fresh = now - told.made <= FRESH
+        granted = fresh and fields[1] == told.number
         if granted:
-            self.heard, self._challenge = now, secrets.randbits(64)
+            self.heard = now
+        if granted or not fresh:
+            told = Challenge(secrets.randbits(64), now, now if granted else told.heard)
+        self._challenges[sender] = told
         asked = Stop(fields[0]) if granted else Stop.NONE
-        head = ANSWER.pack(TO_OPERATOR, Status.GRANTED if granted else Status.CHALLENGE, max(stopped, asked), self._challenge)
+        head = ANSWER.pack(TO_OPERATOR, Status.GRANTED if granted else Status.CHALLENGE, max(stopped, asked), told.number)
         return asked, head + seal(self._key, head)
+
+    def _stranger(self, now: float) -> Challenge:
+        """For a sender that nobody knows, in the place of who was heard longest ago: one who plays back records is never heard."""
+        if len(self._challenges) >= SENDERS:
+            del self._challenges[min(self._challenges, key=lambda sender: self._challenges[sender].heard)]
+        return Challenge(secrets.randbits(64), now)
 
 
 class EStopServer:
@@ -119,9 +143,9 @@ class EStopServer:
         self._estop, self._socket = EStop(place.key), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.bind((place.address, place.port))
-        except OSError as error:
+        except (OSError, ValueError, TypeError) as error:  # a name that is none is either of these
             self._socket.close()
-            remedy = f"{error.strerror}: does another run hold it?"
+            remedy = f"{error}: does another run hold it?"
             raise InputError("estop.port", f"{place.address}:{place.port}", "an address and a port of this computer", remedy) from error
         self._socket.setblocking(False)
 
@@ -140,7 +164,7 @@ class EStopServer:
         for _ in range(MOST):
             try:
                 data, sender = self._socket.recvfrom(256)
-                asked, answer = self._estop.check_in(data, now, max(stopped, hardest))
+                asked, answer = self._estop.check_in(data, now, max(stopped, hardest), sender)
                 hardest = max(hardest, asked)
                 if answer:
                     self._socket.sendto(answer, sender)
@@ -155,12 +179,16 @@ class EStopServer:
 
 
 class Endpoint:
-    """The operator's side: :meth:`turn` every PERIOD."""
+    """The operator's side: :meth:`turn` every PERIOD. Raises InputError where no way leads to the robot's address."""
 
     def __init__(self, place: Place) -> None:
         self._key, self._challenge = place.key, 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect((place.address, place.port))
+        try:
+            self._socket.connect((place.address, place.port))
+        except (OSError, ValueError, TypeError) as error:
+            self._socket.close()
+            raise InputError("estop.address", place.address, "the address of the robot's computer", f"{error}.") from error
         self._socket.setblocking(False)
 
     def turn(self, level: Stop) -> Answer | None:
@@ -195,14 +223,14 @@ def attend(place: Place, say: Callable[[str], None] = print) -> int:
             now = clocks.monotonic()
             if answer := endpoint.turn(level):
                 heard = now
-            words = "the robot does not answer" if now - heard > 5 * PERIOD else f"stopped: {answer.stopped.name}" if answer else told
+            words = "the robot does not answer" if now - heard > 10 * PERIOD else f"stopped: {answer.stopped.name}" if answer else told
             if words != told:
                 say(told := words)
             if select.select([sys.stdin], [], [], PERIOD)[0]:
-                line = sys.stdin.readline()
-                if not line:  # the terminal is gone, and with it the operator
+                typed = os.read(sys.stdin.fileno(), 1024)  # all that waits: nothing that was typed stays behind in a buffer
+                if not typed:  # the terminal is gone, and with it the operator
                     return _leave(endpoint, level)
-                level = max(level, KEYS.get(line.strip().lower().encode()[:1], Stop.NONE))
+                level = max(level, *(KEYS.get(line.strip()[:1], Stop.NONE) for line in typed.lower().split(b"\n")))
     except KeyboardInterrupt:
         return _leave(endpoint, level)
     finally:

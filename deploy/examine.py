@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy import computer
 from deploy.checks import COMPUTER_CHECKS, SAMPLE_CHECKS
-from deploy.connect import way_to
+from deploy.connect import check_options, way_to
 from deploy.doctor import Diagnosis, Facts, Samples, diagnose
 from deploy.interface import RobotInterface, RobotState
 from deploy.unitree.checks import WIRE_CHECKS
@@ -24,13 +24,16 @@ CHECKS = (*COMPUTER_CHECKS, *WIRE_CHECKS, *SAMPLE_CHECKS)
 def examine(robot: Robot, control_dt: float, interface: Mapping[str, Any], seconds: float = SECONDS) -> Diagnosis:
     """Look at the computer, and at the robot behind ``interface``, its name and options. No motor is commanded."""
     seen = computer.look(control_dt, seconds)
-    if interface["name"] != "unitree_dds":
-        return diagnose(Facts(robot, control_dt, seen, None, sample(way_to(robot, **interface)(), robot, seconds)), CHECKS)
-    network, domain = str(interface.get("network", "")), int(interface.get("domain", 0))
+    name, options = interface["name"], {key: value for key, value in interface.items() if key != "name"}
+    if name != "unitree_dds":
+        return diagnose(Facts(robot, control_dt, seen, None, sample(way_to(robot, name, **options)(), robot, seconds)), CHECKS)
+    network, domain = str(options.get("network", "")), options.get("domain", 0)
     wire = samples = None
     if network in seen.networks:
-        from deploy.unitree.listen import listen  # needs DDS
+        from deploy.unitree.interface import UnitreeInterface  # needs DDS
+        from deploy.unitree.listen import listen
 
+        check_options(UnitreeInterface, options)
         wire, samples = listen(robot, network, domain, seconds)
     return diagnose(Facts(robot, control_dt, seen, wire, samples, network, domain, bool(interface.get("release"))), CHECKS)
 

@@ -1,7 +1,8 @@
 """Heading hold, outside the policy: while the operator does not turn the robot, a yaw command brings it back to where it headed.
 
 The heading is the gyroscope's rate about the vertical, integrated. Its bias, which would turn the robot for ever, is the mean rate of a
-robot that stands in check and ready, without its faster moves; until half a second of that has been seen, nothing is held.
+robot that stands in check and ready, without its faster moves; until half a second of that has been seen, nothing is held. Nor is it
+while the robot is to rest: one that somebody turns where it stands does not step back by itself.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class HeadingHold:
             raise InputError("heading_hold", True, f"a policy with a command {YAW}", f"This one has {', '.join(contract.command_names)}.")
         self._channel = contract.command_names.index(YAW)
         low, high = contract.command_range[self._channel]
-        self._rest = float(contract.command_rest[self._channel])
+        self._resting = contract.command_rest
+        self._rest = float(self._resting[self._channel])
         self._low, self._high = self._rest + MOST * (low - self._rest), self._rest + MOST * (high - self._rest)
         self.bias, self._still = 0.0, 0.0  # rad/s; s that it was measured for
         self.error = 0.0  # rad to the left that the robot is off its heading
@@ -51,15 +53,16 @@ class HeadingHold:
         return self._still >= STILL_SECONDS
 
     def steer(self, command: np.ndarray, sample: RobotState, state: State) -> np.ndarray:
-        """``command`` [C] with the yaw that holds the heading, a copy; as it is while the operator turns, or elsewhere than in walk."""
+        """``command`` [C] with the yaw that holds the heading, a copy; as it is while the operator turns or rests, and but in walk."""
         passed, self._time = sample.time - self._time, sample.time
         if not 0.0 < passed < MAX_GAP:  # the same sample again, the first one, or a gap that nobody saw
             passed = 0.0
         rate = vertical_rate(sample)
         if state in (State.CHECK, State.READY):
             self._calibrate(rate, passed, sample)
-        turns = abs(float(command[self._channel]) - self._rest) > TURNS
-        if state is not State.WALK or turns or not self.calibrated:
+        off = np.abs(command - self._resting)
+        moves = off.max() > TURNS and off[self._channel] <= TURNS
+        if state is not State.WALK or not moves or not self.calibrated:
             self.error = 0.0
             return command
         self.error = math.remainder(self.error + (rate - self.bias) * passed, 2.0 * math.pi)

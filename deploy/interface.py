@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,8 +24,8 @@ class RobotState:
     joint_pos: Floats  # [J] rad
     joint_vel: Floats  # [J] rad/s
     joint_torque: Floats  # [J] N m
-    motor_temperature: Floats | None = None  # [J] degrees C; None, or NaN, where there is no sensor
-    voltage: float = math.nan  # V of the battery, where it is measured
+    motor_temperature: Floats | None = None  # [J] degrees C; None, NaN or 0 where there is no sensor
+    voltage: float = math.nan  # V of the battery; NaN or 0 where there is no sensor
     foreign_commands: int = 0  # that others wrote to the motors since this interface was opened, as far as it heard
     truth: dict[str, Floats] = field(default_factory=dict)  # what only a simulated robot knows, for the log
 
@@ -75,6 +76,11 @@ class RealTime:
         remaining = deadline - time.monotonic()
         if remaining > 0:
             time.sleep(remaining)
+
+
+def is_real_time() -> bool:
+    """Whether this thread runs under SCHED_FIFO."""
+    return hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
 
 
 class SimulatedTime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -42,10 +41,15 @@ class Limits:
     base_ang_vel: float = limit(12.0, 4.0, 30.0, "rad/s", "of the base")
     filtered_share: float = limit(0.5, 0.1, 1.0, "of the steps of 1 s", "that the slew or torque filter changed")
     warm_torque: float = limit(0.4, 0.1, 0.8, "of the limit", "root mean square torque of 5 s that derates")
-    warm_winding: float = limit(80.0, 40.0, 120.0, "degrees C", "of a motor, measured or reckoned, that derates")
-    hot_winding: float = limit(90.0, 50.0, 130.0, "degrees C", "of a motor, measured or reckoned, at which the robot lies down")
+    warm_winding: float = limit(80.0, 40.0, 120.0, "degrees C", "of a motor, measured or reckoned, mean of 0.2 s, that derates")
+    hot_winding: float = limit(
+        90.0, 50.0, 130.0, "degrees C", "of a motor, measured or reckoned, mean of 0.2 s, at which the robot lies down"
+    )
     low_voltage: float = limit(0.9, 0.3, 1.5, "of full to empty", "that the battery's voltage has come, mean of 1 s, and derates")
     empty_voltage: float = limit(1.0, 0.5, 1.5, "of full to empty", "that the battery's voltage has come, mean of 1 s: the robot lies down")
+    odd_readings: float = limit(
+        0.5, 0.1, 1.0, "of the samples of 0.2 s", "with a temperature or a voltage that no motor and no battery has"
+    )
     power: float = limit(0.8, 0.1, 1.0, "of the battery's power", "that all motors together may be predicted to take")
     mean_power: float = limit(0.5, 0.1, 1.0, "of the battery's power", "that all motors together take, mean of 0.2 s, and derates")
     foreign_commands: float = limit(1, 1, 100, "commands", "of another program to the same motors since the run began")
@@ -79,7 +83,7 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and low <= value <= high):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 allowed = f"a number in [{low:g}, {high:g}], {item.metadata['unit']}"
                 raise InputError(f"deploy.limits.{item.name}", value, allowed, f"Remove the override to get {item.default:g}.")
         for name, other in PAIRS:

@@ -23,7 +23,7 @@ import numpy as np
 from deploy.contract import Contract
 from deploy.interface import MotorCommand, RobotState
 from deploy.log_file import LogFile
-from deploy.log_layout import BOUNDS, EVENT_SCHEMA, EVENTS, Layout, event_message, layout
+from deploy.log_layout import BOUNDS, EVENT_SCHEMA, EVENTS, OPERATOR, Layout, event_message, layout
 from deploy.mcap import McapWriter, Schema
 from deploy.supervisor import Limits, State
 from robots import Robot
@@ -91,6 +91,7 @@ class Recorder:
         action: np.ndarray | None = None,
         asked: np.ndarray | None = None,
         bounds: Sequence[float] = (math.nan,) * len(BOUNDS),
+        outside: np.ndarray | None = None,
     ) -> None:
         """One control step; what is None was not there, and is NaN. Costs some microseconds and raises nothing."""
         if self._origin is None:
@@ -122,7 +123,7 @@ class Recorder:
                 warm = j if state.motor_temperature is None else state.motor_temperature
             np.concatenate(
                 (
-                    numbers, *measured, code, bounds, power, warm, *joints,
+                    numbers, *measured, code, bounds, nothing[: self._outside] if outside is None else outside, power, warm, *joints,
                     nothing[: self._channels] if command is None else command,
                     j if asked is None else asked, motor.joint_pos_target, motor.kp, motor.kd, motor.feed_forward,
                     *([nothing[: self._inputs]] if inputs is None else [inputs[name] for name in self.contract.inputs]),
@@ -190,6 +191,7 @@ class Recorder:
         self._truth_size = sum(int(np.prod(shape, dtype=int)) for shape in truth.values())
         regions = built.regions()
         self._channels, self._code_at = len(self.contract.command_names), regions["state"][1].start
+        self._outside = self._channels + len(OPERATOR)
         self._inputs = sum(regions[f"inputs/{name}"][1].signal.size for name in self.contract.inputs)
         self._layout = built
         self._thread.start()

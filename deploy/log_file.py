@@ -25,6 +25,8 @@ class LogFile:
     def __init__(self, path: Path, max_bytes: int, describe: Callable[[McapWriter], None]) -> None:
         self.path, self.previous, self.rotated = path, path.with_name(f"{path.stem}.previous{path.suffix}"), False
         self._max_bytes, self._describe = max_bytes, describe
+        if path.suffix != ".mcap" or path.is_dir():  # what is there already is renamed: no folder, and no policy
+            raise InputError("log", str(path), "a file whose name ends in .mcap", "For example log: run.mcap.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():

@@ -7,6 +7,8 @@ feet and command channels, so a message is a constant template into which a slic
     /state              time, sample_time, tick, base_ang_vel, projected_gravity
     /supervisor/state   the supervisor's state after the step, a number with names
     /supervisor/bounds  what narrows the targets: share of kp, action box (rad), least share of a motor's torque, level of the stop
+    /operator           what came from outside: the command as it was asked for, s since the operator and since the e-stop were heard,
+                        and how far heading hold finds the robot off its heading (NaN where there is neither)
     /motors             battery's voltage, commands of other programs, motor_temperature (NaN where it is not measured)
     /joint_states       sensor_msgs/JointState: joint_pos, joint_vel, joint_torque
     /command            command; the policy's target as asked; what the motors heard: joint_pos_target, kp, kd, feed_forward
@@ -32,6 +34,7 @@ from deploy.mcap import Schema
 from robots import Robot
 
 BOUNDS = ("gain", "action_box", "torque_share", "stop")  # of Supervisor.bounds
+OPERATOR = ("operator_age", "estop_age", "heading_error")  # behind the command
 ENCODING = "cdr"
 EVENTS = "/supervisor/events"
 JOINT_STATES = "/joint_states"
@@ -183,6 +186,7 @@ def layout(robot: Robot, contract: Contract, states: Sequence[str], stages: Sequ
         ],
         "/supervisor/state": [Signal("state", ())],
         "/supervisor/bounds": [Signal(name, ()) for name in BOUNDS],
+        "/operator": [Signal("asked_command", c.shape, c.kind), *(Signal(name, ()) for name in OPERATOR)],
         "/motors": [*(Signal(name, ()) for name in ("voltage", "foreign_commands")), *joints("motor_temperature")],
         JOINT_STATES: joints("joint_pos", "joint_vel", "joint_torque"),
         "/command": [c, *joints("asked_joint_pos_target", "joint_pos_target", "kp", "kd", "feed_forward")],

@@ -21,6 +21,11 @@ SWINGS = 8.0  # a joint that moves by less than an eighth of what its target doe
 AHEAD = 0.001  # s that a sample may be in the future, by rounding
 SHAPES = {"base_ang_vel": 3, "projected_gravity": 3, "joint_pos": 0, "joint_vel": 0, "joint_torque": 0}  # 0: a number a joint
 
+NUMBERS = (
+    ("time", float, "a float"), ("tick", int | np.integer, "an integer"),
+    ("voltage", int | float | np.number, "a number"), ("foreign_commands", int | np.integer, "an integer"),
+)  # fmt: skip
+
 
 class Response(enum.StrEnum):
     """What follows a finding, mildest first."""
@@ -61,8 +66,7 @@ def _shape(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
     warm = sample.motor_temperature
     if warm is not None and (not isinstance(warm, np.ndarray) or warm.dtype != np.float64 or warm.shape != (robot.num_joints,)):
         return f"motor_temperature is not float64 [{robot.num_joints}]"
-    whole = isinstance(sample.tick, int | np.integer) and isinstance(sample.time, float)
-    return "" if whole else "time is no float, or tick no integer"
+    return next((f"{name} is not {words}" for name, kinds, words in NUMBERS if not isinstance(getattr(sample, name), kinds)), "")
 
 
 def _finite(sample: RobotState, robot: Robot, limits: Limits, now: float) -> str:
@@ -166,9 +170,9 @@ def _blocked(window: Window) -> float:
 
 
 def _empty(window: Window) -> float:
-    """How far the battery's voltage has come from full to empty; 0 where it, or its range, is not known."""
+    """How far the battery's voltage has come from full to empty, mean of 1 s; 0 where that, or its range, is not known."""
     voltage, known = window["voltage"], window.robot.battery_voltage
-    if known is None or not len(voltage):
+    if known is None or not window.histories["voltage"].full:
         return 0.0
     empty, full = known
     return (full - float(voltage.mean())) / (full - empty)
@@ -206,6 +210,7 @@ MONITORS = (
     Monitor("warm_winding", lambda window: float(window.temperature.max()), "warm_winding", Response.DERATE),
     Monitor("empty_battery", _empty, "empty_voltage", Response.SETTLE),
     Monitor("low_battery", _empty, "low_voltage", Response.DERATE),
+    Monitor("odd_reading", lambda window: float(window.mean("odd")), "odd_readings", Response.SETTLE),
     Monitor("mean_power", _mean_power, "mean_power", Response.DERATE),
     Monitor("second_commander", lambda window: window.foreign_commands, "foreign_commands"),
     Monitor("stuck_policy", lambda window: window.same_targets, "stuck_policy"),

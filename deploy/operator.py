@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -73,5 +73,5 @@ def _is_list(value: object) -> bool:
 def _is_row(row: Any, channels: int) -> bool:
     return (
         _is_list(row) and len(row) == 2 and _is_list(row[1]) and len(row[1]) == channels
-        and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in (row[0], *row[1]))
+        and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max for x in (row[0], *row[1]))
     )  # fmt: skip

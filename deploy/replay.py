@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from deploy.heading import HeadingHold
 from deploy.interface import MotorCommand, RobotState
+from deploy.limits import Limits
 from deploy.log_reader import RunLog
 from deploy.operator import Intent, Stop
-from deploy.supervisor import State
+from deploy.policy import RobotPolicy
+from deploy.runtime import Runtime
+from deploy.supervisor import State, Supervisor
 from robots import InputError
 
 HEARD = ("joint_pos_target", "kp", "kd", "feed_forward")
@@ -28,7 +32,7 @@ class Difference:
 
 
 class ReplayInterface:
-    """Robot, clock and operator of a run that was: give it as all three to the loop, for :attr:`duration` seconds.
+    """Robot, clock, operator and e-stop of a run that was: give it as all of these to the loop, for :attr:`duration` seconds.
 
     Steps without a command are the damping at the end, which the loop adds by itself. Raises InputError where the log holds no step
     of a command.
@@ -77,9 +81,41 @@ class ReplayInterface:
     def close(self) -> None:
         pass
 
+    @property
+    def watched(self) -> bool:
+        """Whether the run had an e-stop."""
+        return self._had("estop_age")
+
+    @property
+    def heads(self) -> bool:
+        """Whether the run held its heading."""
+        return self._had("heading_error")
+
+    def _had(self, name: str) -> bool:
+        return name in self._columns and not np.isnan(self._columns[name]).all()
+
+    @property
+    def heard(self) -> float:
+        """s, when the e-stop was."""
+        return self.now() - float(self._columns["estop_age"][self._row])
+
+    def poll(self, now: float, stopped: Stop = Stop.NONE) -> Stop:
+        """Of the e-stop. What it asked for the operator says, too."""
+        return Stop.NONE
+
     def __call__(self, time: float, state: State) -> Intent:
         """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
         after = State(self._columns["state"][self._row])
         asked = after in ASKED or (after is State.READY and state is State.WALK)
         stop = Stop(int(np.nan_to_num(self._columns["stop"][self._row]))) if "stop" in self._columns else Stop.NONE
-        return Intent(after if asked and after is not state else None, self._columns["command"][self._row], stop=stop)
+        command = self._columns.get("asked_command", self._columns["command"])[self._row]  # older logs do not know what was asked for
+        age = float(np.nan_to_num(self._columns["operator_age"][self._row])) if "operator_age" in self._columns else 0.0
+        return Intent(after if asked and after is not state else None, command, age, stop)
+
+    def runtime(self, policy: RobotPolicy, limits: Limits) -> Runtime:
+        """The loop as it was: with the e-stop and the heading hold that it had. Raises InputError."""
+        heading, supervisor = (
+            HeadingHold(policy.contract) if self.heads else None,
+            Supervisor(policy.robot, policy.contract.control_dt, limits),
+        )
+        return Runtime(policy, self, supervisor, self, estop=self if self.watched else None, heading=heading)

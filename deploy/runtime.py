@@ -10,13 +10,12 @@ import signal
 import time
 from collections.abc import Iterator
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from deploy.estop import EStopServer
 from deploy.heading import HeadingHold
-from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState
+from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time
 from deploy.last_word import damp
 from deploy.log import Recorder
 from deploy.operator import Intent, Operator, Stop
@@ -26,6 +25,23 @@ from robots import InputError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 PRIORITY = 50  # of SCHED_FIFO, 1 to 99
+
+
+class EStop(Protocol):
+    """The robot's side of one: deploy.estop.EStopServer, or what a log kept of it."""
+
+    @property
+    def heard(self) -> float:
+        """s on the runtime's clock, when it was last heard; minus infinity where it never was."""
+        ...
+
+    def poll(self, now: float, stopped: Stop = Stop.NONE) -> Stop:
+        """The hardest stop that was asked for since the last poll."""
+        ...
+
+    def close(self) -> None: ...
+
+
 UNTIMED = (math.nan, math.nan, math.nan)
 HUNG = 0.5  # s that a loop may take to heed a signal
 
@@ -51,12 +67,13 @@ class Runtime:
 
     def __init__(
         self, policy: RobotPolicy, interface: RobotInterface, supervisor: Supervisor, clock: Clock, log: Recorder | None = None,
-        estop: EStopServer | None = None, heading: HeadingHold | None = None,
+        estop: EStop | None = None, heading: HeadingHold | None = None,
     ) -> None:  # fmt: skip
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
-        self.missed = 0  # periods that were skipped
+        self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
+        self.priority = False  # whether the loop ran under a real-time priority
         self.moment: Moment | None = None
         self.warnings: list[str] = []
         self._told = 0  # events that the log has
@@ -79,7 +96,7 @@ class Runtime:
         """
         with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY if isinstance(self.clock, RealTime) else None):
             try:
-                self._start, self._looping = self.clock.now(), True
+                self._start, self._looping, self.priority = self.clock.now(), True, is_real_time()
                 self.log.begin(self._start)
                 self._loop(duration, operator)
             except BaseException as error:
@@ -105,6 +122,7 @@ class Runtime:
             if began - self._start >= duration:
                 break
             self._step(began, began - due, operator)
+            self.latest = max(self.latest, began - due)
             missed = int(max(began - due, 0.0) / dt + 1e-9)
             self.missed += missed
             due += (1 + missed) * dt
@@ -122,10 +140,11 @@ class Runtime:
             before = perf_counter()
             inputs, action, target = self._infer(state, command)
             inference = perf_counter() - before
+        outside = self._outside(intent)
         motor = supervisor.command(self.clock.now(), target)
         self.interface.write(motor)
         timings = (lateness, inference, perf_counter() - woke)
-        self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target, supervisor.bounds)
+        self.log.record(began, sample, command, motor, supervisor.state, timings, inputs, action, target, supervisor.bounds, outside)
         self.moment = Moment(self._start, began, began - self._start, supervisor.state, sample, command, timings)
         self._tell()
 
@@ -160,6 +179,13 @@ class Runtime:
             return told
         steered = self.heading.steer(told, self.supervisor.sample, self.supervisor.state)
         return steered if share == 1.0 else told  # a robot that is to slow down is not turned either
+
+    def _outside(self, intent: Intent) -> np.ndarray:
+        """What the log must know to decide all this again: the command as it was asked for, and ``deploy.log_layout.OPERATOR``."""
+        asked, width = np.asarray(intent.command, dtype=np.float64), len(self.policy.contract.command_names)
+        heard = self.clock.now() - self.estop.heard if self.estop else math.nan
+        off = self.heading.error if self.heading else math.nan
+        return np.array([*(asked if asked.shape == (width,) else [math.nan] * width), intent.age, heard, off])
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:

@@ -40,7 +40,7 @@ SENSORS = (
     "second_commander",
     "estop_lost",
 )
-SETTLES = ("estop_silent", "empty_battery", "hot_winding")
+SETTLES = ("estop_silent", "empty_battery", "hot_winding", "odd_reading")
 DERATES = ("warm_motor", "warm_winding", "low_battery", "mean_power")
 OPERATOR = ("operator_lost", "operator_silent")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
         "seconds": {state: states.count(state) * dt for state in dict.fromkeys(states)},
         "events": [{"time": e.time, "state": str(e.state), "kind": e.kind, "detail": e.detail} for e in supervisor.events],
         "interventions": dict(supervisor.interventions),  # control steps that each filter changed
-        "warnings": runtime.warnings,
+        "warnings": [*runtime.warnings, *held_up(runtime)],
         "loop": {
             "period_ms": 1e3 * dt,
             **{f"{stage}_us": quantiles(seconds) for stage, seconds in timings.items()},
@@ -45,6 +46,18 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
         for event in result["events"]:
             event["time"] = round(event["time"] - start, 6)
     return result
+
+
+def held_up(runtime: Runtime) -> list[str]:
+    """What the computer, or a slow policy, did to the loop: a robot that was damped for it may well be in order."""
+    if not runtime.missed:
+        return []
+    priority, load = "a real-time" if runtime.priority else "NO real-time", os.getloadavg()[0]
+    return [
+        f"the loop was held up: {runtime.missed} periods were missed, one step began {1e3 * runtime.latest:.0f} ms late, under {priority} "
+        f"priority, at a load of {load:.1f} on {os.cpu_count()} processors. 'stall', 'slow' and a deadline that the guard found missed say "
+        "that, and nothing about the robot: docs/guard.md."
+    ]
 
 
 def _known(values: np.ndarray) -> list[float]:

@@ -13,18 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deploy import filters
 from deploy.gate import Gate
 from deploy.interface import Floats, MotorCommand, RobotState, damping_command
 from deploy.limits import Limits
 from deploy.monitors import BY_NAME, LARGEST, SAMPLE_CHECKS, SHAPES, SHARES, Response, exceeds, tilt
 from deploy.operator import Stop
 from deploy.states import ACTIVE, TABLE, State, granted
+from deploy.targets import STRAINS, Targets
 from deploy.window import Window
 from robots import Robot
 
 AT_COMMAND = ("stale_state", "stall")  # what may become true between a sample and its command
-LEAST_EFFORT = 0.5  # share of its torque that a motor keeps while it is too warm
 FORGIVEN = 0.25  # of a bad sample, by each good one
 OVER = 0.9  # share of the threshold below which a mild finding is over
 
@@ -57,22 +56,16 @@ class Supervisor:
         self.interventions: Counter[str] = Counter()  # control steps of the policy that each filter changed
         self.sample = _unknown(robot)  # the last good one
         self.window = Window(robot, control_dt)
-        pose = robot.default_joint_pos
-        self._situation = filters.Situation(robot, limits, control_dt, joint_pos=pose, joint_vel=0.0 * pose, last_target=pose)
-        self._low, self._high = filters.position(self._situation)
-        self._target = pose.copy()  # the last one commanded, within position limits
+        self._targets = Targets(robot, control_dt, limits)
         self._sent = damping_command(robot.num_joints, kd=0.0)
         self._sent_time = self._heard_time = self._rest_since = math.nan
         self._wrong = ""  # with the newest sample
         self._findings: dict[str, Response] = {}  # the mild ones that last
-        self._from_pose, self._to_pose, self._way, self._seconds = pose, pose, 1.0, 1.0  # of the way to a pose
         self._estop_time = math.nan  # when the e-stop was last heard, if there is one
         self.stopped = Stop.NONE  # what an operator or an e-stop has asked for since a person last reset
         self._settle_from = math.inf  # when a walk that is to end has come to rest
         self._asked_before: Floats | None = None  # [J] rad, of the policy
         self._takes_over = False  # the policy's next target is its first
-        self._gain, self._box = 1.0, limits.action_box
-        self._share: Floats | float = 1.0  # [J] of the torque limit that the last target was given
         self._gate = Gate(robot, control_dt, limits)
 
     # what is heard ---------------------------------------------------------------------------------------------------
@@ -88,13 +81,13 @@ class Supervisor:
         self._watch(now, TABLE[self.state].monitors)
         if now >= self._settle_from and self.state is State.WALK:
             self._enter(State.SETTLE, now, "at rest")
-        elif self.state is State.SETTLE and self._way >= 1.0:
+        elif self.state is State.SETTLE and self._targets.way >= 1.0:
             self.fault(now, "settled", "lies, or stands, and is damped")
-        if self.state is State.STAND_UP and self._way >= 1.0:
+        if self.state is State.STAND_UP and self._targets.way >= 1.0:
             worst = np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max()
             if worst <= self.limits.pose_tolerance:
                 self._enter(State.CHECK, now, "standing")
-            elif self._way >= 2.0:
+            elif self._targets.way >= 2.0:
                 self.fault(now, "stand_up", f"{worst:.2f} rad from the default pose after twice the time")
         elif self.state is State.CHECK:
             if wrong := self._gate.look(self.sample):
@@ -143,7 +136,7 @@ class Supervisor:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """What narrows the targets now, for the log: share of kp, the action box (rad), least share of a motor's torque, stop's level."""
-        return self._gain, self._box, float(np.min(self._share)), float(self.stopped)
+        return self._targets.gain, self._targets.box, float(np.min(self._targets.share)), float(self.stopped)
 
     @property
     def resting(self) -> bool:
@@ -164,7 +157,7 @@ class Supervisor:
             self._count_repeats(asked)
             if asked is not None and self._takes_over and (jump := self._jump(asked)):
                 self._note(now, "refused", f"walk: {jump}")
-                self._enter(State.READY, now, "refused")
+                self._enter(State.READY if self._settle_from == math.inf else State.SETTLE, now, "refused")
                 asked = self._asked(None)
             self._takes_over = False
             command = None if asked is None else self._filtered(asked)
@@ -250,6 +243,8 @@ class Supervisor:
             return f"not from {self.state}"
         if self.stopped and wanted is not State.DAMPING:
             return f"stopped: {self.stopped.name.lower()}"
+        if self._settle_from < math.inf and wanted is not State.DAMPING:
+            return "it is to lie down"
         if wanted in (State.STAND_UP, State.WALK):
             if self._estop_silence(now) > limits.estop_silence:
                 return "the e-stop is silent"
@@ -259,7 +254,7 @@ class Supervisor:
             if angle > limits.standing_tilt:
                 return f"{math.degrees(angle):.0f} degrees from upright"
         if wanted is State.WALK and (
-            self._way < 1.0 or np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max() > limits.pose_tolerance
+            self._targets.way < 1.0 or np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max() > limits.pose_tolerance
         ):
             return "not yet in the default pose"
         if wanted is State.IDLE and not self.rested(now):
@@ -272,29 +267,20 @@ class Supervisor:
         self._findings.clear()
         self._settle_from = math.inf
         if state is State.STAND_UP:
-            self._gain, self._box = 0.0, self.limits.action_box
             self.window.bad_samples = 0.0
-            self._target = self.sample.joint_pos.clip(self._low, self._high)  # folded legs rest on their stops
-            self._set_out(self._target, self.limits.stand_up_seconds)
+            self._targets.take_hold(self.sample.joint_pos)
+            self._targets.set_out(self.limits.stand_up_seconds)
             self.window.clear()
             self.window.push(self.sample, self._sent)
         elif state is State.CHECK:
             self._gate = Gate(self.robot, self.control_dt, self.limits)
         elif state is State.READY and before is State.WALK:
-            self._set_out(self._target, self.limits.ramp_seconds)
+            self._targets.set_out(self.limits.ramp_seconds)
         elif state is State.SETTLE:
-            lies = len(self.robot.feet) > 2
-            self._set_out(
-                self._target, self.limits.lie_down_seconds, self.robot.lie_joint_pos.clip(self._low, self._high) if lies else None
-            )
+            self._targets.set_out(self.limits.lie_down_seconds, self.robot.lie_joint_pos if len(self.robot.feet) > 2 else None)
         elif state is State.WALK:
             self._heard_time, self._takes_over, self.window.same_targets = now, True, 0
             self.window.clear("filtered", "asked", "swung")
-
-    def _set_out(self, pose: Floats, seconds: float, to: Floats | None = None) -> None:
-        """To the default pose, or another."""
-        self._from_pose, self._way, self._seconds = pose, 0.0, seconds
-        self._to_pose = self.robot.default_joint_pos if to is None else to
 
     def _settle(self, now: float, name: str, detail: str) -> None:
         """A walk comes to rest first; else lie down at once."""
@@ -307,7 +293,7 @@ class Supervisor:
 
     def _jump(self, asked: Floats) -> str:
         """Why the policy's first target is no way to take over, or nothing."""
-        jump = np.abs(asked - self._target)
+        jump = np.abs(asked - self._targets.last)
         i = int(jump.argmax())
         far = jump[i] > self.limits.takeover_jump
         return f"the policy's first target for {self.robot.joint_names[i]} is {jump[i]:.2f} rad away" if far else ""
@@ -318,10 +304,7 @@ class Supervisor:
             return _finite_target(policy_target, self.robot.num_joints)
         if self.state is State.CHECK:
             return self.robot.default_joint_pos + self._gate.offset
-        self._way += self.control_dt / self._seconds  # a step a step, however long it took
-        share = min(self._way, 1.0)
-        smooth = share * share * (3.0 - 2.0 * share)
-        return self._from_pose + smooth * (self._to_pose - self._from_pose)
+        return self._targets.on_the_way()
 
     def _count_repeats(self, asked: Floats | None) -> None:
         """A policy that sees the robot move says something else each step."""
@@ -333,32 +316,17 @@ class Supervisor:
 
     def _filtered(self, asked: Floats) -> MotorCommand | None:
         """None where no target is safe."""
-        robot, sample, limits = self.robot, self.sample, self.limits
-        walks = self.state is State.WALK
-        self._gain = min(1.0, self._gain + self.control_dt / limits.gain_seconds)
-        self._share = self._cooling * (limits.stand_up_torque if self.state is State.STAND_UP else 1.0)
-        situation = replace(
-            self._situation, joint_pos=sample.joint_pos, joint_vel=sample.joint_vel, last_target=self._target,
-            effort_share=self._share, gain=self._gain, box=self._box if walks else math.inf,
-        )  # fmt: skip
-        found = filters.apply(asked, situation)
+        walks, effort = self.state is State.WALK, self.limits.stand_up_torque if self.state is State.STAND_UP else 1.0
+        found = self._targets.filtered(asked, self.sample, self.window.temperature, effort, boxed=walks)
         if found.conflict.any():
             return None
         if walks:
             self.interventions.update(found.changed)
-            strained = bool({"slew", "power", "torque"} & set(found.changed))
+            strained = not STRAINS.isdisjoint(found.changed)
             self.window.histories["filtered"].push(float(strained))
             if not strained and not self._findings:
-                self._box += limits.box_growth * self.control_dt
-        self._target = found.target
-        return MotorCommand(found.target, self._gain * robot.kp, robot.kd, np.zeros(robot.num_joints))
-
-    @property
-    def _cooling(self) -> Floats:
-        """[J] share of its torque that each motor may give for its warmth: less from warm_winding on, LEAST_EFFORT at hot_winding."""
-        limits = self.limits
-        over = (self.window.temperature - limits.warm_winding) / max(limits.hot_winding - limits.warm_winding, 1.0)
-        return 1.0 - (1.0 - LEAST_EFFORT) * over.clip(0.0, 1.0)
+                self._targets.widen()
+        return self._targets.command()
 
     def _say(self, command: MotorCommand, now: float) -> MotorCommand:
         self._sent, self._sent_time = command, now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,8 @@ from robots.actuator import motor_torque
 from robots.heat import AMBIENT, TIME_CONSTANT, capacity, loss
 
 SHORT, SECOND, LONG = 0.2, 1.0, 5.0  # s
+WARMTH = (-60.0, 200.0)  # degrees C that a motor may have: no kelvin, no tenths
+OVERCHARGED = 1.5  # times its full voltage that no battery has: no millivolts
 
 
 def motor_power(torque: Floats, joint_vel: Floats, loss: Floats) -> float:
@@ -73,10 +76,11 @@ class Window:
             "torque_error": Ring(short, j), "tracking_error": Ring(short, j),  # of the limit, rad
             "swung": Ring(second, j), "asked": Ring(second, j),  # rad, position and target of joints that are held
             "squared_torque": Ring(long, j),  # of the limit's square
-            "power": Ring(short), "voltage": Ring(second),  # W that the motors take, V
+            "power": Ring(short), "voltage": Ring(second), "odd": Ring(short),  # W that the motors take, V, 0 or 1
             "filtered": Ring(second), "lateness": Ring(second),  # of control steps: 0 or 1; s
         }  # fmt: skip
-        self.temperature = np.full(j, AMBIENT)  # [J] degrees C, measured, or reckoned from the start on
+        self._warmth = np.full(j, AMBIENT)  # [J] degrees C, measured, or reckoned from the start on
+        self._warmths = Ring(short, j)
         self._loss, self._capacity, self._before = loss(self.robot), capacity(self.robot), math.nan
 
     def __getitem__(self, name: str) -> Floats:
@@ -101,20 +105,33 @@ class Window:
             rings["asked"].push(command.joint_pos_target)
         rings["squared_torque"].push(np.square(sample.joint_torque / robot.effort_limit))
         rings["power"].push(motor_power(sample.joint_torque, sample.joint_vel, self._loss))
-        if math.isfinite(sample.voltage):
+        charge, warm = robot.battery_voltage, sample.motor_temperature
+        most = OVERCHARGED * charge[1] if charge else sys.float_info.max
+        if 0.0 < sample.voltage <= most:
             rings["voltage"].push(sample.voltage)
+        odd = warm is not None and bool(((warm < WARMTH[0]) | (warm > WARMTH[1])).any())
+        rings["odd"].push(float(odd or not (math.isnan(sample.voltage) or 0.0 <= sample.voltage <= most)))
         self.foreign_commands = sample.foreign_commands
         self._warm(sample)
+
+    @property
+    def temperature(self) -> Floats:
+        """[J] degrees C, mean of 0.2 s: one sample that is wrong is no hot motor."""
+        warmths = self._warmths.last()
+        return warmths.mean(axis=0) if len(warmths) else self._warmth
 
     def _warm(self, sample: RobotState) -> None:
         """Sensors tell how warm motors are; where there are none, their torque does."""
         passed = sample.time - self._before
         if 0.0 < passed < SECOND:  # in a longer gap nobody knows; they were warm before, and are no cooler here
             warmth = self._loss * np.square(sample.joint_torque) / self._capacity
-            self.temperature = self.temperature + passed * (warmth - (self.temperature - AMBIENT) / TIME_CONSTANT)
+            self._warmth = self._warmth + passed * (warmth - (self._warmth - AMBIENT) / TIME_CONSTANT)
         self._before = sample.time
-        if sample.motor_temperature is not None:
-            self.temperature = np.where(np.isnan(sample.motor_temperature), self.temperature, sample.motor_temperature)
+        measured = sample.motor_temperature
+        if measured is not None:
+            told = (measured != 0.0) & (measured >= WARMTH[0]) & (measured <= WARMTH[1])  # a number that is none is not
+            self._warmth = np.where(told, measured, self._warmth)
+        self._warmths.push(self._warmth)
 
     def clear(self, *names: str) -> None:
         """Forget; all where no name is given."""

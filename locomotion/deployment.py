@@ -68,7 +68,7 @@ def run_deployment(
         print(f"stopped: {error}")
     finally:  # what led to a crash is what one wants to know
         summary = summarize(runtime)
-        for warning in runtime.warnings:
+        for warning in summary["warnings"]:
             print(f"warning: {warning}")
         if output:
             write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail

@@ -16,7 +16,7 @@ class Unsupervised(Supervisor):
     def observe(self, sample: RobotState, now: float, lateness: float = 0.0) -> RobotState:
         if sample is not None:
             self.sample = sample
-        if self.state is State.STAND_UP and self._way >= 1.0:
+        if self.state is State.STAND_UP and self._targets.way >= 1.0:
             self._enter(State.READY, now, "standing")
         return self.sample
 
@@ -36,7 +36,7 @@ class Unsupervised(Supervisor):
         return policy_target if self.state is State.WALK else super()._asked(policy_target)
 
     def _filtered(self, asked: Floats) -> MotorCommand:
-        self._target = asked
+        self._targets.last = asked
         return MotorCommand(asked, self.robot.kp, self.robot.kd, 0.0 * asked)
 
 

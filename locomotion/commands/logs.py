@@ -80,10 +80,9 @@ def _replay(words: list[str]) -> int:
     """The present software and a policy on what the robot measured then; nothing is sent. 1 where they decide otherwise."""
     import json
 
+    from deploy.limits import Limits
     from deploy.policy import RobotPolicy
     from deploy.replay import ReplayInterface
-    from deploy.runtime import Runtime
-    from deploy.supervisor import Limits, Supervisor
     from locomotion.evaluation.rollout import load_policy
 
     file, bundle = _arguments("replay", words, "policy")
@@ -92,8 +91,7 @@ def _replay(words: list[str]) -> int:
     log = _with_steps(read_log(file), file)
     policy: RobotPolicy = load_policy(Path(bundle))
     replay, limits = ReplayInterface(log), Limits(**json.loads(log.about["limits"]))
-    runtime = Runtime(policy, replay, Supervisor(policy.robot, policy.contract.control_dt, limits), replay)
-    runtime.run(replay.duration, replay)
+    replay.runtime(policy, limits).run(replay.duration, replay)
     if policy.contract.graph_sha256 != log.about["graph_sha256"]:
         print("another policy than the one that ran")
     for difference in replay.differences[:MOST_DIFFERENCES]:

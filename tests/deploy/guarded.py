@@ -14,10 +14,12 @@ import robots
 from deploy.guard import MAX_LEASE, GuardError
 from deploy.guard_process import GuardedInterface
 from deploy.interface import MotorCommand, RobotState
+from deploy.runtime import PRIORITY, real_time_priority
 
 CONTROL_DT = 0.02
 DAMPING_KD = 3.0
 LEASE = MAX_LEASE
+SPINS = 0.7  # s: below the 0.95 s after which Linux pauses what is real-time
 
 
 class Recorder:
@@ -76,6 +78,14 @@ def main(folder: Path, failure: str) -> None:
             if step == 15 and failure == "raise":
                 raise MemoryError("of the policy")
             if step == 15 and failure == "hang":
+                time.sleep(1000)
+            if step == 15 and failure == "spin":  # where the guard would have its turn, and at the priority of a runtime
+                for process in (0, interface.report().process):
+                    os.sched_setaffinity(process, {min(os.sched_getaffinity(0))})
+                with real_time_priority(PRIORITY):
+                    end = time.monotonic() + SPINS
+                    while time.monotonic() < end:
+                        pass
                 time.sleep(1000)
             if step == 15 and failure == "exit":
                 os._exit(3)

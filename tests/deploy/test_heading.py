@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deploy.contract import Contract
-from deploy.guard import Guard, Post
+from deploy.guard import Guard, Phase, Post
 from deploy.heading import HeadingHold, vertical_rate
 from deploy.hil.simulated_robot import Conditions
 from deploy.interface import MotorCommand
@@ -63,6 +65,24 @@ def test_who_turns_the_robot_sets_the_heading(go2, contract):
     yaw = run.yaw
     run.run(5.0, State.WALK)
     assert run.yaw == pytest.approx(yaw, abs=0.02)
+
+
+def test_a_robot_that_is_to_rest_is_not_turned_and_heads_from_there_where_it_is_when_it_walks_again(go2, contract):
+    run = Turning(go2, contract, bias=0.0, disturbance=0.3).run(1.0, State.READY).run(2.0, State.WALK, (0.0, 0.0, 0.0))
+    assert run.yaw == pytest.approx(0.6, abs=0.01)
+    run.disturbance = 0.0
+    assert run.run(5.0, State.WALK).yaw == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize("turn", [3.0, -3.0])
+def test_more_than_half_a_turn_off_it_comes_back_the_shorter_way_and_never_faster(go2, contract, turn):
+    run = Turning(go2, contract, bias=0.0, disturbance=turn).run(1.0, State.READY).run(1.3, State.WALK)
+    run.disturbance, low, high = 0.0, *(0.3 * contract.command_range[2])
+    assert np.pi < abs(run.yaw) < 2 * np.pi
+    for _ in range(1500):
+        run.run(DT, State.WALK)
+        assert low - 1e-6 <= run.command[2] <= high + 1e-6
+    assert run.yaw == pytest.approx(np.sign(turn) * 2 * np.pi, abs=0.02)
 
 
 def test_the_hold_asks_for_a_share_of_the_trained_range_at_most(go2, contract):
@@ -124,6 +144,42 @@ def test_targets_are_held_or_led_in_a_line_from_one_to_the_next(go2):
     assert led[10:20, 3] == pytest.approx(0.1 * np.arange(10) / 10)
     assert led[20:, 3] == pytest.approx(0.1 - 0.2 * np.arange(10) / 10, abs=1e-9)
     assert np.abs(np.diff(led, axis=0)).max() < 0.021
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_between_steps_targets_stay_between_those_posted_however_late_or_early_they_come(go2, data):
+    """In place, no faster than the line between them, and at any state of the robot within the motors' torque or at a joint's stop."""
+    guard, random = Guard(go2, 3.0, DT), np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    wild = data.draw(st.booleans())
+    low, high = go2.joint_pos_limit.T
+    gaps = data.draw(st.lists(st.integers(1, 17), min_size=3, max_size=8))  # cycles from post to post: 2 to 34 ms
+    posts = set(np.cumsum([0, *gaps]).tolist())
+    targets, said, number = [go2.default_joint_pos], [], 0
+    for i in range(max(posts) + 15):
+        now, post = 1.0 + 0.002 * i, None
+        if i in posts:
+            number += 1
+            reach = 0.08 if number > 1 else 0.0
+            targets.append((targets[-1] + random.uniform(-reach, reach, 12)).clip(low, high))
+            post = Post(number, now, now + 0.0355, MotorCommand(targets[-1], go2.kp, go2.kd, np.zeros(12)))
+        state = sample(go2, i + 1, joint_pos=go2.default_joint_pos)
+        if wild and i:
+            state = replace(state, joint_pos=random.uniform(low, high), joint_vel=random.uniform(-1, 1, 12) * go2.joint_vel_limit)
+        command = guard.step(now, state, post)
+        assert guard.phase is Phase.FOLLOWING
+        said.append(command.joint_pos_target)
+        torque = go2.kp * (said[-1] - state.joint_pos) - go2.kd * state.joint_vel
+        at_a_stop = (said[-1] == low) | (said[-1] == high)
+        assert ((np.abs(torque) <= go2.effort_limit * (1 + 1e-9)) | at_a_stop).all()
+        assert ((said[-1] >= low) & (said[-1] <= high)).all()
+        if not wild:
+            assert (said[-1] >= np.min(targets, axis=0) - 1e-12).all()
+            assert (said[-1] <= np.max(targets, axis=0) + 1e-12).all()
+    if not wild:
+        far = max(np.abs(b - a).max() for a in targets for b in targets)  # where posts bunch, a way leads over more than one of theirs
+        assert np.abs(np.diff(said, axis=0)).max() <= far * 0.002 / DT + 1e-9
+        assert said[-1] == pytest.approx(targets[-1])
 
 
 def test_damping_is_not_led_to_and_a_late_post_begins_where_the_last_had_come(go2):

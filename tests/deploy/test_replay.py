@@ -1,24 +1,27 @@
 """A log in the robot's place: the same software decides the same, another policy is told from it, and nothing is sent."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from deploy.heading import HeadingHold
+from deploy.hil.simulated_robot import Conditions
 from deploy.log import Recorder
 from deploy.log_reader import read_log
+from deploy.operator import Intent, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.replay import ReplayInterface
-from deploy.runtime import Runtime
-from deploy.supervisor import Limits, State, Supervisor
+from deploy.supervisor import Limits, State
 from robots import InputError
 from tests.deploy import bundles, recorded
+from tests.deploy.plants import Deployment
 
 
 def replay(log, bundle, go2, limits=Limits(), tolerance=0.0):  # noqa: B008
-    policy = RobotPolicy(load(bundle), go2)
     again = ReplayInterface(log, tolerance)
-    runtime = Runtime(policy, again, Supervisor(policy.robot, policy.contract.control_dt, limits), again)
+    runtime = again.runtime(RobotPolicy(load(bundle), go2), limits)
     runtime.run(again.duration, again)
     return again, runtime
 
@@ -43,6 +46,80 @@ def test_a_replay_decides_what_was_decided_and_finds_what_another_would_do(tmp_p
     slower, _ = replay(log, bundle, go2, Limits(stand_up_seconds=3.0))
     assert slower.differences[0].time < 0.1
     assert {d.signal for d in slower.differences} >= {"kp", "joint_pos_target"}  # and then it is still standing up where the log walks
+
+
+class Watcher:
+    """An e-stop that is heard until ``silent`` s, and then asks for ``stop``."""
+
+    def __init__(self, run, silent, stop):
+        self.run, self.silent, self.stop, self.heard = run, silent, stop, -math.inf
+
+    def poll(self, now, stopped=Stop.NONE):
+        if not self.run.at(self.silent):
+            self.heard = now
+        return self.stop if self.run.at(self.silent) else Stop.NONE
+
+    def close(self):
+        pass
+
+
+def derated(run):
+    run.robot.on_read = lambda sample: replace(sample, voltage=28.4 if run.at(0.3) else 33.0)
+
+
+def operator_gone(run):
+    def operator(time, state):
+        wanted = State.WALK if state is State.READY else None
+        return Intent(wanted, np.array([0.4, 0.0, 0.0]), age=max(0.0, run.clock.now() - run.start - 0.3))
+
+    run.operator = operator
+
+
+def operator_nan(run):
+    command = lambda: np.array([0.4, np.nan if run.at(0.3) else 0.0, 0.0])  # noqa: E731
+    run.operator = lambda time, state: Intent(State.WALK if state is State.READY else None, command())
+
+
+def silent(run):
+    run.runtime.estop = Watcher(run, 0.3, Stop.NONE)
+
+
+def settles(run):
+    run.runtime.estop = Watcher(run, 0.3, Stop.SETTLE)
+
+
+def heads(run):
+    run.runtime.heading = HeadingHold(run.policy.contract)
+    run.runtime.heading._still = 1.0  # known, though it stood for no time
+
+
+def heads_and_derated(run):
+    heads(run)
+    derated(run)
+
+
+@pytest.mark.parametrize("befalls", [derated, operator_gone, operator_nan, silent, settles, heads, heads_and_derated])
+def test_whatever_reached_the_run_from_outside_reaches_its_replay(tmp_path, go2, befalls):
+    """A policy that answers to its command, so that half of it, or another heading, is another run."""
+    bundle = bundles.write_tiny(tmp_path / "policy.onnx", go2, weight=0.02)
+    run = Deployment(bundle, go2, Conditions(noise=1.0, seed=2), script=((0.0, (0.4, 0.0, 0.0)),)).standing()
+    run.runtime.log = Recorder(tmp_path / "log.mcap", go2, run.policy.contract, Limits())
+    befalls(run)
+    run.run(4.2)
+    log = read_log(tmp_path / "log.mcap")
+    again = ReplayInterface(log)
+    runtime = again.runtime(RobotPolicy(load(bundle), go2), Limits())
+    runtime.supervisor.state = State.READY
+    if again.heads:
+        runtime.heading._still = 1.0
+    runtime.run(again.duration, again)
+    assert again.differences == []
+    told, was = (made.log.columns()["command"] for made in (runtime, run.runtime))
+    steps = min(len(told), len(was))  # of damping after the fault there may be one more
+    np.testing.assert_array_equal(told[:steps], was[:steps])
+    found, was = ([(e.kind, e.detail) for e in made.supervisor.events] for made in (runtime, run.runtime))
+    assert found == was
+    assert len({kind for kind, _ in was}) > (befalls in (derated, operator_gone, silent, settles))
 
 
 def test_a_log_without_a_step_cannot_be_replayed(tmp_path, go2, bundle):

@@ -261,6 +261,23 @@ def test_the_tracking_score_is_of_the_difference_from_the_command(bundle, go2):
         assert summarize(runtime)["tracking_score"] == pytest.approx(score, abs=1e-6)
 
 
+def test_a_run_that_its_computer_held_up_says_so_and_one_that_it_did_not_says_nothing(bundle, go2):
+    for stall in (0.0, 0.05):
+        run = Deployment(bundle, go2).trot().standing()
+        run.robot.on_read = lambda sample, run=run, stall=stall: held(run, stall) or sample
+        run.run(1.0)
+        warnings = [words for words in summarize(run.runtime)["warnings"] if "held up" in words]
+        assert len(warnings) == (stall > 0)
+        assert all("2 periods were missed, one step began 50 ms late" in words for words in warnings)
+
+
+def held(run, stall):
+    """The loop sleeps for ``stall`` s more than it wanted, once."""
+    if stall and run.at(0.5) and not run.runtime.missed and not getattr(run, "held", False):
+        run.held, sleep = True, run.clock.sleep_until
+        run.clock.sleep_until = lambda due: sleep(due + stall) or setattr(run.clock, "sleep_until", sleep)
+
+
 def test_the_simulated_robot_keeps_pace_with_the_clock_however_often_it_is_asked(go2):
     """Ten physics steps each 20 ms, none while the clock stands still; after a long pause at most half a second."""
     clock = SimulatedTime()
