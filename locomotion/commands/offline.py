@@ -9,7 +9,7 @@ from typing import Any
 from locomotion import plugins
 from locomotion.adapters.gymnasium_environment import PREFIX
 from locomotion.commands import train
-from locomotion.config import compose
+from locomotion.config import compose, quoted
 from locomotion.data.dataset import Dataset
 from locomotion.schema import check, merge
 from locomotion.settings import OfflineSettings, TrainSettings
@@ -21,7 +21,7 @@ DATASETS = ("env", "robot", "task", "sim", "randomization", "plugins")  # settin
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Learn from a dataset, or go on with a run that does."""
     if config["resume"] is not None:
-        return train.run(compose("train", [f"resume={config['resume']}"]), given)
+        return train.run(compose("train", [f"resume={quoted(config['resume'])}"]), given)
     named = config["algorithm"].pop("dataset", None)
     settings = check(OfflineSettings, config)
     path = settings.dataset or named

@@ -89,9 +89,9 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
             return run, folder
         if branch and distributed.rank() == 0:
             files.write_config(folder, config)
-            checkpoint.save(folder / "best.pt", {key: value for key, value in state.items() if key != "replay"} | {"config": config})
             kept = {"replay": run.pieces.save()} if run.pieces else {}
-            checkpoint.save(folder / "last.pt", state | {"config": config} | kept)
+            for name in ("best.pt", "last.pt"):
+                checkpoint.save(folder / name, state | {"config": config} | kept)
         say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
 
