@@ -55,6 +55,8 @@ class Pieces:
         replay, self.slots = self.replay, state["slots"]
         replay.load_counters(state)
         filled = min(replay.written, replay.slots)
+        if len(state["pieces"]) != -(-filled // self.slots):
+            raise InputError("resume", f"{len(state['pieces'])} pieces", f"those of {filled} steps", WEIGHTS)
         for piece, name in enumerate(state["pieces"]):
             path = self.folder / name
             if not path.is_file():

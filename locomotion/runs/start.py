@@ -81,8 +81,9 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         plugins.load(config["plugins"])
         settings = check(TrainSettings, config)
         run = make(settings, config)
-        run.restore(state)
-        _restore_replay(run, source.parent, state)
+        with _fitting(source):
+            run.restore(state)
+            _restore_replay(run, source.parent, state)
         if run.iteration >= config["iterations"] and not branch:
             say(f"{folder} has its {run.iteration} iterations: nothing to do. More with iterations={2 * run.iteration}.")
             run.env.close()
@@ -94,6 +95,21 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
                 checkpoint.save(folder / name, state | {"config": config} | kept)
         say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
+
+
+@contextlib.contextmanager
+def _fitting(source: Path) -> Iterator[None]:
+    """Raises InputError where the state in ``source`` is not of the classes that are here, ours or of plugins."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {error}."
+        allowed = "a checkpoint of this version of the toolkit, and of its plugins as they are"
+        raise InputError(
+            "resume", str(source), allowed, f"{said} Undo what has changed, or begin from its weights with init=..."
+        ) from error
 
 
 def _restore_replay(run: Run, source: Path, state: dict[str, Any]) -> None:

@@ -191,3 +191,31 @@ def test_a_kill_while_a_run_branches_costs_nothing(tmp_path, monkeypatch):
     with killed_at(monkeypatch, "last.pt"), pytest.raises(KeyboardInterrupt):
         resume(str(tmp_path / "old"), {"run": str(tmp_path / "new"), "iterations": 5}, lambda _: Silent(), print)
     assert_same(whole, go_on(tmp_path / "new"))
+
+
+def other_state(path, change):
+    state = checkpoint.load(path / "last.pt")
+    change(state)
+    checkpoint.save(path / "last.pt", state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["replay"].update(pieces=[]),
+        lambda state: state["replay"].pop("slots"),
+        lambda state: state["replay"].update(written=1000),
+        lambda state: state["learner"].pop("critic"),
+        lambda state: state["learner"].update(generator=torch.zeros(3)),
+        lambda state: state["environment"].pop("played"),
+        lambda state: state["config"]["algorithm"].update(actor_hidden=[16]),
+        lambda state: state.pop("best_score"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_clear_error(tmp_path, change):
+    """As of a plugin, or a version of the toolkit, that has changed since."""
+    run(tmp_path, 1)
+    other_state(tmp_path, change)
+    with pytest.raises(InputError, match=r"resume.*init=") as caught:
+        go_on(tmp_path, iterations=2)
+    assert "\n" not in str(caught.value)
