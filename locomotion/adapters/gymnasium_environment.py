@@ -60,6 +60,14 @@ class GymnasiumEnvironment:
         self.reset()
 
     @property
+    def specification(self) -> str | None:
+        """Gymnasium's own notation of the environment, as JSON; None where it has none, as of one made by a function."""
+        try:
+            return cast(Any, self._envs[0].spec).to_json()
+        except ValueError:
+            return None
+
+    @property
     def observations(self) -> Observations:
         return self._groups(self._observation)
 
