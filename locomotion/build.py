@@ -72,7 +72,8 @@ def data(own: Any, settings: TrainSettings, env: Environment) -> Replay:
 
     groups = {"actor", getattr(own, "critic_group", "actor")}
     fingerprint = robots.load(settings.robot).fingerprint() if settings.env is None else None
-    reward, scale = getattr(own, "reward", "recorded"), getattr(own, "reward_scale", 1.0)
+    reward: Any = getattr(own, "reward", "recorded")
+    scale: Any = getattr(own, "reward_scale", 1.0)
     return replay_of(own.dataset, env, groups, reward, scale, fingerprint)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import textwrap
 
 from robots.errors import InputError, nearest
 
@@ -206,7 +207,8 @@ def _help(command: str, given: dict[str, str]) -> str:
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
-        lines += [f"  {group + '=':15} {' | '.join(options(group))}" for group in used]
+        for group in used:
+            lines += textwrap.wrap(" | ".join(options(group)), 120, initial_indent=f"  {group + '=':15} ", subsequent_indent=" " * 18)
     lines += [
         "",
         f"Settings (configs/{name}.yaml{MORE.get(command, '')}):",

@@ -56,7 +56,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["train", "resume=1"], "resume"),
         (["report", "runs/mine"], "Did you mean run=runs/mine"),
         (["compare", "runs=[a,b]", "output=."], "the name of a file"),
-        (["train", "algorithm.name=sac"], "the name of an algorithm"),
+        (["train", "algorithm.name=soc"], "the name of an algorithm"),
         (["train", "seed=one"], "a valid integer"),
         (["train", "seed=-1"], "greater than or equal to 0"),
         (["train", "seed=99999999999999999999"], "less than"),
