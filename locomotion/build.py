@@ -59,7 +59,7 @@ def task(settings: TrainSettings) -> Task:
 
 def algorithm(settings: TrainSettings, env: Environment) -> Algorithm:
     """The learner. One whose settings name a teacher or a dataset gets it, too."""
-    cls, own = _algorithm(settings)
+    cls, own = algorithm_settings(settings)
     given: dict[str, Any] = {"teacher": teacher(own.teacher, settings, env.spaces)} if hasattr(own, "teacher") else {}
     if getattr(own, "dataset", None) is not None:
         given["data"] = data(own, settings, env)
@@ -79,10 +79,11 @@ def data(own: Any, settings: TrainSettings, env: Environment) -> Replay:
 
 def actor_group(settings: TrainSettings) -> str:
     """Which observation group the algorithm's policy sees; none but "actor" can be exported."""
-    return getattr(_algorithm(settings)[1], "actor_group", "actor")
+    return getattr(algorithm_settings(settings)[1], "actor_group", "actor")
 
 
-def _algorithm(settings: TrainSettings) -> tuple[Any, Any]:
+def algorithm_settings(settings: TrainSettings) -> tuple[Any, Any]:
+    """The algorithm's class, and its settings as that has them. Raises InputError where it is unknown, or has no such settings."""
     data = dict(settings.algorithm)
     name = data.pop("name", None)
     if name not in ALGORITHMS:
@@ -106,7 +107,7 @@ def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
 
 def actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> nn.Module:
     """The actor of a checkpoint, on the CPU."""
-    cls, own = _algorithm(settings)
+    cls, own = algorithm_settings(settings)
     result = cls.make_actor(own, spaces, torch.Generator())
     result.load_state_dict(state)
     return result.eval()
@@ -130,6 +131,8 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
     refuse_other_robot(state, field)
     plugins.load(state["config"]["plugins"])
     theirs, task = check(TrainSettings, state["config"]), settings.task
+    if theirs.env or settings.env:
+        raise InputError(field, path, "a robot's policy, taught to a robot's", f"Here is {theirs.env or settings.env}.")
     for name, a, b in (
         ("robot", theirs.robot, settings.robot),
         ("task.control_dt", theirs.task.control_dt, task.control_dt),
@@ -138,7 +141,7 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
     ):
         if a != b:
             raise InputError(field, path, f"a teacher with the same {name}: {b}", f"It has {a}.")
-    if getattr(_algorithm(theirs)[1], "memory", 0):
+    if getattr(algorithm_settings(theirs)[1], "memory", 0):
         raise InputError(field, path, "a teacher without a memory", "Train one with algorithm.memory=0.")
     group, ours = actor_group(theirs), task.observations
     seen = {"actor": theirs.task.observations.actor, "critic": theirs.task.observations.critic if group == "critic" else {}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
         raise InputError("configuration", " ".join(overrides), "key=value, and YAML files that can be read", reason[:400]) from error
     assert isinstance(result, dict)
     return {str(key): value for key, value in result.items()}
+
+
+def quoted(text: object) -> str:
+    """``text``, which ends in no backslash, as the value of an override, whatever is in it."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", str(text)).replace("${", "\\${") + "'"
 
 
 def _refuse_doubles(own: list[Path]) -> None:

@@ -29,9 +29,13 @@ class LostProcessError(InputError):
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Be one of the processes that ``torchrun`` has started; alone where it has not."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
         yield
         return
+    if not (size.isdigit() and os.environ.get("RANK", "").isdigit() and "MASTER_ADDR" in os.environ):
+        allowed = "RANK and MASTER_ADDR beside it, as torchrun sets them"
+        raise InputError("WORLD_SIZE", size, allowed, "Start with torchrun (docs/several_processes.md), or unset this variable.")
     with _together():
         dist.init_process_group(timeout=PATIENCE)  # gloo for tensors on CPUs, NCCL for those on GPUs
     try:

@@ -23,6 +23,10 @@ class NotFiniteError(InputError):
     """Figures, actions or parameters that are no numbers any more: nothing after them can be trusted."""
 
 
+class BrokenEnvironmentError(InputError):
+    """An environment of somebody else's has raised an error of its own."""
+
+
 @dataclass(frozen=True)
 class ActionSpace:
     """Bounds [A] of what an action can change: beyond them it is clipped."""

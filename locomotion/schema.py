@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -84,9 +85,8 @@ def _input_error(model: type[BaseModel], error: ValidationError, field: str) -> 
         return InputError(path, value, "no such setting", nearest(key, known) if known else "Remove it.")
     if kind == "missing":
         return InputError(path, None, "a value", f"Add {path}=...")
-    allowed = (
-        message.removeprefix("Value error, ").removeprefix("Input should be ").replace("a valid dictionary", "settings as {key: value}")
-    )
+    said = re.sub(r"^(Value error, |[A-Z]\w+ should (be |have )?)", "", message)
+    allowed = said.replace("a valid dictionary", "settings as {key: value}").replace(" after validation", "")
     return InputError(path, value, allowed, f"Change {path}, or leave it out for its default.")
 
 

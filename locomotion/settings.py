@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from locomotion.schema import Count, Finite, NotNegative, Positive, Settings, Share, Text
 from locomotion.task.randomization import RandomizationSettings
@@ -12,6 +12,15 @@ from locomotion.task.settings import TaskSettings
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f]+$")]
+
+
+def _outside(value: str) -> str:
+    if not value.removeprefix("gymnasium:") or not value.startswith("gymnasium:"):
+        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1")
+    return value
+
+
+Outside = Annotated[str, Field(max_length=200), AfterValidator(_outside)]  # an environment that is not ours
 
 
 def _one_or_more(value: Any) -> Any:
@@ -29,7 +38,7 @@ class SimSettings(Settings):
 
 
 class TrainSettings(Settings):
-    env: Annotated[str, Field(pattern=r"^gymnasium:.+$", max_length=200)] | None  # None: the task, on the robot, in the engine
+    env: Outside | None  # None: the task, on the robot, in the engine
     robot: Text
     task: TaskSettings
     sim: SimSettings
@@ -49,7 +58,7 @@ class TrainSettings(Settings):
 class CollectSettings(Settings):
     policy: Path
     output: Path
-    env: Annotated[str, Field(pattern=r"^gymnasium:.+$", max_length=200)] | None
+    env: Outside | None
     robot: Text
     task: TaskSettings
     sim: SimSettings

@@ -37,4 +37,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [known for known in names if name and name in known]
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names)}."
+    return f"Known: {', '.join(names) or 'none'}."

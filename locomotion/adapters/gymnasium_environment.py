@@ -6,7 +6,10 @@ a checkpoint keeps, and what a resumed run plays again. It holds for every envir
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 import warnings
+from collections.abc import Iterator
 from typing import Any, cast
 
 import gymnasium
@@ -16,10 +19,20 @@ from gymnasium import spaces
 from gymnasium.spaces.utils import flatten, flatten_space
 from torch import Tensor, nn
 
-from locomotion.environment import ActionSpace, DiscreteActions, Ended, NotFiniteError, Observations, Spaces, Transition
+from locomotion.environment import (
+    ActionSpace,
+    BrokenEnvironmentError,
+    DiscreteActions,
+    Ended,
+    NotFiniteError,
+    Observations,
+    Spaces,
+    Transition,
+)
 from robots.errors import InputError
 
 PREFIX = "gymnasium:"  # of the setting ``env``
+LONGEST = 10_000  # steps of an episode that is scored
 
 
 class GymnasiumEnvironment:
@@ -47,6 +60,14 @@ class GymnasiumEnvironment:
         self.reset()
 
     @property
+    def specification(self) -> str | None:
+        """Gymnasium's own notation of the environment, as JSON; None where it has none, as of one made by a function."""
+        try:
+            return cast(Any, self._envs[0].spec).to_json()
+        except ValueError:
+            return None
+
+    @property
     def observations(self) -> Observations:
         return self._groups(self._observation)
 
@@ -54,24 +75,28 @@ class GymnasiumEnvironment:
         self._generator.manual_seed(seed)
 
     def reset(self) -> Observations:
-        for row in range(self.num_envs):
-            self._begin(row)
+        with _theirs(self.identity):
+            for row in range(self.num_envs):
+                self._begin(row)
         self._forget()
         return self.observations
 
     def step(self, action: Tensor) -> Transition:
         actions = self._bounded(action)
         reward, terminated, truncated = np.zeros(self.num_envs, np.float32), *np.zeros((2, self.num_envs), dtype=bool)
-        for row, env in enumerate(self._envs):
-            observation, reward[row], terminated[row], cut, _ = env.step(actions[row])
-            truncated[row] = cut and not terminated[row]
-            self._played[row].append(actions[row])
-            self._returns[row] += reward[row]
-            self._observation[row] = self._flat(observation)
-            if terminated[row] or truncated[row]:
-                self._ended.append((len(self._rewards), row, self._observation[row].copy()))
-                self._finished.append((self._returns[row], len(self._played[row])))
-                self._begin(row)
+        with _theirs(self.identity):
+            for row, env in enumerate(self._envs):
+                observation, reward[row], terminated[row], cut, _ = env.step(actions[row])
+                truncated[row] = cut and not terminated[row]
+                self._played[row].append(actions[row])
+                self._returns[row] += reward[row]
+                self._observation[row] = self._flat(observation)
+                if terminated[row] or truncated[row]:
+                    self._ended.append((len(self._rewards), row, self._observation[row].copy()))
+                    self._finished.append((self._returns[row], len(self._played[row])))
+                    self._begin(row)
+        if not np.isfinite(self._observation).all():
+            raise NotFiniteError("observation", "not finite", "numbers", f"{self.identity} gave it.")
         self._rewards.append(reward)
         return Transition(self.observations, torch.from_numpy(terminated), torch.from_numpy(truncated))
 
@@ -120,8 +145,9 @@ class GymnasiumEnvironment:
         self._generator.set_state(state["generator"])
         self._last_score = state["last_score"]
         played = np.split(state["played"].numpy(), np.cumsum(state["lengths"].numpy())[:-1])
-        for row, actions in enumerate(played):
-            self._again(row, int(state["seeds"][row]), actions[:, 0] if self._choices else actions)
+        with _theirs(self.identity):
+            for row, actions in enumerate(played):
+                self._again(row, int(state["seeds"][row]), actions[:, 0] if self._choices else actions)
         self._forget()
         if not np.array_equal(self._observation, state["observation"].numpy()):
             raise InputError(
@@ -130,8 +156,9 @@ class GymnasiumEnvironment:
             )  # fmt: skip
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
+        with _theirs(self.identity):
+            for env in self._envs:
+                env.close()
 
     def _begin(self, row: int) -> None:
         self._start(row, int(torch.randint(2**31, (), generator=self._generator)))
@@ -155,7 +182,10 @@ class GymnasiumEnvironment:
         self._finished: list[tuple[float, int]] = []
 
     def _flat(self, observation: Any) -> np.ndarray:
-        return observation if self._plain else np.asarray(flatten(self._space, observation))
+        flat = np.asarray(observation if self._plain else flatten(self._space, observation))
+        if flat.shape != self._observation.shape[1:]:  # numpy would repeat a single number
+            raise ValueError(f"an observation of shape {list(flat.shape)}, where its space has {list(self._observation.shape[1:])}")
+        return flat
 
     def _bounded(self, action: Tensor) -> np.ndarray:
         """What the environments are given; a copy."""
@@ -171,13 +201,28 @@ class GymnasiumEnvironment:
         return {"actor": tensor, "critic": tensor}
 
 
-def _make(identity: str) -> gymnasium.Env[Any, Any]:
+@contextlib.contextmanager
+def _theirs(identity: str) -> Iterator[None]:
+    """Whatever an environment of somebody else's raises, said in one line. Raises BrokenEnvironmentError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})."
+        raise BrokenEnvironmentError(
+            "env", PREFIX + identity, "an environment that can be made, reset, stepped and closed", said
+        ) from error
+
+
+def _make(identity: str) -> gymnasium.Env[Any, Any]:
+    with warnings.catch_warnings(), _theirs(identity):
+        warnings.simplefilter("ignore")
+        try:
             return gymnasium.make(identity, disable_env_checker=True)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise InputError("env", PREFIX + identity, "an environment that Gymnasium knows", " ".join(str(error).split())) from error
+        except (gymnasium.error.Error, ImportError) as error:
+            raise InputError("env", PREFIX + identity, "an environment that Gymnasium knows", str(error)) from error
 
 
 def _width(identity: str, env: gymnasium.Env[Any, Any]) -> int:
@@ -185,7 +230,7 @@ def _width(identity: str, env: gymnasium.Env[Any, Any]) -> int:
         space = flatten_space(env.observation_space)
     except NotImplementedError:
         space = None
-    if not isinstance(space, spaces.Box):
+    if not isinstance(space, spaces.Box) or not space.shape[0]:
         raise InputError("env", PREFIX + identity, "observations of a fixed length", f"It has {env.observation_space}: wrap it.")
     return int(space.shape[0])
 
@@ -194,19 +239,30 @@ def _actions(identity: str, env: gymnasium.Env[Any, Any]) -> ActionSpace | Discr
     space = env.action_space
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return DiscreteActions(int(space.n))
-    if isinstance(space, spaces.Box) and len(space.shape) == 1 and np.isfinite(space.low).all() and np.isfinite(space.high).all():
+    if (
+        isinstance(space, spaces.Box)
+        and len(space.shape) == 1
+        and space.shape[0]
+        and np.isfinite(space.low).all()
+        and np.isfinite(space.high).all()
+    ):
         return ActionSpace(torch.from_numpy(space.low.astype(np.float32)), torch.from_numpy(space.high.astype(np.float32)))
     raise InputError("env", PREFIX + identity, "actions Box [A] with finite bounds, or Discrete from 0", f"It has {space}: wrap it.")
 
 
 def returns(identity: str, actor: nn.Module, episodes: int, seed: int) -> np.ndarray:
-    """[episodes] undiscounted returns of ``actor`` without exploration, in ``episodes`` copies of the environment at once."""
+    """[episodes] undiscounted returns of ``actor`` without exploration, in ``episodes`` copies of the environment at once.
+
+    An episode without an end counts as it is after ``LONGEST`` steps.
+    """
     env = GymnasiumEnvironment(identity, episodes, seed)
     total, running = np.zeros(episodes), np.ones(episodes, dtype=bool)
     size = getattr(actor, "memory_size", 0)
     memory = torch.zeros(episodes, size)
     with torch.inference_mode():
-        while running.any():
+        for _ in range(LONGEST):
+            if not running.any():
+                break
             seen = env.observations["actor"]
             figures, memory = cast(Any, actor).step(seen, memory) if size else (actor(seen), memory)
             step = env.step(figures.argmax(dim=-1) if isinstance(env.spaces.action, DiscreteActions) else figures)

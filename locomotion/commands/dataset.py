@@ -86,10 +86,8 @@ def _export(words: list[str]) -> int:
     return 0
 
 
-def _environment(named: str) -> tuple[dict[str, Any], str, np.ndarray]:
+def _environment(named: str) -> tuple[dict[str, Any], str | None, np.ndarray]:
     """What a dataset says of the Gymnasium environment ``named``, Gymnasium's own notation of it, and the bounds of actions."""
-    import gymnasium
-
     from locomotion.adapters.gymnasium_environment import PREFIX, GymnasiumEnvironment
     from locomotion.config import compose
 
@@ -100,9 +98,8 @@ def _environment(named: str) -> tuple[dict[str, Any], str, np.ndarray]:
     config = compose("train", [])
     about = {"config": {name: config[name] for name in ("env", "robot", "task", "sim", "randomization", "plugins")} | {"env": named}}
     env.close()
-    return about | {"robot_sha256": None, "step_seconds": env.step_seconds}, gymnasium.spec(named.removeprefix(PREFIX)).to_json(), np.stack(
-        [space.low.numpy(), space.high.numpy()]
-    )  # fmt: skip
+    bounds = np.stack([space.low.numpy(), space.high.numpy()])
+    return about | {"robot_sha256": None, "step_seconds": env.step_seconds}, env.specification, bounds
 
 
 ACTIONS: dict[str, Callable[[list[str]], int]] = {"inspect": _inspect, "import": _import, "export": _export}

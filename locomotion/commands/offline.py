@@ -8,8 +8,9 @@ from typing import Any
 
 from locomotion import plugins
 from locomotion.adapters.gymnasium_environment import PREFIX
+from locomotion.algorithms import ALGORITHMS
 from locomotion.commands import train
-from locomotion.config import compose
+from locomotion.config import compose, quoted
 from locomotion.data.dataset import Dataset
 from locomotion.schema import check, merge
 from locomotion.settings import OfflineSettings, TrainSettings
@@ -21,9 +22,10 @@ DATASETS = ("env", "robot", "task", "sim", "randomization", "plugins")  # settin
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Learn from a dataset, or go on with a run that does."""
     if config["resume"] is not None:
-        return train.run(compose("train", [f"resume={config['resume']}"]), given)
+        return train.run(compose("train", [f"resume={quoted(config['resume'])}"]), given)
     named = config["algorithm"].pop("dataset", None)
     settings = check(OfflineSettings, config)
+    _refuse_online(config["algorithm"].get("name"))
     path = settings.dataset or named
     if path is None:
         raise InputError("dataset", None, "a folder of 'locomotion dataset'", "Add dataset=...")
@@ -35,6 +37,14 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     plugins.load(base["plugins"])
     chosen = check(TrainSettings, {**base, **runner, "algorithm": {**config["algorithm"], "dataset": str(Path(path).absolute())}})
     return train.learn(chosen, given, "locomotion offline")
+
+
+def _refuse_online(name: Any) -> None:
+    """Raises InputError where the algorithm does not need a dataset: it would act, and learn from that, too."""
+    dataset = ALGORITHMS[name].settings_type.model_fields.get("dataset") if name in ALGORITHMS else None
+    if name in ALGORITHMS and not (dataset and dataset.is_required()):
+        remedy = "Try bc, iql, td3_bc or cql; 'locomotion train algorithm=sac algorithm.dataset=...' learns from both."
+        raise InputError("algorithm", name, "an algorithm that learns from data alone", remedy)
 
 
 def of_dataset(dataset: Dataset) -> dict[str, Any]:

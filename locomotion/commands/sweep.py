@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +16,21 @@ from locomotion.schema import check
 from locomotion.settings import SweepSettings
 from locomotion.view import print_table
 from robots.errors import InputError
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """A signal that would end this process alone raises SystemExit, so that its trainings end with it."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(words: list[str]) -> int:
@@ -27,7 +45,7 @@ def run(words: list[str]) -> int:
     else:
         trials = sweep.plan(trainings)
         task = sweep.create(Path(settings.output or f"runs/sweep_{datetime.now():%Y-%m-%d_%H-%M-%S}"), trials)
-    with alone(task.folder, "resume" if settings.resume else "output"):
+    with alone(task.folder, "resume" if settings.resume else "output"), _signals():
         failed = sweep.run(task, settings, lambda line: print(line, flush=True))
     folders = [task.folder / trial.name for trial in task.trials if (task.folder / trial.name / "metrics.jsonl").exists()]
     print_table("sweep, best first", seeds.HEAD, seeds.write(folders, task.folder / "sweep.html"))

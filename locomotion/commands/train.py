@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
 
 def learn(settings: TrainSettings, given: dict[str, Any], title: str) -> int:
     """A new run, or one that goes on, under ``title``; and what to do next."""
-    with LiveView(title, quiet=distributed.rank() > 0) as view:
+    with _memory(), LiveView(title, quiet=distributed.rank() > 0) as view:
 
         def view_of(folder: Path) -> LiveView:
             view.title = f"{title}  {folder}"
@@ -45,6 +47,18 @@ def learn(settings: TrainSettings, given: dict[str, Any], title: str) -> int:
     else:
         print(f"  locomotion train algorithm=distill algorithm.teacher={folder}/best.pt")
     return 0
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """Raises InputError where there is too little memory, which torch says by errors of several kinds."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        remedy = "Make algorithm.num_envs, its steps, batches or networks smaller; last.pt of a run is good."
+        raise InputError("algorithm", " ".join(str(error).split()), "a training that fits into memory", remedy) from error
 
 
 def _refuse_unused(settings: TrainSettings, given: dict[str, Any]) -> None:

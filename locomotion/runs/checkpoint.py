@@ -65,7 +65,8 @@ def unpack(path: Path) -> tuple[dict[str, Any], str]:
     if not head.startswith(_MAGIC) or len(words) != 2:
         raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", "It was written by another program, or is damaged.")
     if words[0] != b"%d" % FORMAT:
-        raise InputError("checkpoint", str(path), f"format {FORMAT}", "It was written by another version of the toolkit.")
+        remedy = "It was written by another version of the toolkit: use that one, or train anew."
+        raise InputError("checkpoint", str(path), f"format {FORMAT}: this is {words[0].decode(errors='replace')[:20]}", remedy)
     if hashlib.sha256(body).hexdigest().encode() != words[1]:
         raise InputError("checkpoint", str(path), "an undamaged checkpoint", "Use another one, such as the run's best.pt.")
     try:

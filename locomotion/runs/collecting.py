@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 import robots
 from deploy import policy as bundles
 from locomotion import build, plugins
-from locomotion.adapters.gymnasium_environment import PREFIX
+from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
 from locomotion.data.collect import Act, Begin, collect, exploring
 from locomotion.data.dataset import Writer
 from locomotion.environment import Environment, Observations
@@ -67,7 +66,10 @@ def _train_settings(settings: CollectSettings, given: dict[str, Any], state: dic
     own = plain(settings)
     config = {name: own[name] for name in ("env", "robot", "task", "sim", "randomization", "plugins")}
     if state:
-        changed = {key.partition(".")[0] for key in given} & {"sim", "randomization"}
+        named = {key.partition(".")[0] for key in given}
+        for name in sorted(named & {"env", "robot", "task"}):
+            raise InputError(name, own[name], "nothing beside a checkpoint: it brings its own", f"Leave {name} out.")
+        changed = named & {"sim", "randomization"}
         config = {name: state["config"][name] for name in config} | {name: own[name] for name in changed}
         refuse_other_robot(state, "policy")
     config["task"] = config["task"] | {"curricula": {}}
@@ -92,8 +94,8 @@ def _about(settings: CollectSettings, train: TrainSettings, env: Environment) ->
         "policy": {"path": str(settings.policy), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
         "noise": settings.noise, "seed": settings.seed, "step_seconds": env.step_seconds,
     }  # fmt: skip
-    if train.env is not None:
-        return about | {"robot_sha256": None}, gymnasium.spec(train.env.removeprefix(PREFIX)).to_json()
+    if isinstance(env, GymnasiumEnvironment):
+        return about | {"robot_sha256": None}, env.specification
     assert isinstance(env, Task)
     about |= {
         "robot_sha256": robots.load(train.robot).fingerprint(), "robot_name": env.robot.name, "joint_names": list(env.robot.joint_names),

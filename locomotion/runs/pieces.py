@@ -16,6 +16,7 @@ from locomotion.runs import checkpoint
 from robots.errors import InputError
 
 PIECE = 4 * 1024**2  # bytes, about
+WEIGHTS = "Begin from the run's weights with init=..."
 
 
 class Pieces:
@@ -54,13 +55,18 @@ class Pieces:
         replay, self.slots = self.replay, state["slots"]
         replay.load_counters(state)
         filled = min(replay.written, replay.slots)
+        if len(state["pieces"]) != -(-filled // self.slots):
+            raise InputError("resume", f"{len(state['pieces'])} pieces", f"those of {filled} steps", WEIGHTS)
         for piece, name in enumerate(state["pieces"]):
             path = self.folder / name
             if not path.is_file():
                 remedy = "Bring the folder replay/ along with last.pt, or begin from its weights with init=..."
                 raise InputError("resume", str(path), "a piece of the run's replay buffer", remedy)
-            contents, digest = checkpoint.unpack(path)
+            try:
+                contents, digest = checkpoint.unpack(path)
+            except InputError as error:
+                raise InputError("resume", str(path), "an undamaged piece of the run's replay buffer", WEIGHTS) from error
             if not name.endswith(f"-{digest[:32]}.pt"):
-                raise InputError("resume", str(path), "the piece that its name says", "Begin from the weights with init=...")
+                raise InputError("resume", str(path), "the piece that its name says", WEIGHTS)
             replay.load_span(slice(piece * self.slots, min((piece + 1) * self.slots, filled)), contents)
         self._names, self._saved = dict(enumerate(state["pieces"])), replay.written

@@ -81,19 +81,35 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         plugins.load(config["plugins"])
         settings = check(TrainSettings, config)
         run = make(settings, config)
-        run.restore(state)
-        _restore_replay(run, source.parent, state)
+        with _fitting(source):
+            run.restore(state)
+            _restore_replay(run, source.parent, state)
         if run.iteration >= config["iterations"] and not branch:
             say(f"{folder} has its {run.iteration} iterations: nothing to do. More with iterations={2 * run.iteration}.")
             run.env.close()
             return run, folder
         if branch and distributed.rank() == 0:
             files.write_config(folder, config)
-            checkpoint.save(folder / "best.pt", {key: value for key, value in state.items() if key != "replay"} | {"config": config})
             kept = {"replay": run.pieces.save()} if run.pieces else {}
-            checkpoint.save(folder / "last.pt", state | {"config": config} | kept)
+            for name in ("best.pt", "last.pt"):
+                checkpoint.save(folder / name, state | {"config": config} | kept)
         say(f"going on with {folder} after iteration {run.iteration} of {config['iterations']}")
         return _train(run, folder, view_of, say)
+
+
+@contextlib.contextmanager
+def _fitting(source: Path) -> Iterator[None]:
+    """Raises InputError where the state in ``source`` is not of the classes that are here, ours or of plugins."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {error}."
+        allowed = "a checkpoint of this version of the toolkit, and of its plugins as they are"
+        raise InputError(
+            "resume", str(source), allowed, f"{said} Undo what has changed, or begin from its weights with init=..."
+        ) from error
 
 
 def _restore_replay(run: Run, source: Path, state: dict[str, Any]) -> None:

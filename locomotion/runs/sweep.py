@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from locomotion.config import compose
+import yaml
+
+import robots
+from locomotion import build, plugins
+from locomotion.config import compose, quoted
 from locomotion.files import make_folder, write_json
 from locomotion.schema import check
 from locomotion.settings import SweepSettings, TrainSettings
@@ -48,8 +52,8 @@ class Sweep:
         """What runs or continues a trial."""
         run, begin = self.folder / trial.name, [sys.executable, "-m", "locomotion.cli", "train"]
         if any((run / name).exists() for name in ("last.pt", "best.pt")):
-            return [*begin, f"resume='{run}'"]
-        return [*begin, *trial.overrides, f"run='{run}'"]
+            return [*begin, f"resume={quoted(run)}"]
+        return [*begin, *trial.overrides, f"run={quoted(run)}"]
 
     def finished(self, trial: Trial) -> None:
         (self.folder / "done" / trial.name).touch()
@@ -72,9 +76,26 @@ def plan(overrides: Sequence[str]) -> tuple[Trial, ...]:
             raise InputError("sweep", "more combinations", f"at most {MOST}", "Give fewer values.")
         told = "_".join(words[i] for i in varied)
         trials.append(Trial(f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '-', told)[:80]}".rstrip("_-"), words))
-    for trial in trials:
-        check(TrainSettings, compose("train", list(trial.overrides)))
+    _check(trials)
     return tuple(trials)
+
+
+def _check(trials: Sequence[Trial]) -> None:
+    """Every combination of settings; Hydra, which takes long, does not see those again that differ by their seed alone."""
+    composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    for trial in trials:
+        seeds = [word for word in trial.overrides if word.startswith("seed=")]
+        others = tuple(word for word in trial.overrides if word not in seeds)
+        new = others not in composed
+        if new:
+            composed[others] = compose("train", list(others))
+        seed = {"seed": yaml.safe_load(seeds[-1].partition("=")[2])} if seeds else {}
+        settings = check(TrainSettings, composed[others] | seed)
+        if new:
+            plugins.load(settings.plugins)
+            build.algorithm_settings(settings)
+            if settings.env is None:
+                robots.load(settings.robot)
 
 
 def _values(override: str) -> list[str]:

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 import robots
 from locomotion import distributed
 from locomotion.algorithms import Algorithm
-from locomotion.environment import Environment, NotFiniteError
+from locomotion.environment import BrokenEnvironmentError, Environment, NotFiniteError
 from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
 from locomotion.runs.pieces import Pieces
@@ -117,7 +117,7 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
                 if keep:
                     keep(figures, state, better)
                 view.iteration(run.iteration, config["iterations"], figures)
-    except (NotFiniteError, distributed.LostProcessError) as error:
+    except (NotFiniteError, BrokenEnvironmentError, distributed.LostProcessError) as error:
         raise type(error)(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
     finally:
         run.env.close()
@@ -198,10 +198,9 @@ def _save(run: Run, folder: Path, state: dict[str, Any], better: bool) -> None:
     # last.pt comes last: a kill before it repeats this iteration, and with it whatever is missing
     if run.iteration % run.config["snapshot_every"] == 0 or run.iteration == run.config["iterations"]:
         checkpoint.save(folder / "checkpoints" / f"{run.iteration:06d}.pt", run.snapshot())
-    if better or not (folder / "best.pt").exists():
-        checkpoint.write(folder / "best.pt", data)
-    if run.pieces:  # last.pt alone has it: best.pt is for export and init=...
-        data = checkpoint.to_bytes(state | {"replay": run.pieces.save()})
-    checkpoint.write(folder / "last.pt", data)
+    whole = checkpoint.to_bytes(state | {"replay": run.pieces.save()}) if run.pieces else data
+    if better or not (folder / "best.pt").exists():  # no buffer, whose pieces will go: but the first may be all that a kill leaves
+        checkpoint.write(folder / "best.pt", data if (folder / "last.pt").exists() else whole)
+    checkpoint.write(folder / "last.pt", whole)
     if run.pieces:
         run.pieces.clean()

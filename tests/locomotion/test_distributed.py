@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch
 
+from locomotion import distributed
 from locomotion.runs import checkpoint, folder
+from robots.errors import InputError
 from tests.conftest import TINY
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -85,3 +87,14 @@ def _same(a, b) -> None:
 @pytest.fixture(autouse=True)
 def _from_the_checkout(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize("variables", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two"}, {"WORLD_SIZE": "2", "RANK": "0"}, {"WORLD_SIZE": ""}])
+def test_half_of_torchruns_environment_is_refused_in_one_line(monkeypatch, variables):
+    """As a cluster's pods have it, whatever runs in them."""
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"WORLD_SIZE.*torchrun.*unset"), distributed.joined():
+        pass

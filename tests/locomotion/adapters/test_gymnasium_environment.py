@@ -6,10 +6,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from locomotion.adapters import gymnasium_environment as outside
 from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment, returns
 from locomotion.build import algorithm
 from locomotion.config import compose
-from locomotion.environment import ActionSpace, DiscreteActions, NotFiniteError
+from locomotion.environment import ActionSpace, BrokenEnvironmentError, DiscreteActions, NotFiniteError
 from locomotion.runs import checkpoint
 from locomotion.runs.start import resume, start
 from locomotion.schema import check
@@ -179,3 +180,87 @@ def test_an_algorithm_meets_actions_of_the_wrong_kind(tmp_path):
     with pytest.raises(InputError, match=r"algorithm\.name.*continuous"):
         GymnasiumEnvironment("Counter-v0", 1, seed=1).spaces.discrete("dqn")
     assert isinstance(GymnasiumEnvironment("Counter-v0", 1, seed=1).spaces.continuous("ppo"), ActionSpace)
+
+
+class Broken(Counter):
+    """Fails as ``how`` says: in a call of that name, or by what it gives."""
+
+    def __init__(self, how="", action=None):
+        self.how, self.action_space = how, action or self.action_space
+        if how == "make":
+            raise ValueError("no licence\nfor it")
+
+    def see(self):
+        given = super().see()
+        return {"nan": given * np.nan, "short": given[:1], "nothing": None}.get(self.how, given) if self.count == 2 else given
+
+    def reset(self, *, seed=None, options=None):
+        given = super().reset(seed=seed)
+        if self.how == "reset":
+            raise OSError("no display")
+        return given[0] if self.how == "old_reset" else given
+
+    def step(self, action):
+        given = super().step(action)
+        if self.how == "step" and self.count == 2:
+            raise RuntimeError("it has\ncrashed")
+        if self.how == "exit" and self.count == 2:
+            raise SystemExit(3)
+        return given[:4] if self.how == "old_step" else (given[0], "much", *given[2:]) if self.how == "reward" else given
+
+    def close(self):
+        if self.how == "close":
+            raise RuntimeError("still open")
+
+
+gymnasium.register("Broken-v0", entry_point=Broken)
+
+
+@pytest.mark.parametrize("how", ["make", "reset", "old_reset", "step", "exit", "old_step", "short", "nothing", "reward", "close"])
+def test_what_an_environment_raises_is_told_in_one_line_with_the_place(monkeypatch, how):
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Broken(how))
+
+    def use():
+        env = GymnasiumEnvironment("Broken-v0", 1, 0)
+        play(env, 0.1, 3)
+        env.close()
+
+    with pytest.raises(BrokenEnvironmentError, match=r"gymnasium:Broken-v0.*(Error|Exit): .*\.py:\d+") as caught:
+        use()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_observation_that_is_no_number_is_the_environments_and_not_learning_that_diverged(monkeypatch):
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Broken("nan"))
+    env = GymnasiumEnvironment("Broken-v0", 2, 0)
+    with pytest.raises(NotFiniteError, match=r"observation.*Broken-v0 gave it"):
+        play(env, 0.1, 3)
+
+
+def test_a_crash_in_training_names_the_last_good_checkpoint(tmp_path, monkeypatch):
+    words = ["env=gymnasium:Counter-v0", "algorithm=ppo_gymnasium", "algorithm.num_envs=2", "algorithm.steps=8", "algorithm.minibatches=2"]
+    settings = check(TrainSettings, compose("train", [*words, "iterations=2", "score_every=0", f"run={tmp_path / 'run'}"]))
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Broken("step"))
+    with pytest.raises(BrokenEnvironmentError, match="There is no good checkpoint"):
+        start(settings, lambda _: Silent(), print)
+
+
+def test_an_environment_of_nothing_is_refused(monkeypatch):
+    made = Broken(action=spaces.Box(-1, 1, (0,), np.float32))
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: made)
+    with pytest.raises(InputError, match="actions"):
+        GymnasiumEnvironment("Broken-v0", 1, 0)
+    made = Broken()
+    made.observation_space = spaces.Box(-1, 1, (0,), np.float32)
+    with pytest.raises(InputError, match="observations"):
+        GymnasiumEnvironment("Broken-v0", 1, 0)
+
+
+def test_an_episode_without_an_end_is_scored_as_far_as_it_goes(monkeypatch):
+    class Endless(Counter):
+        def step(self, action):
+            return self.see(), 1.0, False, False, {}
+
+    monkeypatch.setattr(outside, "LONGEST", 12)
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Endless())
+    np.testing.assert_array_equal(returns("Endless-v0", torch.nn.Linear(2, 1), 3, 0), 12.0)

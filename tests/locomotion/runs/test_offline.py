@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
+from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
 from locomotion.cli import main
 from locomotion.data.dataset import Dataset
 from locomotion.runs import checkpoint
@@ -74,6 +77,9 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(data: Path, tmp_path: 
         (["algorithm=iql", "algorithm.symmetric=false"], "critic_group=actor"),
         (["algorithm=iql_gymnasium", "rewards.upright.weight=1.0"], "recorded: here is no task"),
         (["algorithm=iql_gymnasium", "algorithm.expectile=1.5"], "algorithm.expectile"),
+        (["algorithm=sac"], "from data alone"),  # it would act, too
+        (["algorithm=ppo"], "from data alone"),
+        (["algorithm=dqn"], "from data alone"),
     ],
 )
 def test_bad_input_is_one_clear_error(
@@ -89,3 +95,33 @@ def test_bad_input_is_one_clear_error(
 def test_an_unknown_action_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "inspekt", "x"]) == 2
     assert "inspect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["env=gymnasium:CartPole-v1", "robot=unitree_go2", "task=stand"])
+def test_a_checkpoint_acts_in_what_it_was_trained_in(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert main(["dataset", "collect", f"policy={data.parent}/run", f"output={tmp_path}/d", "steps=10", word]) == 2
+    assert "it brings its own" in capsys.readouterr().err
+
+
+class Still(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+gymnasium.register("Still-v0", entry_point=Still)
+gymnasium.register("Function-v0", entry_point=lambda: Still())
+
+
+def test_an_environment_of_a_module_or_a_function_has_a_notation_or_none() -> None:
+    """An ID may name the module that registers it, which Gymnasium's own notation does not."""
+    told = GymnasiumEnvironment(f"{__name__}:Still-v0", 1, 0).specification
+    assert told is not None
+    assert json.loads(told)["id"] == "Still-v0"
+    assert GymnasiumEnvironment("Function-v0", 1, 0).specification is None

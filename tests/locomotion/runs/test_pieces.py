@@ -1,5 +1,6 @@
 """The replay buffer of a run: in pieces beside its checkpoint, and lost at no instant."""
 
+import contextlib
 import os
 import shutil
 
@@ -133,7 +134,8 @@ def test_a_kill_at_any_instant_leaves_the_last_good_checkpoint_with_its_buffer(t
 
 def test_best_and_snapshots_are_policies_and_say_so(tmp_path):
     run(tmp_path / "a", 2)
-    assert "replay" not in checkpoint.load(tmp_path / "a" / "best.pt")
+    first = checkpoint.load(tmp_path / "a" / "best.pt")["replay"]["pieces"]  # for a kill before the first last.pt
+    assert not set(first) & set(pieces_of(tmp_path / "a"))
     for name in ("best.pt", "checkpoints/000002.pt"):
         with pytest.raises(InputError, match=r"last\.pt.*init=|init=.*begins from its weights"):
             resume(str(tmp_path / "a" / name), {"resume": "", "run": str(tmp_path / name.replace("/", "_"))}, lambda _: Silent(), print)
@@ -151,7 +153,69 @@ def test_a_piece_that_is_missing_damaged_or_another_is_one_clear_error(tmp_path)
     state = run(tmp_path, 2)
     piece = tmp_path / "replay" / state["replay"]["pieces"][0]
     data = piece.read_bytes()
-    for content, match in ((data[:-5], "undamaged"), (checkpoint.to_bytes({"x": 1}), "name says"), (None, "piece of the run")):
+    for content, match in ((data[:-5], r"undamaged.*init="), (checkpoint.to_bytes({"x": 1}), "name says"), (None, "piece of the run")):
         piece.unlink() if content is None else piece.write_bytes(content)
         with pytest.raises(InputError, match=match):
             go_on(tmp_path, iterations=3)
+
+
+@contextlib.contextmanager
+def killed_at(monkeypatch, name):
+    """A kill where a file of this ``name`` is about to be written."""
+    real = checkpoint.write
+
+    def write(path, data):
+        if path.name == name:
+            raise KeyboardInterrupt
+        real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write", write)
+        yield
+
+
+def test_a_kill_before_the_first_last_checkpoint_costs_nothing(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole", 3)
+    asked = settings("sac", "iterations=3", f"run={tmp_path / 'cut'}")
+    with killed_at(monkeypatch, "last.pt"), pytest.raises(KeyboardInterrupt):
+        start(asked, lambda _: Silent(), print)
+    assert not (tmp_path / "cut" / "last.pt").exists()
+    assert_same(whole, go_on(tmp_path / "cut"))
+    assert_same(checkpoint.load(tmp_path / "whole" / "best.pt"), checkpoint.load(tmp_path / "cut" / "best.pt"))
+
+
+def test_a_kill_while_a_run_branches_costs_nothing(tmp_path, monkeypatch):
+    run(tmp_path / "old", 3)
+    shutil.copytree(tmp_path / "old", tmp_path / "copy")
+    whole = go_on(tmp_path / "copy", iterations=5)
+    with killed_at(monkeypatch, "last.pt"), pytest.raises(KeyboardInterrupt):
+        resume(str(tmp_path / "old"), {"run": str(tmp_path / "new"), "iterations": 5}, lambda _: Silent(), print)
+    assert_same(whole, go_on(tmp_path / "new"))
+
+
+def other_state(path, change):
+    state = checkpoint.load(path / "last.pt")
+    change(state)
+    checkpoint.save(path / "last.pt", state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["replay"].update(pieces=[]),
+        lambda state: state["replay"].pop("slots"),
+        lambda state: state["replay"].update(written=1000),
+        lambda state: state["learner"].pop("critic"),
+        lambda state: state["learner"].update(generator=torch.zeros(3)),
+        lambda state: state["environment"].pop("played"),
+        lambda state: state["config"]["algorithm"].update(actor_hidden=[16]),
+        lambda state: state.pop("best_score"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_clear_error(tmp_path, change):
+    """As of a plugin, or a version of the toolkit, that has changed since."""
+    run(tmp_path, 1)
+    other_state(tmp_path, change)
+    with pytest.raises(InputError, match=r"resume.*init=") as caught:
+        go_on(tmp_path, iterations=2)
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Many trainings: every combination, one error before any runs, and a sweep that was stopped goes on with what is missing."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from locomotion.commands import sweep as command
+from locomotion.config import compose
 from locomotion.evaluation import seeds
 from locomotion.runs import sweep
 from locomotion.schema import check
@@ -25,7 +28,7 @@ def test_every_combination_once():
     assert len({trial.name for trial in trials}) == 4
     assert all(set(trial.name) <= set("0123456789abcdefghijklmnopqrstuvwxyz.-_") for trial in trials)
     assert [trial.overrides for trial in sweep.plan(["seed=range(1,4)"])] == [("seed=1",), ("seed=2",), ("seed=3",)]
-    assert sweep.plan(["plugins=[a.py,b.py]"])[0].overrides == ("plugins=[a.py,b.py]",)  # a list is one value
+    assert sweep.plan(["algorithm.actor_hidden=[8,16]"])[0].overrides == ("algorithm.actor_hidden=[8,16]",)  # a list is one value
 
 
 @pytest.mark.parametrize(
@@ -117,3 +120,54 @@ def test_the_interquartile_mean_and_its_interval():
     assert low == pytest.approx(4.79 + 0.06, abs=0.15)
     assert high - low == pytest.approx(0.43, abs=0.1)
     assert seeds.interval(np.full(5, 7.0)) == (7.0, 7.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_sweep_ends_its_trainings(tmp_path, monkeypatch, number):
+    stand_in(monkeypatch, "import time; time.sleep(60)")
+    processes, real = [], subprocess.Popen
+
+    def popen(*arguments, **options):
+        processes.append(real(*arguments, **options))
+        os.kill(os.getpid(), number)
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(SystemExit) as caught:
+        command.run([*TINY, "seed=1,2", f"output={tmp_path / 's'}"])
+    assert caught.value.code == 128 + number
+    assert processes
+    assert all(process.wait(5) for process in processes)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("name", ["a b=c", "it's", "back\\slash", "a,b", "(1)", "${seed}", "[x]", "{y: 1}", "\\'"])
+def test_a_sweeps_folder_may_have_any_name(tmp_path, name):
+    made = sweep.create(tmp_path / name, [sweep.Trial("000", ())])
+    assert compose("train", made.command(made.trials[0])[4:])["run"] == str(tmp_path / name / "000")
+    (made.folder / "000").mkdir()
+    (made.folder / "000" / "last.pt").touch()
+    assert compose("train", made.command(made.trials[0])[4:])["resume"] == str(tmp_path / name / "000")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["algorithm.gamma=0.9,2"], r"algorithm\.gamma"),
+        (["algorithm=ppo,dqn", "algorithm.epochs=2"], "epochs"),
+        (["robot=unitree_go2,unitree_dog"], "unitree_dog"),
+        (["plugins=[nowhere.py]"], "nowhere"),
+    ],
+)
+def test_what_the_algorithm_and_the_robot_refuse_is_found_before_anything_runs(words, said):
+    with pytest.raises(InputError, match=said):
+        sweep.plan(["seed=1,2", *words])
+
+
+def test_seeds_cost_no_composing_again(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep, "compose", lambda name, words: seen.append(words) or compose(name, words))
+    assert len(sweep.plan(["seed=range(0,200)", "task=stand,gait"])) == 400
+    assert seen == [["task=stand"], ["task=gait"]]
+    with pytest.raises(InputError, match=r"seed: got -3"):
+        sweep.plan(["seed=1,2,-3"])
