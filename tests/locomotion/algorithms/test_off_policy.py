@@ -125,6 +125,47 @@ def test_double_q_learning_is_the_exact_value():
     assert (1 + 0.99 * double_value(values, chooser)).item() == pytest.approx(2.98)
 
 
+@pytest.mark.parametrize("initial_std", [1.0, 0.3, 0.03])
+def test_the_critics_hear_the_first_actions_as_loudly_as_observations(initial_std):
+    """What they see of the untrained policy's actions varies by about 1, as normalised observations do, however little it explores.
+
+    In shares of the range it was as little as ``initial_std``: SAC stopped at a trot on the spot, with a tenth of the samples lost.
+    """
+    learner = make("sac", f"initial_std={initial_std}")
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(4000, 1, generator=generator)
+    action, _ = learner.actor.sample(seen, torch.randn(4000, 1, generator=generator))
+    heard = learner._critic_sees({"actor": seen}, action)[:, 1:]
+    assert 0.5 < heard.std().item() < 1.1
+
+
+def test_an_action_limit_narrows_the_bounds_and_never_widens_them():
+    learner = make("sac", "action_limit=2")  # the space's: -1 and 3
+    low, high = (learner.actor.unscale(torch.tensor([[end]])).item() for end in (-1.0, 1.0))
+    assert (low, high) == pytest.approx((-1.0, 2.0))
+
+
+def test_the_mean_of_critics_counts_where_that_is_asked():
+    learner = make("sac", "value=mean", "initial_temperature=1.0e-12")
+    batch = batch_of(learner)
+    batch.reward.fill_(0.0)
+    batch.discount.fill_(1.0)
+    constant(learner.target, [6.0, 4.0])
+    assert seen_goal(learner, batch) == pytest.approx(2 * 0.5 * 5.0**2, rel=1e-4)
+
+
+def test_the_actor_waits_for_its_turn():
+    learner = make("sac", "actor_every=3")
+    batch = batch_of(learner)
+    learner.updates = 0
+    before = [learner.actor_optimizer.flat.clone(), learner.log_temperature.clone()]
+    for turn in (1, 2, 3):
+        figures = learner.update(batch)
+        moved = [not torch.equal(a, b) for a, b in zip(before, (learner.actor_optimizer.flat, learner.log_temperature), strict=True)]
+        assert moved == [turn == 3] * 2
+        assert (figures[3] != 0.0) == (turn == 3)
+
+
 # losses against independent formulas
 
 
