@@ -166,6 +166,17 @@ def test_the_actor_waits_for_its_turn():
         assert (figures[3] != 0.0) == (turn == 3)
 
 
+def test_figures_are_means_of_the_updates_that_were_due():
+    learner = make("sac", "actor_every=2")
+    learner.update = lambda batch: setattr(learner, "updates", learner.updates + 1) or torch.tensor(
+        [1.0, 2.0 * (learner.updates % 2 == 0), 3.0, 4.0 * (learner.updates % 2 == 0), 5.0]
+    )
+    learner.iterate()
+    names = ("loss/critic", "loss/actor", "loss/value", "policy/entropy", "policy/temperature")
+    figures = learner.iterate()
+    assert [figures[name] for name in names] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 # losses against independent formulas
 
 
@@ -339,7 +350,10 @@ def flat(value, path=""):
     return {path: value}
 
 
-@pytest.mark.parametrize(("name", "changes"), [("sac", ()), ("sac", ("normalize=true", *ROBOT)), ("td3", ()), ("dqn", ())])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("sac", ()), ("sac", ("normalize=true", *ROBOT)), ("sac", ("actor_every=2", "rounds=21")), ("td3", ()), ("dqn", ())],
+)
 def test_a_resumed_learner_equals_one_that_never_stopped(name, changes):
     """To the last bit. CORL's does not: it rebuilds targets from the online networks, and leaves its optimizer an old temperature."""
     whole = make(name, *changes)
