@@ -44,6 +44,7 @@ class SACSettings(ExperienceSettings):
     value: Literal["least", "mean"]  # of the critics, which counts
     action_limit: Positive | None  # no action is further from 0 than this, in the environment's units; null: its bounds alone
     critic_group: Literal["actor", "critic"]  # what the critics see
+    action_gain: Positive  # standard deviation of the first exploration, as the critics see it
     actor_hidden: Sizes
     critic_hidden: Sizes
     activation: ActivationName
@@ -168,14 +169,14 @@ class SAC:
         self.normalizer.update(seen[self.settings.critic_group])
 
     def _critic_sees(self, observations: Observations, action: Tensor) -> Tensor:
-        """Observation and scaled ``action``, the latter in standard deviations of the first exploration.
+        """Observation and scaled ``action``, so that the first exploration has a standard deviation of ``action_gain``.
 
         Were it in shares of the range, as the policy's are, little exploration would be drowned by observations of variance 1: critics
         that hardly hear the action give the policy no direction.
         """
         seen = observations[self.settings.critic_group]
         seen = seen if self.normalizer is None else self.normalizer(seen)
-        return torch.cat([seen, action / self.settings.initial_std], dim=-1)
+        return torch.cat([seen, action * (self.settings.action_gain / self.settings.initial_std)], dim=-1)
 
     def initialize(self, state: dict[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])
