@@ -168,8 +168,9 @@ def test_the_actor_waits_for_its_turn():
 
 def test_figures_are_means_of_the_updates_that_were_due():
     learner = make("sac", "actor_every=2")
-    learner.update = lambda batch: setattr(learner, "updates", learner.updates + 1) or torch.tensor(
-        [1.0, 2.0 * (learner.updates % 2 == 0), 3.0, 4.0 * (learner.updates % 2 == 0), 5.0]
+    learner.update = lambda batch: (
+        setattr(learner, "updates", learner.updates + 1)
+        or torch.tensor([1.0, 2.0 * (learner.updates % 2 == 0), 3.0, 4.0 * (learner.updates % 2 == 0), 5.0])
     )
     learner.iterate()
     names = ("loss/critic", "loss/actor", "loss/value", "policy/entropy", "policy/temperature")
