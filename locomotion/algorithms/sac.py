@@ -40,8 +40,12 @@ class SACSettings(ExperienceSettings):
     target_std: Positive | None  # the temperature seeks the entropy of this standard deviation; null: -1 an action
     initial_std: Positive  # of the exploration, where half an action's range is 1
     log_std_range: Range
-    critics: Annotated[int, Field(ge=1, le=16)]  # the least of them counts
+    actor_every: Count  # critic updates an update of actor and temperature
+    critics: Annotated[int, Field(ge=1, le=16)]
+    value: Literal["least", "mean"]  # of the critics, which counts
+    action_limit: Positive | None  # no action is further from 0 than this, in the environment's units; null: its bounds alone
     critic_group: Literal["actor", "critic"]  # what the critics see
+    action_gain: Positive  # standard deviation of the first exploration, as the critics see it
     actor_hidden: Sizes
     critic_hidden: Sizes
     activation: ActivationName
@@ -65,7 +69,7 @@ class SAC:
 
     def __init__(self, settings: SACSettings, env: Environment, seed: int, iterations: int, data: Replay | None = None) -> None:
         self.settings, self.env, self.data, s, device = settings, env, data, settings, env.device
-        self.iteration_steps = s.iteration_steps
+        self.iteration_steps, self.updates = s.iteration_steps, 0
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor = self.make_actor(s, env.spaces, initial).to(device)
         self.action_size, groups = env.spaces.action.size, env.spaces.groups
@@ -88,8 +92,9 @@ class SAC:
     def make_actor(settings: SACSettings, spaces: Spaces, generator: torch.Generator) -> SquashedActor:
         s = settings
         return make_squashed_actor(
-            spaces, "sac", s.actor_hidden, s.activation, s.symmetric, s.normalize, generator, True, s.initial_std, s.log_std_range
-        )
+            spaces, "sac", s.actor_hidden, s.activation, s.symmetric, s.normalize, generator, True, s.initial_std, s.log_std_range,
+            s.action_limit,
+        )  # fmt: skip
 
     @property
     def target_entropy(self) -> float:
@@ -98,7 +103,7 @@ class SAC:
         return self.action_size * (-1.0 if std is None else 0.5 * math.log(2.0 * math.pi * math.e) + math.log(std))
 
     def iterate(self) -> dict[str, float]:
-        s, reward, updates = self.settings, torch.zeros((), device=self.env.device), 0
+        s, reward, before = self.settings, torch.zeros((), device=self.env.device), self.updates
         figures = torch.zeros(5, device=self.env.device)
         for _ in range(s.rounds):
             with torch.inference_mode():
@@ -108,10 +113,11 @@ class SAC:
                 batch = self.sample(s.updates * s.batch_size)
                 for i in range(s.updates):
                     figures += self.update(batch.part(slice(i * s.batch_size, (i + 1) * s.batch_size)))
-                updates += s.updates
         names = ("loss/critic", "loss/actor", "loss/value", "policy/entropy", "policy/temperature")
-        learned = dict(zip(names, (figures / max(updates, 1)).tolist(), strict=True)) if updates else {}
-        return {"replay/reward": float(reward) / self.iteration_steps, "replay/transitions": float(len(self.replay)), **learned}
+        learned, delayed = self.updates - before, max(1, self.updates // s.actor_every - before // s.actor_every)
+        counts = (learned, delayed, learned, delayed, learned)
+        shown = {name: figure / count for name, figure, count in zip(names, figures.tolist(), counts, strict=True)} if learned else {}
+        return {"replay/reward": float(reward) / self.iteration_steps, "replay/transitions": float(len(self.replay)), **shown}
 
     def act(self, observations: Observations) -> Tensor:
         """Exploring actions [N, A]."""
@@ -136,31 +142,39 @@ class SAC:
         return self.mirror(batch) if self.mirror else batch
 
     def update(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        """One gradient step of temperature, critics and actor, under ``noise`` [2, B, A] of the actions of now and of what follows.
+        """One gradient step of the critics, and of actor and temperature where it is due.
 
-        Returns [5]: loss of critics and of actor, mean value, entropy, temperature.
+        ``noise`` [2, B, A] is of the actions of now and of what follows. Returns [5]: loss of critics and of actor, mean value,
+        entropy, temperature; the actor's loss and entropy are 0 where it was not due.
         """
         s, actor = self.settings, self.actor
         if noise is None:
             noise = torch.randn(2, *batch.action.shape, generator=self.generator, device=batch.action.device)
-        critic_sees, follows = (self._critic_sees(group) for group in (batch.observations, batch.following))
-        action, log_prob = actor.sample(batch.observations["actor"], noise[0])
         temperature = self.log_temperature.exp().detach().clone()
-        self.temperature_optimizer.descend(-self.log_temperature * (log_prob.detach().mean() + self.target_entropy), None)
-
         with torch.no_grad():
             next_action, next_log_prob = actor.sample(batch.following["actor"], noise[1])
-            value = self.target(torch.cat([follows, next_action], dim=-1)).squeeze(-1).amin(dim=0) - temperature * next_log_prob
+            value = self._value(self.target(self._critic_sees(batch.following, next_action))) - temperature * next_log_prob
             goal = batch.reward + batch.discount * value
-        estimate = self.critic(torch.cat([critic_sees, actor.scale(batch.action)], dim=-1)).squeeze(-1)  # [critics, B]
+        estimate = self.critic(self._critic_sees(batch.observations, actor.scale(batch.action))).squeeze(-1)  # [critics, B]
         critic_loss = 0.5 * (batch.weight * (estimate - goal).square()).mean(dim=-1).sum()
         self.critic_optimizer.descend(critic_loss, s.max_grad_norm)
 
-        least = self.critic(torch.cat([critic_sees, action], dim=-1), frozen=True).squeeze(-1).amin(dim=0)
-        actor_loss = (temperature * log_prob - least).mean()
-        self.actor_optimizer.descend(actor_loss, s.max_grad_norm)
+        self.updates += 1
+        actor_loss = entropy = torch.zeros_like(critic_loss)
+        if self.updates % s.actor_every == 0:
+            action, log_prob = actor.sample(batch.observations["actor"], noise[0])
+            value = self._value(self.critic(self._critic_sees(batch.observations, action), frozen=True))
+            actor_loss = (temperature * log_prob - value).mean()
+            self.actor_optimizer.descend(actor_loss, s.max_grad_norm)
+            entropy = -log_prob.detach().mean()
+            self.temperature_optimizer.descend(self.log_temperature * (entropy - self.target_entropy), None)
         self._target_vector.lerp_(self.critic_optimizer.flat.data, s.tau)
-        return torch.stack([critic_loss.detach(), actor_loss.detach(), goal.mean(), -log_prob.detach().mean(), temperature])
+        return torch.stack([critic_loss.detach(), actor_loss.detach(), goal.mean(), entropy, temperature])
+
+    def _value(self, estimates: Tensor) -> Tensor:
+        """[B] of the critics' [critics, B, 1]: the least (Fujimoto et al., 2018), or their mean (FastSAC: Seo et al., arXiv:2512.01996)."""
+        estimates = estimates.squeeze(-1)
+        return estimates.amin(dim=0) if self.settings.value == "least" else estimates.mean(dim=0)
 
     def learn_normalizers(self) -> None:
         """Take what was just seen into the normalisers."""
@@ -170,9 +184,15 @@ class SAC:
         self.actor.normalizer.update(seen["actor"])
         self.normalizer.update(seen[self.settings.critic_group])
 
-    def _critic_sees(self, observations: Observations) -> Tensor:
+    def _critic_sees(self, observations: Observations, action: Tensor) -> Tensor:
+        """Observation and scaled ``action``, so that the first exploration has a standard deviation of ``action_gain``.
+
+        Were it in shares of the range, as the policy's are, little exploration would be drowned by observations of variance 1: critics
+        that hardly hear the action give the policy no direction.
+        """
         seen = observations[self.settings.critic_group]
-        return seen if self.normalizer is None else self.normalizer(seen)
+        seen = seen if self.normalizer is None else self.normalizer(seen)
+        return torch.cat([seen, action * (self.settings.action_gain / self.settings.initial_std)], dim=-1)
 
     def initialize(self, state: dict[str, Any]) -> None:
         load_policy(self.actor, state["actor"])
@@ -192,6 +212,7 @@ class SAC:
             "actor_optimizer": self.actor_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "temperature_optimizer": self.temperature_optimizer.state_dict(),
+            "updates": self.updates,
             "generator": self.generator.get_state(),
         }
 
@@ -202,4 +223,5 @@ class SAC:
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.temperature_optimizer.load_state_dict(state["temperature_optimizer"])
+        self.updates = state["updates"]
         self.generator.set_state(state["generator"])

@@ -77,9 +77,15 @@ def make_squashed_actor(
     stochastic: bool,
     initial_std: float = 1.0,
     log_std_range: tuple[float, float] = (-20.0, 2.0),
+    limit: float | None = None,
 ) -> SquashedActor:
-    """The actor of the algorithm ``name``. Raises InputError where actions are choices or unbounded, or a mirror is missing."""
+    """The actor of the algorithm ``name``, whose actions are within the space's bounds and +-``limit``.
+
+    Raises InputError where actions are choices or unbounded, or a mirror is missing.
+    """
     space = spaces.continuous(name)
+    if limit is not None:
+        space = ActionSpace(space.low.clamp(min=-limit), space.high.clamp(max=limit))
     if not bool((torch.isfinite(space.low) & torch.isfinite(space.high) & (space.low < space.high)).all()):
         raise InputError("algorithm.name", name, "an algorithm that needs no bounds: here actions are unbounded", "Try algorithm=ppo.")
     mirrors = None

@@ -125,6 +125,59 @@ def test_double_q_learning_is_the_exact_value():
     assert (1 + 0.99 * double_value(values, chooser)).item() == pytest.approx(2.98)
 
 
+@pytest.mark.parametrize(("initial_std", "gain"), [(1.0, 1.0), (0.3, 1.0), (0.03, 1.0), (0.3, 8.0)])
+def test_the_critics_hear_the_first_actions_however_little_they_explore(initial_std, gain):
+    """What they see of the untrained policy's actions varies by ``action_gain``; normalised observations vary by 1.
+
+    In shares of the range it was as little as ``initial_std``, and SAC learned several times as slowly on the Go2.
+    """
+    learner = make("sac", f"initial_std={initial_std}", f"action_gain={gain}")
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(4000, 1, generator=generator)
+    action, _ = learner.actor.sample(seen, torch.randn(4000, 1, generator=generator))
+    heard = learner._critic_sees({"actor": seen}, action)[:, 1:]
+    assert 0.5 < heard.std().item() / gain < 1.1
+
+
+def test_an_action_limit_narrows_the_bounds_and_never_widens_them():
+    learner = make("sac", "action_limit=2")  # the space's: -1 and 3
+    low, high = (learner.actor.unscale(torch.tensor([[end]])).item() for end in (-1.0, 1.0))
+    assert (low, high) == pytest.approx((-1.0, 2.0))
+
+
+def test_the_mean_of_critics_counts_where_that_is_asked():
+    learner = make("sac", "value=mean", "initial_temperature=1.0e-12")
+    batch = batch_of(learner)
+    batch.reward.fill_(0.0)
+    batch.discount.fill_(1.0)
+    constant(learner.target, [6.0, 4.0])
+    assert seen_goal(learner, batch) == pytest.approx(2 * 0.5 * 5.0**2, rel=1e-4)
+
+
+def test_the_actor_waits_for_its_turn():
+    learner = make("sac", "actor_every=3")
+    batch = batch_of(learner)
+    learner.updates = 0
+    before = [learner.actor_optimizer.flat.clone(), learner.log_temperature.clone()]
+    for turn in (1, 2, 3):
+        figures = learner.update(batch)
+        moved = [not torch.equal(a, b) for a, b in zip(before, (learner.actor_optimizer.flat, learner.log_temperature), strict=True)]
+        assert moved == [turn == 3] * 2
+        assert (figures[3] != 0.0) == (turn == 3)
+
+
+def test_figures_are_means_of_the_updates_that_were_due():
+    learner = make("sac", "actor_every=2")
+    learner.update = lambda batch: (
+        setattr(learner, "updates", learner.updates + 1)
+        or torch.tensor([1.0, 2.0 * (learner.updates % 2 == 0), 3.0, 4.0 * (learner.updates % 2 == 0), 5.0])
+    )
+    learner.iterate()
+    names = ("loss/critic", "loss/actor", "loss/value", "policy/entropy", "policy/temperature")
+    figures = learner.iterate()
+    assert [figures[name] for name in names] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 # losses against independent formulas
 
 
@@ -298,7 +351,10 @@ def flat(value, path=""):
     return {path: value}
 
 
-@pytest.mark.parametrize(("name", "changes"), [("sac", ()), ("sac", ("normalize=true", *ROBOT)), ("td3", ()), ("dqn", ())])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("sac", ()), ("sac", ("normalize=true", *ROBOT)), ("sac", ("actor_every=2", "rounds=21")), ("td3", ()), ("dqn", ())],
+)
 def test_a_resumed_learner_equals_one_that_never_stopped(name, changes):
     """To the last bit. CORL's does not: it rebuilds targets from the online networks, and leaves its optimizer an old temperature."""
     whole = make(name, *changes)
