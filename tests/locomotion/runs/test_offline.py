@@ -98,9 +98,7 @@ def test_an_unknown_action_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("word", ["env=gymnasium:CartPole-v1", "robot=unitree_go2", "task=stand"])
-def test_a_checkpoint_acts_in_what_it_was_trained_in(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
-) -> None:
+def test_a_checkpoint_acts_in_what_it_was_trained_in(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert main(["dataset", "collect", f"policy={data.parent}/run", f"output={tmp_path}/d", "steps=10", word]) == 2
     assert "it brings its own" in capsys.readouterr().err
 
@@ -115,7 +113,7 @@ class Still(gymnasium.Env):
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
-gymnasium.register("Still-v0", entry_point=Still)
+gymnasium.register("Still-v0", entry_point=f"{__name__}:Still")
 gymnasium.register("Function-v0", entry_point=lambda: Still())
 
 
