@@ -1,6 +1,7 @@
 """What each process of tests/locomotion/test_distributed.py runs: ``torchrun ... two_processes.py PART FOLDER``."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def pieces(folder: Path) -> None:
 def die(folder: Path) -> None:
     if distributed.rank() == 1:
         os._exit(7)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which may come before this has said what happened
     try:
         while True:
             distributed.mean_(torch.zeros(1))

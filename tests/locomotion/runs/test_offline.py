@@ -113,7 +113,7 @@ class Still(gymnasium.Env):
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
-gymnasium.register("Still-v0", entry_point=Still)
+gymnasium.register("Still-v0", entry_point=f"{__name__}:Still")
 gymnasium.register("Function-v0", entry_point=lambda: Still())
 
 
