@@ -57,6 +57,10 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     print(f'  locomotion play policy={bundle} command="[0.8,0,0.3]" output=walk.mp4')
     print(f"  locomotion evaluate policy={bundle} sim=mujoco episodes=144 seed=1 output=scorecard.json")
     print("  locomotion train seed=2 task.gait.swing_height=0.1")
+    if not summary["passed"]:
+        print(f"\nThe run behind the safety layer did not pass: see {folder / 'deploy.json'}.")
+    if not safe:
+        print(f"\nNot every fault ended as it must: see {page} and {folder / 'faults.json'}.")
     return 0 if summary["passed"] and safe else 1
 
 
