@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "train every combination of settings and seeds, here or on a cluster, and compare them",
         (
             "locomotion sweep seed=1,2,3,4,5 task.rewards.foot_slip.weight=-0.3,-0.1 output=runs/slip",
-            "locomotion sweep seed=range(1,6) algorithm=ppo,sac env=gymnasium:Hopper-v5 algorithm.symmetric=false jobs=2",
+            "locomotion sweep seed=range(1,6) algorithm=ppo_gymnasium,sac env=gymnasium:Hopper-v5 jobs=2",
             "locomotion sweep resume=runs/slip    what was not finished, and the page anew; exit status 1 where a training failed",
             "locomotion sweep seed=range(1,11) launcher=ray address=auto    a Ray cluster whose nodes share the folder",
         ),

@@ -142,7 +142,7 @@ class Environment(Protocol):
         ...
 
     def statistics(self) -> dict[str, float]:
-        """Figures since the last call, for people and logs; ``score`` among them (the larger the better)."""
+        """Figures since the last call, for people and logs; ``score`` among them (the larger the better), once an episode has ended."""
         ...
 
     def policy(self, actor: nn.Module) -> nn.Module:

@@ -57,7 +57,9 @@ class LiveView:
 
     def iteration(self, iteration: int, iterations: int, figures: dict[str, float]) -> None:
         """After each iteration of training."""
-        self._figures, rate = figures, figures["steps_per_second"]
+        card = {name: value for name, value in self._figures.items() if name.startswith("scorecard/")}  # the newest there is
+        figures = self._figures = card | figures
+        rate = figures["steps_per_second"]
         self.phase(
             "train",
             iteration / iterations,
@@ -99,8 +101,9 @@ class LiveView:
 
 def _summary(figures: dict[str, float]) -> list[str]:
     metrics = {name.removeprefix("metric/"): value for name, value in figures.items() if name.startswith("metric/")}
-    if "falls" not in figures:  # a Gymnasium environment
-        return [f"score {figures['score']:.4g}"]
+    if "falls" not in figures:  # a Gymnasium environment, or data
+        named = {"score": figures.get("score"), "without exploration": figures.get("scorecard/selection")}
+        return [f"{name} {value:.4g}" for name, value in named.items() if value is not None] or ["no episode has ended yet"]
     return [*(f"{name} {value:.2f}" for name, value in metrics.items()), f"falls {figures['falls']:.0f}"]
 
 

@@ -56,7 +56,7 @@ class GymnasiumEnvironment:
         self._played: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # actions since each episode began
         self._observation = np.zeros((num_envs, width), dtype=np.float32)
         self._returns = np.zeros(num_envs)
-        self._last_score = 0.0
+        self._last_score: float | None = None
         self.reset()
 
     @property
@@ -119,6 +119,8 @@ class GymnasiumEnvironment:
             self._last_score = float(returns)
             figures |= {"episode/length": float(lengths)}
             self._finished = []
+        if self._last_score is None:  # no episode has ended yet
+            return figures
         return figures | {"score": self._last_score, "episode/return": self._last_score}
 
     def policy(self, actor: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from locomotion.schema import Settings
 class Algorithm(Protocol):
     """A learner on one environment. It is made as ``Class(settings, environment, seed, iterations)``.
 
+    One that learns from data alone says ``acts = False``: then no figures of an environment are shown.
     Where its settings have a ``teacher``, a run's path, it also gets ``teacher``, a module from the group "critic" to an action.
     Where they name a ``dataset``, it also gets ``data``, that as a full :class:`locomotion.algorithms.replay.Replay`.
     Where it has a ``replay`` (:class:`locomotion.algorithms.replay.Replay`), a run keeps that beside its checkpoint.

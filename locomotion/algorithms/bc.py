@@ -26,6 +26,7 @@ class BC:
     """The policy and its optimizer."""
 
     settings_type = BCSettings
+    acts = False
 
     def __init__(self, settings: BCSettings, env: Environment, seed: int, iterations: int, data: Replay) -> None:
         self.settings, self.env, s, device = settings, env, settings, env.device

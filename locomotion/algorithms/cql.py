@@ -38,6 +38,7 @@ class CQL:
     """Actor, critics, their targets, the temperature, and their optimizers."""
 
     settings_type = CQLSettings
+    acts = False
 
     def __init__(self, settings: CQLSettings, env: Environment, seed: int, iterations: int, data: Replay) -> None:
         self.settings, self.env, s, device = settings, env, settings, env.device

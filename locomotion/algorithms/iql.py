@@ -39,6 +39,7 @@ class IQL:
     """Actor, critics with their targets, the value of states, and their optimizers."""
 
     settings_type = IQLSettings
+    acts = False
 
     def __init__(self, settings: IQLSettings, env: Environment, seed: int, iterations: int, data: Replay) -> None:
         self.settings, self.env, s, device = settings, env, settings, env.device

@@ -33,6 +33,7 @@ class TD3BC:
     """Actor, critics, the targets of both, and their optimizers."""
 
     settings_type = TD3BCSettings
+    acts = False
 
     def __init__(self, settings: TD3BCSettings, env: Environment, seed: int, iterations: int, data: Replay) -> None:
         self.settings, self.env, s, device = settings, env, settings, env.device

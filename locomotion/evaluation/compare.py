@@ -164,8 +164,13 @@ def curves(groups: Mapping[str, Sequence[Record]]) -> Any:
             style = {"color": f"C{i % 10}", "lw": 1.0, "label": plots.label(name) if k == 0 else None}
             axes[0, 0].plot(*plots.series(one.metrics, "smoothed_score"), **style)
             axes[0, 1].plot(*plots.series(one.metrics, "scorecard/selection"), marker="o", ms=3, **style)
-    axes[0, 0].set(title="smoothed training score", xlabel="s of training", ylim=(0, 1))
-    axes[0, 1].set(title="scorecard: min(tracking, yaw) - falls", xlabel="s of training")
+    axes[0, 0].set(
+        title="smoothed training score",
+        xlabel="s of training",
+    )
+    axes[0, 1].set(title="without exploration (a robot: min(tracking, yaw) - falls)", xlabel="s of training")
+    if all("metric/tracking" in one.metrics[-1] for group in groups.values() for one in group):
+        axes[0, 0].set_ylim(0, 1)
     axes[0, 0].legend(fontsize=7)
     return figure
 

@@ -80,7 +80,12 @@ def _curves(groups: Mapping[str, Sequence[Record]]) -> object:
     for i, (name, group) in enumerate(groups.items()):
         for k, record in enumerate(group):
             rows = [row for row in record.metrics if plots.is_number(row.get("smoothed_score")) and plots.is_number(row.get("steps"))]
-            style = {"color": f"C{i % 10}", "lw": 1.0, "label": plots.label(name) if k == 0 else None}
+            style = {
+                "color": f"C{i % 10}",
+                "lw": 1.0,
+                "marker": "." if len(rows) < 3 else None,
+                "label": plots.label(name) if k == 0 else None,
+            }
             axes[0, 0].plot([row["steps"] for row in rows], [row["smoothed_score"] for row in rows], **style)
     axes[0, 0].set(title="smoothed score of training", xlabel="steps")
     axes[0, 0].legend(fontsize=7)

@@ -39,6 +39,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove a run's folder that holds nothing of a run."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", "checkpoints"}:
+        with contextlib.suppress(OSError):  # checkpoints has something in it
+            (folder / "checkpoints").rmdir()
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+
+
 @contextlib.contextmanager
 def alone(folder: Path, field: str) -> Iterator[None]:
     """Be the only process inside; ``folder`` exists. Raises InputError, for the setting ``field``, where another one is."""

@@ -49,6 +49,8 @@ def _own(folder: Path, new: bool) -> Iterator[None]:
         if distributed.rank() == 0:
             if new:
                 files.refuse_if_used(folder)
+                if not folder.exists():
+                    stack.callback(files.remove_if_empty, folder)  # of a training that was refused nothing is left
             stack.enter_context(files.locked(folder))
             if new:
                 files.refuse_if_used(folder)

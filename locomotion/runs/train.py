@@ -42,7 +42,8 @@ class Run:
     def __init__(self, config: dict[str, Any], env: Environment, learner: Algorithm, provenance: dict[str, Any]) -> None:
         self.config, self.env, self.learner, self.provenance = config, env, learner, provenance
         self.iteration, self.steps, self.seconds = 0, 0, 0.0  # steps of all environments of all processes
-        self.score, self.best_score = 0.0, -math.inf
+        self.score: float | None = None  # of training, smoothed, once an episode has ended
+        self.best_score = -math.inf
         replay = getattr(learner, "replay", None)
         self.pieces = Pieces(Path(config["run"]), replay) if replay is not None else None
 
@@ -107,7 +108,9 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
                 figures = _iterate(run)
                 selection = _score(run, figures, scorer) if keep else None
                 run.seconds = before + time.perf_counter() - started
-                figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds, "smoothed_score": run.score}
+                figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds}
+                if run.score is not None:
+                    figures["smoothed_score"] = run.score
                 _check_finite(run, figures)
                 if selection is not None and selection > run.best_score:
                     run.best_score, better = selection, True
@@ -165,9 +168,10 @@ def _iterate(run: Run) -> dict[str, float]:
     figures = run.learner.iterate()
     run.iteration += 1
     run.steps += run.learner.iteration_steps * distributed.world()
-    figures = distributed.everywhere(figures | run.env.statistics(), COUNTS)
-    weight = SMOOTHING if run.iteration > 1 else 0.0
-    run.score = weight * run.score + (1.0 - weight) * figures["score"]
+    seen = run.env.statistics() if getattr(run.learner, "acts", True) else {}
+    figures = distributed.everywhere(figures | seen, COUNTS)
+    if "score" in figures:
+        run.score = figures["score"] if run.score is None else SMOOTHING * run.score + (1.0 - SMOOTHING) * figures["score"]
     rate = run.learner.iteration_steps * distributed.world() / (time.perf_counter() - began)
     return figures | {"steps_per_second": rate}
 
@@ -181,6 +185,8 @@ def _score(run: Run, figures: dict[str, float], scorer: Scorer | None) -> float 
         scores = scorer(run.learner)
         figures |= {f"scorecard/{name}": value for name, value in scores.items()}
         return scores["selection"]
+    if run.score is None:
+        return None
     return run.score if run.iteration == 1 or run.iteration % BEST_EVERY == 0 or last else None
 
 

@@ -264,3 +264,10 @@ def test_an_episode_without_an_end_is_scored_as_far_as_it_goes(monkeypatch):
     monkeypatch.setattr(outside, "LONGEST", 12)
     monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Endless())
     np.testing.assert_array_equal(returns("Endless-v0", torch.nn.Linear(2, 1), 3, 0), 12.0)
+
+
+def test_there_is_no_score_before_an_episode_has_ended(tmp_path):
+    run = start(settings(tmp_path / "run", "env=gymnasium:Pendulum-v1", "iterations=1", "score_every=0"), lambda _: Silent(), print)[0]
+    assert run.score is None
+    env = GymnasiumEnvironment("Pendulum-v1", 1, seed=1)
+    assert "score" not in env.statistics()

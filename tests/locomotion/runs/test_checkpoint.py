@@ -389,3 +389,13 @@ def test_only_files_are_replaced_and_only_temporaries_of_ours_removed(tmp_path):
     (tmp_path / ".last.pt.7.tmp").mkdir()
     files.remove_temporaries(tmp_path)
     assert (tmp_path / ".mine.tmp").read_text() == "mine"
+
+
+def test_a_training_that_is_refused_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="init"):
+        start(tiny(f"run={tmp_path}/run", "init=nothing"), lambda _: Silent(), print)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="init"):
+        start(tiny(f"run={tmp_path}/mine", "init=nothing"), lambda _: Silent(), print)
+    assert (tmp_path / "mine").exists()  # it was there before
