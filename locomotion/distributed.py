@@ -40,6 +40,8 @@ def joined() -> Iterator[None]:
         dist.init_process_group(timeout=PATIENCE)  # gloo for tensors on CPUs, NCCL for those on GPUs
     try:
         yield
+        with _together():
+            dist.barrier()  # nobody takes the connections down while another one still talks
     finally:
         dist.destroy_process_group()
 
