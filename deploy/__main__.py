@@ -22,6 +22,7 @@ What the run came to is printed as JSON. The exit status is 0 if it passed, or n
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,7 @@ def _estop(path: Path) -> int:
     settings = read(path)["estop"]
     if settings is None:
         raise InputError("estop", None, "a key", "For example estop: {key: estop.key}.")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
     return estop.attend(estop.place(settings, path.parent))
 
 
