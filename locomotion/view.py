@@ -24,7 +24,6 @@ class LiveView:
         self.console = Console(quiet=quiet)
         self.title = title
         self._figures: dict[str, float] = {}
-        self._falls = 0.0
         self._progress = Progress(
             TextColumn("[bold]{task.description}"), BarColumn(40), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), console=self.console,

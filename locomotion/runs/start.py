@@ -49,9 +49,10 @@ def _own(folder: Path, new: bool) -> Iterator[None]:
         if distributed.rank() == 0:
             if new:
                 files.refuse_if_used(folder)
-                if not folder.exists():
-                    stack.callback(files.remove_if_empty, folder)  # of a training that was refused nothing is left
+            made_here = new and not folder.exists()
             stack.enter_context(files.locked(folder))
+            if made_here:  # of a training that was refused nothing is left; while locked, so that it is no other's
+                stack.callback(files.remove_if_empty, folder)
             if new:
                 files.refuse_if_used(folder)
         distributed.shared(lambda: True)

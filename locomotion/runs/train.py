@@ -106,16 +106,14 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
         with _keeping(run, folder) if distributed.rank() == 0 else contextlib.nullcontext() as keep:
             while run.iteration < config["iterations"]:
                 figures = _iterate(run)
-                selection = _score(run, figures, scorer) if keep else None
+                selection = _score(run, figures, scorer) if keep else -math.inf
                 run.seconds = before + time.perf_counter() - started
                 figures |= {"iteration": run.iteration, "steps": run.steps, "seconds": run.seconds}
                 if run.score is not None:
                     figures["smoothed_score"] = run.score
                 _check_finite(run, figures)
-                if selection is not None and selection > run.best_score:
-                    run.best_score, better = selection, True
-                else:
-                    better = False
+                better = selection > run.best_score
+                run.best_score = max(selection, run.best_score)
                 state = run.checkpoint()
                 if keep:
                     keep(figures, state, better)
@@ -176,18 +174,17 @@ def _iterate(run: Run) -> dict[str, float]:
     return figures | {"steps_per_second": rate}
 
 
-def _score(run: Run, figures: dict[str, float], scorer: Scorer | None) -> float | None:
-    """What chooses best.pt, where this iteration has it: the scorer's figure, or without a scorer the smoothed training score."""
+def _score(run: Run, figures: dict[str, float], scorer: Scorer | None) -> float:
+    """What chooses best.pt: the scorer's figure, or without a scorer the smoothed training score; -inf where this iteration has none."""
     every, last = run.config["score_every"], run.iteration == run.config["iterations"]
     if scorer is not None and every:
         if run.iteration % every and not last:
-            return -math.inf if run.iteration == 1 else None
+            return -math.inf
         scores = scorer(run.learner)
         figures |= {f"scorecard/{name}": value for name, value in scores.items()}
         return scores["selection"]
-    if run.score is None:
-        return None
-    return run.score if run.iteration == 1 or run.iteration % BEST_EVERY == 0 or last else None
+    looked_at = run.iteration == 1 or run.iteration % BEST_EVERY == 0 or last
+    return run.score if looked_at and run.score is not None else -math.inf
 
 
 def _check_finite(run: Run, figures: dict[str, float]) -> None:

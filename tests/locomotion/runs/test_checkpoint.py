@@ -399,3 +399,16 @@ def test_a_training_that_is_refused_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="init"):
         start(tiny(f"run={tmp_path}/mine", "init=nothing"), lambda _: Silent(), print)
     assert (tmp_path / "mine").exists()  # it was there before
+
+
+def test_who_comes_second_leaves_the_folder_of_the_first(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def taken(where):
+        folder.make_folder(where / "checkpoints", "run")  # by another process, between the look and the lock
+        raise InputError("run", str(where), "a folder that no other process is writing", "Wait for it.")
+
+    monkeypatch.setattr(folder, "locked", taken)
+    with pytest.raises(InputError, match="no other process"):
+        start(tiny(f"run={path}"), lambda _: Silent(), print)
+    assert (path / "checkpoints").is_dir()
