@@ -19,5 +19,6 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         written = collecting.run(settings, given, lambda share: view.phase("collect", share))
     print(f"{written.total_episodes} episodes, {written.total_steps:,} steps in {settings.output}. Next:")
     print(f"  locomotion dataset inspect {settings.output}")
-    print(f"  locomotion offline algorithm=iql dataset={settings.output}")
+    learner = "iql_gymnasium" if "env_spec" in written.metadata else "iql"  # which of its settings fit
+    print(f"  locomotion offline algorithm={learner} dataset={settings.output}")
     return 0
