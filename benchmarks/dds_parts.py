@@ -135,7 +135,7 @@ def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection
     lateness = runtime.log.columns()["timing/lateness"]
     summary["loop"]["overruns"] = int((lateness[np.isfinite(lateness)] > OVERRUN).sum())
     pipe.send(
-        {"error": error} | {name: summary[name] for name in ("passed", "seconds", "warnings", "loop")} | {"events": summary["events"][-3:]}
+        {"error": error} | {name: summary[name] for name in ("passed", "seconds", "warnings", "loop")} | {"events": summary["events"][-12:]}
     )
 
 

@@ -11,7 +11,7 @@ from deploy.connect import connect, operator_of
 from deploy.dashboard import attended
 from deploy.gate import Gate
 from deploy.guard import LEASE, Guard, GuardError, LockstepGuard, lease
-from deploy.hil.simulated_robot import SimulatedRobot
+from deploy.hil.simulated_robot import PERFECT, Conditions, SimulatedRobot
 from deploy.interface import RealTime
 from deploy.limits import Limits
 from deploy.log import Recorder
@@ -55,7 +55,7 @@ def run_deployment(
     plant = None
     if way["name"] == "sim" and not dry_run and not calibration:  # in this process, so that the plant's frames are at hand for the video
         operator = operator_of(commands, policy.contract)
-        plant, supervisor = SimulatedRobot(robot, clock), Supervisor(robot, control_dt, limits)
+        plant, supervisor = SimulatedRobot(robot, clock, way.get("conditions", PERFECT)), Supervisor(robot, control_dt, limits)
         interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, max(LEASE, lease(control_dt)))
     else:
         own = calibrations.read(calibration, robot) if calibration else None
@@ -77,6 +77,15 @@ def run_deployment(
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
     return summary
+
+
+def conditions_of(plant: Mapping[str, Any]) -> Conditions:
+    """What a simulated robot meets, by name (see :class:`~deploy.hil.simulated_robot.Conditions`). Raises InputError."""
+    known = Conditions.__dataclass_fields__
+    for name in plant:
+        if name not in known:
+            raise InputError(f"plant.{name}", plant[name], f"one of {', '.join(known)}", nearest(name, known))
+    return Conditions(**{name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()})
 
 
 def _limits(deploy: dict[str, Any]) -> Limits:

@@ -116,6 +116,7 @@ class PlaySettings(Settings):
 class DeploySettings(Settings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
+    plant: dict[str, Any]  # checked where it is used, as limits are
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool

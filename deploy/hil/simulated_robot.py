@@ -14,7 +14,7 @@ import numpy as np
 
 from deploy.hil.gantry import Gantry
 from deploy.interface import Clock, Floats, MotorCommand, RobotState
-from robots import Robot
+from robots import InputError, Robot
 from robots.actuator import torque_bounds
 from sim.mujoco_model import GROUND, PAYLOAD, build_model
 
@@ -35,6 +35,15 @@ class Conditions:
     delay: float = 0.0  # s from a command to its effect
     push: float = 0.0  # m/s that the base gets in a random direction every PUSH_EVERY
     seed: int = 0
+    strength: float | tuple[float, ...] = 1.0  # share of its torque that each motor delivers, its limit included; all, or each joint's
+    joint_friction: float = 1.0  # factor on the dry friction of all joints
+    joint_damping: float = 1.0  # factor on their viscous friction
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(v, int | float) and 0 <= v < 1e6 for v in numbers):
+                raise InputError(f"plant.{name}", value, "a number of at least 0", "Leave it out for the perfect world's.")
 
 
 PERFECT = Conditions()
@@ -44,7 +53,7 @@ class SimulatedRobot:
     """MuJoCo at 500 Hz with the motors' PD law, and their torque-speed curve, at every step; starts folded on the ground, motors off.
 
     A robot that cannot rise by itself hangs from a :class:`~deploy.hil.gantry.Gantry` until it stands. ``strength`` [J] is the share of
-    its torque that each motor has.
+    its limit that each motor has; ``conditions.strength`` the share of all its torque that it delivers.
     """
 
     def __init__(self, robot: Robot, clock: Clock, conditions: Conditions = PERFECT) -> None:
@@ -58,6 +67,12 @@ class SimulatedRobot:
         self._random = np.random.default_rng(conditions.seed)
         self._bias = conditions.noise * NOISE["base_ang_vel"] * self._random.standard_normal(3)
         self.model.body(PAYLOAD).mass = conditions.payload
+        try:
+            self._delivered = np.broadcast_to(np.array(conditions.strength, float), robot.num_joints)
+        except ValueError:
+            raise InputError("plant.strength", conditions.strength, f"a number, or {robot.num_joints}", "One a joint.") from None
+        self.model.dof_frictionloss[self._qvel] *= conditions.joint_friction
+        self.model.dof_damping[self._qvel] *= conditions.joint_damping
         if conditions.friction is not None:
             self.model.geom(GROUND).friction[0] = conditions.friction
         mujoco.mj_setConst(self.model, self.data)
@@ -87,7 +102,7 @@ class SimulatedRobot:
             projected_gravity=self._measured("projected_gravity", -rotation[2]),
             joint_pos=self._measured("joint_pos", data.qpos[self._qpos]),
             joint_vel=self._measured("joint_vel", data.qvel[self._qvel]),
-            joint_torque=self._measured("joint_torque", data.actuator_force),
+            joint_torque=self._measured("joint_torque", data.actuator_force / np.maximum(self._delivered, 1e-9)),
             truth={
                 "base_pos": data.qpos[:3].copy(),
                 "base_lin_vel": rotation.T @ data.qvel[:3],
@@ -112,15 +127,17 @@ class SimulatedRobot:
 
     def _apply(self, command: MotorCommand) -> None:
         model = self.model
-        model.actuator_gainprm[:, 0] = command.kp
-        model.actuator_biasprm[:, 0] = command.feed_forward
-        model.actuator_biasprm[:, 1], model.actuator_biasprm[:, 2] = -command.kp, -command.kd
+        share = self._delivered
+        model.actuator_gainprm[:, 0] = share * command.kp
+        model.actuator_biasprm[:, 0] = share * command.feed_forward
+        model.actuator_biasprm[:, 1], model.actuator_biasprm[:, 2] = -share * command.kp, -share * command.kd
         self.data.ctrl[:] = command.joint_pos_target
 
     def _step(self) -> None:
         robot, model, data = self.robot, self.model, self.data
         low, high = torque_bounds(data.qvel[self._qvel], robot.effort_limit, robot.torque_speed)
-        model.actuator_forcerange[:, 0], model.actuator_forcerange[:, 1] = self.strength * low, self.strength * high
+        strength = self.strength * self._delivered
+        model.actuator_forcerange[:, 0], model.actuator_forcerange[:, 1] = strength * low, strength * high
         if self.gantry:
             self.gantry.act(data, data.qpos[self._qpos], PHYSICS_DT)
         mujoco.mj_step(model, data)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from locomotion.deployment import run_deployment
+from locomotion.deployment import conditions_of, run_deployment
 from locomotion.schema import check
 from locomotion.settings import DeploySettings
 
@@ -16,7 +16,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(DeploySettings, config)
     output = Path(settings.output) if settings.output else None
     dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    way = {"name": settings.interface, **(dds if settings.interface == "unitree_dds" else {})}
+    own = {"conditions": conditions_of(settings.plant)} if settings.interface == "sim" else dds
+    way = {"name": settings.interface, **own}
     summary = run_deployment(
         Path(settings.policy),
         settings.duration,

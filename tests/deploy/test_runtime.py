@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.hil.simulated_robot import SimulatedRobot
-from deploy.interface import RealTime, SimulatedTime
+from deploy.hil.simulated_robot import Conditions, SimulatedRobot
+from deploy.interface import MotorCommand, RealTime, SimulatedTime
 from deploy.operator import Intent, ScriptedOperator
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
@@ -314,3 +314,40 @@ def test_in_real_time_the_loop_has_priority_where_it_may_and_gives_it_back(bundl
 def test_quantiles_are_microseconds_and_the_longest_is_the_longest():
     assert quantiles([1e-3, 2e-3, 4e-3]) == pytest.approx({"p50": 2000.0, "p99": 3960.0, "p99.9": 3996.0, "max": 4000.0})
     assert quantiles([]) == {}
+
+
+def test_a_weak_motor_delivers_its_share_and_its_drive_believes_the_whole(go2):
+    def held(**conditions):
+        clock = SimulatedTime()
+        plant = SimulatedRobot(go2, clock, Conditions(**conditions))
+        plant.data.qpos[2] = 5.0  # in free fall: motors alone move the joints
+        target = go2.default_joint_pos + 0.05
+        plant.write(MotorCommand(target, go2.kp, np.zeros(12), np.zeros(12)))
+        clock.sleep_until(0.002)
+        believed = plant.read().joint_torque
+        return believed, plant.data.actuator_force.copy()
+
+    whole, delivered = held()
+    weak, weakly = held(strength=tuple([0.5] * 3 + [1.0] * 9))
+    np.testing.assert_allclose(whole, delivered)
+    np.testing.assert_allclose(weakly[:3], 0.5 * delivered[:3])
+    np.testing.assert_allclose(weak, whole)
+    np.testing.assert_allclose(weakly[3:], delivered[3:])
+
+
+def test_dry_and_viscous_friction_of_the_plant_are_factors_on_the_robots_own(go2):
+    plain, rough = (
+        SimulatedRobot(go2, SimulatedTime()),
+        SimulatedRobot(go2, SimulatedTime(), Conditions(joint_friction=1.5, joint_damping=2.0)),
+    )
+    joints = plain._qvel
+    assert (plain.model.dof_frictionloss[joints] > 0).all()
+    np.testing.assert_allclose(rough.model.dof_frictionloss[joints], 1.5 * plain.model.dof_frictionloss[joints])
+    np.testing.assert_allclose(rough.model.dof_damping[joints], 2.0 * plain.model.dof_damping[joints])
+    np.testing.assert_array_equal(rough.model.dof_damping[:6], plain.model.dof_damping[:6])
+
+
+@pytest.mark.parametrize("plant", [{"payload": -1.0}, {"strength": (0.5, 0.5)}, {"strength": float("nan")}])
+def test_a_plant_that_cannot_be_is_refused(go2, plant):
+    with pytest.raises(InputError, match=f"plant.{next(iter(plant))}"):
+        SimulatedRobot(go2, SimulatedTime(), Conditions(**plant))
