@@ -41,7 +41,7 @@ class Conditions:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            numbers = value if isinstance(value, tuple) else (value,)
+            numbers = value if isinstance(value, tuple) else (0.0 if value is None else value,)
             if not all(isinstance(v, int | float) and 0 <= v < 1e6 for v in numbers):
                 raise InputError(f"plant.{name}", value, "a number of at least 0", "Leave it out for the perfect world's.")
 
