@@ -173,6 +173,28 @@ class Learner:
         error = (self.critic(batch.critic).detach() - target).square().mean()
         return {"value/explained": 1.0 - float(error / target.var())}
 
+    @property
+    def moved(self) -> bool:
+        """Whether there is anything that is not the base."""
+        return self.adapter is not None and any(bool(value.any()) for value in self.adapter.parameters())
+
+    def policy_state(self) -> list[Tensor]:
+        """Where the policy is."""
+        assert self.adapter is not None
+        return [value.detach().clone() for value in self.adapter.parameters()]
+
+    @torch.no_grad()
+    def load_policy(self, state: list[Tensor]) -> None:
+        """Back to where it was."""
+        self.go_back(state, 0.0)
+
+    @torch.no_grad()
+    def go_back(self, state: list[Tensor], share: float) -> None:
+        """To where ``share`` of the way from ``state`` to the present is left."""
+        assert self.adapter is not None
+        for value, there in zip(self.adapter.parameters(), state, strict=True):
+            value.copy_(there + share * (value - there))
+
     def state_dict(self) -> dict[str, Any]:
         """To go on from, bit for bit."""
         return {

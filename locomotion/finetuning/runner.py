@@ -127,10 +127,10 @@ class EpisodeRunner:
     """
 
     def __init__(
-        self, base: Base, contract: Contract, connection: Connection, limits: Limits, noise: Noise, ends: Ends, word: Word, area: Area,
+        self, base: Base, contract: Contract, connection: Connection, noise: Noise, ends: Ends, word: Word, area: Area,
         dry_run: bool = False,
     ) -> None:  # fmt: skip
-        self.base, self.contract, self.limits, self.noise = base, contract, limits, noise
+        self.base, self.contract, self.noise = base, contract, noise
         self._connection, self._ends, self._word, self.area, self._dry_run = connection, ends, word, area, dry_run
         self.temperature: np.ndarray | None = None  # [J] degrees C, with which the next run begins, where no sensor says
         self.widest = widest(contract)
@@ -152,7 +152,8 @@ class EpisodeRunner:
 
         def begin(walk: Walk) -> None:
             steps = round(walk.seconds / self.noise.control_dt) + 1
-            exploring.begin(actors[walk.who], self.noise.sequence(steps, policy.robot.num_joints, walk.seed))
+            noise = self.noise.sequence(steps, policy.robot.num_joints, walk.seed)
+            exploring.begin(actors[walk.who], noise * (not walk.quiet))
             started[:] = [*started[: len(operator.ended)], walk]
 
         operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
@@ -183,7 +184,7 @@ def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks:
     records = [record for record in exploring.records if len(record.action) > 1]  # one step is a walk that was refused
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ran, [False]]).astype(int))).reshape(-1, 2)
     edges, found = edges[edges[:, 1] - edges[:, 0] > 1], []
-    for (begin, end), record, walk, why in zip(edges.tolist(), records, walks, ended, strict=True):
+    for (begin, end), record, walk, why in zip(edges.tolist(), records, walks, ended, strict=False):
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
         if end - begin < 2 or end >= len(ran):

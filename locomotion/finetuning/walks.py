@@ -31,6 +31,8 @@ class Walk:
     script: tuple[tuple[float, tuple[float, ...]], ...]
     seconds: float
     seed: int  # of its exploration
+    pair: int = 0  # number of the walk, the same for one of the candidate and one of the base that are compared
+    quiet: bool = False  # without exploration
 
     def command(self, time: float) -> np.ndarray:
         """[C] at ``time`` (s)."""
