@@ -60,7 +60,7 @@ class Kinematics:
         return Feet(pos, contact, jacobian, torque)
 
     def _links(self, joint_pos: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray, np.ndarray]]]]:
-        """Of each body under the base: its rotation [T, 3, 3], its place [T, 3], and index, axis and anchor [T, 3] of all joints before it."""
+        """Of each body under the base: rotation [T, 3, 3], place [T, 3], and index, axis and anchor [T, 3] of all joints before it."""
         model, samples = self.model, len(joint_pos)
         links = {self._base: (np.broadcast_to(np.eye(3), (samples, 3, 3)), np.zeros((samples, 3)), [])}
         for body in range(self._base + 1, model.nbody):  # parents come first

@@ -16,6 +16,7 @@ from robots import Robot
 from robots.robot import GRAVITY
 
 STANDS = (0.08, 0.25)  # of the robot's weight on a foot: where it begins to be believed, and where it is
+LOADED, HOVERS = 0.1, 0.01  # of the weight above which, and m of its sole below which, a foot is said to touch the ground
 SLIP = 0.15  # m/s by which a foot may disagree with the others before it is believed half
 SECONDS = 0.02  # of the smoothing's Gaussian
 BIAS_SECONDS = 2.0  # of a stretch that tells the gyroscope's bias: gravity is known to some milliradians
@@ -31,7 +32,8 @@ class Estimate:
     base_lin_vel: np.ndarray  # [T, 3] m/s, base frame
     base_height: np.ndarray  # [T] m above the ground that the feet stand on
     foot_force: np.ndarray  # [T, F, 3] N, of the ground on each foot, base frame
-    stance: np.ndarray  # [T, F] 0 to 1, how far a foot is believed to stand
+    sole_height: np.ndarray  # [T, F] m above that ground
+    contact: np.ndarray  # [T, F] bool
     feet: Feet
 
 
@@ -62,8 +64,11 @@ def estimate(
         smooth = _smoothed(velocity, belief, dt)
         off = np.linalg.norm(velocity - smooth[:, None], axis=-1)
         belief = stance / (1.0 + np.square(off / SLIP))  # Cauchy's weights
-    height = (feet.contact @ down[:, :, None])[..., 0]
-    return Estimate(_smoothed(velocity, belief, dt), _smoothed(height[..., None], belief, dt)[..., 0], force, belief, feet)
+    reach = (feet.contact @ down[:, :, None])[..., 0]  # [T, F] m that each sole is below the base
+    height = _smoothed(reach[..., None], belief, dt)
+    sole = height - reach
+    contact = (load > LOADED) & (sole < HOVERS)
+    return Estimate(_smoothed(velocity, belief, dt), height[:, 0], force, sole, contact, feet)
 
 
 def gyro_bias(base_ang_vel: np.ndarray, down: np.ndarray, dt: float) -> np.ndarray:

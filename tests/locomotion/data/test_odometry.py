@@ -43,8 +43,8 @@ def test_feet_and_their_jacobians_are_those_of_mujoco(name):
 @pytest.mark.parametrize(
     ("conditions", "velocity", "height", "force"),
     [
-        (Conditions(), 0.025, 0.003, 15.0),
-        (Conditions(noise=1.0, friction=0.6, payload=2.0, seed=3), 0.03, 0.003, 15.0),
+        (Conditions(), 0.025, 0.003, 19.0),
+        (Conditions(noise=1.0, friction=0.6, payload=2.0, seed=3), 0.03, 0.003, 23.0),
     ],
 )
 def test_a_trotting_robot_knows_its_velocity_height_and_forces_from_its_own_sensors(go2, conditions, velocity, height, force):
@@ -61,6 +61,9 @@ def test_a_trotting_robot_knows_its_velocity_height_and_forces_from_its_own_sens
     down = measured["projected_gravity"]
     vertical = -(found.foot_force @ down[:, :, None])[..., 0]
     assert rms(vertical - truth["foot_contact_force"][..., 2]).max() < force
+    stands = truth["foot_contact_force"][..., 2] > 1.0
+    assert (found.contact == stands).mean() > 0.93
+    assert 0.3 < stands.mean() < 0.9
 
 
 def test_the_estimate_does_not_lag(go2):
