@@ -19,6 +19,7 @@ class Feet:
     pos: np.ndarray  # [T, F, 3] m, the centre of the foot's shape
     contact: np.ndarray  # [T, F, 3] m, the lowest point of its sole
     jacobian: np.ndarray  # [T, F, 3, J] m/rad of the contact point, as a point of the foot's link
+    centre_jacobian: np.ndarray  # [T, F, 3, J] of the centre
     link_torque: np.ndarray  # [T, J] N m that hold the links behind each joint up against gravity
 
 
@@ -50,14 +51,15 @@ class Kinematics:
             for i, axis, anchor in joints:
                 torque[:, i] -= (np.cross(axis, centre - anchor) * weight).sum(axis=-1)
         pos, contact = np.zeros((2, samples, len(self._feet), 3))
-        jacobian = np.zeros((samples, len(self._feet), 3, j))
+        jacobian, centre = np.zeros((2, samples, len(self._feet), 3, j))
         for f, (body, local) in enumerate(self._feet):
             rotation, place, joints = links[body]
             pos[:, f] = place + rotation @ local
             contact[:, f] = pos[:, f] + self.radius[f] * down
             for i, axis, anchor in joints:
                 jacobian[:, f, :, i] = np.cross(axis, contact[:, f] - anchor)
-        return Feet(pos, contact, jacobian, torque)
+                centre[:, f, :, i] = np.cross(axis, pos[:, f] - anchor)
+        return Feet(pos, contact, jacobian, centre, torque)
 
     def _links(self, joint_pos: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray, np.ndarray]]]]:
         """Of each body under the base: rotation [T, 3, 3], place [T, 3], and index, axis and anchor [T, 3] of all joints before it."""

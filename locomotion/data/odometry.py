@@ -34,6 +34,7 @@ class Estimate:
     foot_force: np.ndarray  # [T, F, 3] N, of the ground on each foot, base frame
     sole_height: np.ndarray  # [T, F] m above that ground
     contact: np.ndarray  # [T, F] bool
+    stance: np.ndarray  # [T, F] 0 to 1, how far a foot is believed to stand still
     feet: Feet
 
 
@@ -68,7 +69,7 @@ def estimate(
     height = _smoothed(reach[..., None], belief, dt)
     sole = height - reach
     contact = (load > LOADED) & (sole < HOVERS)
-    return Estimate(_smoothed(velocity, belief, dt), height[:, 0], force, sole, contact, feet)
+    return Estimate(_smoothed(velocity, belief, dt), height[:, 0], force, sole, contact, belief, feet)
 
 
 def gyro_bias(base_ang_vel: np.ndarray, down: np.ndarray, dt: float) -> np.ndarray:

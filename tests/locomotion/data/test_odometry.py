@@ -38,6 +38,8 @@ def test_feet_and_their_jacobians_are_those_of_mujoco(name):
             jacobian = np.zeros((3, model.nv))
             mujoco.mj_jac(model, data, jacobian, None, feet.contact[t, f], int(model.geom(shapes[0]).bodyid[0]))
             np.testing.assert_allclose(feet.jacobian[t, f], jacobian[:, dofs], atol=1e-9)
+            mujoco.mj_jac(model, data, jacobian, None, centre, int(model.geom(shapes[0]).bodyid[0]))
+            np.testing.assert_allclose(feet.centre_jacobian[t, f], jacobian[:, dofs], atol=1e-9)
 
 
 @pytest.mark.parametrize(
