@@ -71,6 +71,16 @@ class CollectSettings(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)]
 
 
+class FromLogsSettings(Settings):
+    logs: tuple[Path, ...]
+    output: Path
+    robot: Text | None
+    task: TaskSettings
+    sim: SimSettings
+    randomization: RandomizationSettings
+    plugins: Plugins
+
+
 class OfflineSettings(Settings):
     dataset: Path | None
     rewards: dict[str, dict[str, Any] | None]  # laid over those of the dataset's task
@@ -194,6 +204,7 @@ class DemoSettings(TrainSettings):
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "collect": CollectSettings,
+    "from_logs": FromLogsSettings,
     "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,
