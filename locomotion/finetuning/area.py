@@ -10,8 +10,8 @@ import numpy as np
 from deploy.heading import vertical_rate
 from deploy.interface import RobotState
 from locomotion.data.kinematics import Kinematics
+from locomotion.data.measured import MEASURED
 from locomotion.data.odometry import estimate
-from locomotion.finetuning.measured import SAMPLE
 
 EVERY = 5  # samples between looks at the velocity
 WINDOW = 8  # samples that a look takes in
@@ -57,7 +57,7 @@ class Area:
         self._since += 1
         if self._since < EVERY or len(self._samples) < WINDOW:
             return
-        columns = {name: np.stack([getattr(one, name) for one in self._samples]) for name in SAMPLE}
+        columns = {name: np.stack([getattr(one, name) for one in self._samples]) for name in MEASURED}
         velocity = estimate(
             self._kinematics, columns["joint_pos"], columns["joint_vel"], columns["base_ang_vel"], columns["projected_gravity"],
             columns["joint_torque"], self._dt,

@@ -13,15 +13,12 @@ from torch import Tensor
 from locomotion import build
 from locomotion.data.episode import Steps
 from locomotion.data.kinematics import Kinematics
+from locomotion.data.measured import MEASURED, signals_of
 from locomotion.data.rewards import recomputed
 from locomotion.finetuning.base import Base
-from locomotion.finetuning.measured import SAMPLE, packed, signals_of, views
 from locomotion.finetuning.runner import Episode
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
-from locomotion.task.observations import Context
-from locomotion.task.randomization import NOMINAL, PhysicsSampler
-from locomotion.task.settings import make_privileged
 
 EARLY = ("tilt", "supervisor")  # ends that are the robot's own doing
 
@@ -62,10 +59,6 @@ class Measure:
         config = plain(base.settings) | {"task": task, "randomization": {}}
         self.settings = check(TrainSettings, merge(config, {"algorithm": {"num_envs": 1}}))
         self._task = build.task(self.settings)
-        context = Context(base.robot, self._task.commands, self._task.gait, base.settings.task.control_dt)
-        self._privileged = make_privileged(base.settings.task, context)
-        told = PhysicsSampler(NOMINAL, base.robot.num_joints, torch.device("cpu")).nominal_told
-        self._told = told  # [K] of the robot as it is described
 
     @property
     def control_dt(self) -> float:
@@ -73,7 +66,7 @@ class Measure:
 
     def signals(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the robot knows of the walk, [T + 1, ...] by the simulator's names."""
-        return signals_of(self.kinematics, {name: episode.columns[name] for name in SAMPLE}, self.control_dt)
+        return signals_of(self.kinematics, {name: episode.columns[name] for name in MEASURED}, self.control_dt)
 
     def rewards(self, episode: Episode, signals: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """[T] the robot's own reward of each step."""
@@ -97,9 +90,9 @@ class Measure:
         signals, steps = self.signals(episode), len(episode)
         last = torch.zeros(steps, dtype=torch.bool)
         last[-1] = True
-        seen = packed(signals, self.base.robot.num_joints, len(self.base.robot.feet))
-        told = self._told.expand(steps + 1, 1, -1)
-        extra = [term(views(seen), told)[:, 0] for term in self._privileged.values()]
+        seen = {name: torch.from_numpy(np.asarray(value, dtype=np.float32)) for name, value in signals.items()}
+        told = self._task.physics.nominal_told.expand(steps + 1, -1)  # of the robot as it is described: nobody knows this one's
+        extra = [term(seen, told) for term in self._task.privileged]
         critic = torch.cat([torch.cat([episode.observation, self._last(episode)]), *extra], dim=-1)
         return Batch(
             episode.observation, episode.mean, episode.action, critic[:-1], critic[-1:],

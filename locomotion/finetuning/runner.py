@@ -25,10 +25,10 @@ from deploy.policy import RobotPolicy
 from deploy.runtime import Runtime
 from deploy.states import State
 from deploy.supervisor import Event, Supervisor
+from locomotion.data.measured import MEASURED
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.bounds import refuse_unsupervised, widest
-from locomotion.finetuning.measured import SAMPLE
 from locomotion.finetuning.exploring import ExploringPolicy, Noise
 from locomotion.finetuning.walks import Ends, Walk, WalkOperator, Word
 from locomotion.models.actor_critic import Actor
@@ -190,7 +190,7 @@ def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks:
         if end - begin < 2 or end >= len(ran):
             continue
         steps = slice(begin, end)
-        table = {name: columns[name][begin : end + 1] for name in SAMPLE} | {name: columns[name][steps] for name in STEP}
+        table = {name: columns[name][begin : end + 1] for name in MEASURED} | {name: columns[name][steps] for name in STEP}
         kept = (torch.stack(rows[: end - begin]) for rows in (record.observation, record.mean, record.action, record.memory))
         found.append(Episode(walk, why, table, *kept))
     return found
