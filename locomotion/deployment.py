@@ -43,7 +43,7 @@ def run_deployment(
 
     Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
     """
-    limits = _limits(deploy)
+    limits = limits_of(deploy)
     policy, clock = load_policy(path), RealTime()
     robot, control_dt = policy.robot, policy.contract.control_dt
     shortest = round(limits.stand_up_seconds + Gate.seconds(robot, limits) + 1.0, 1)
@@ -88,7 +88,8 @@ def conditions_of(plant: Mapping[str, Any]) -> Conditions:
     return Conditions(**{name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()})
 
 
-def _limits(deploy: dict[str, Any]) -> Limits:
+def limits_of(deploy: Mapping[str, Any]) -> Limits:
+    """The thresholds that ``deploy`` names. Raises InputError."""
     known = Limits.__dataclass_fields__
     given = deploy.get("limits", {})
     for name in given:

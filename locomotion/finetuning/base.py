@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import robots
 from locomotion import build, plugins
 from locomotion.environment import Spaces
@@ -23,12 +25,15 @@ from locomotion.task.observations import Encoder
 from robots import Robot
 from robots.errors import InputError
 
+KEPT = ("provenance", "iteration", "steps")
+
 
 @dataclass(frozen=True)
 class Base:
-    """A policy and its critic, on the CPU. ``state`` is the checkpoint, its configuration and weights those of plain networks."""
+    """A policy and its critic, on the CPU. ``state`` is the checkpoint with the configuration and the weights of plain networks."""
 
     state: dict[str, Any]
+    digest: str  # of the checkpoint's file
     settings: TrainSettings
     robot: Robot
     encoder: Encoder
@@ -42,21 +47,17 @@ class Base:
         return Policy(self.encoder, actor, self.decoder).eval()
 
     def checkpoint(self, actor: Actor, critic: Critic, steps: int) -> dict[str, Any]:
-        """Of a policy that began here: as a run's, so that everything that takes one takes it. ``steps`` were made on the robot."""
-        curricula = self.state.get("environment", {}).get("curricula")
-        levels = {} if curricula is None else {"environment": {"curricula": curricula}}
+        """Of a policy that began here: as a run's, for all that take one. ``steps`` more were made, on the robot."""
         learner = {"actor": actor.state_dict(), "critic": critic.state_dict()}
-        return {**self.state, "steps": self.state["steps"] + steps, "learner": learner, **levels}
+        return {**self.state, "steps": self.state["steps"] + steps, "learner": learner}
 
-    def new_actor(self, state: dict[str, Any]) -> Actor:
-        actor = build.actor(self.settings, self.spaces, state)
-        assert isinstance(actor, Actor)
-        return actor
+    def new_actor(self) -> Actor:
+        """A copy."""
+        return _actor(self.settings, self.spaces, self.state["learner"]["actor"])
 
-    def new_critic(self, state: dict[str, Any]) -> Critic:
-        critic = make_critic(self.spaces, self.settings.algorithm["critic_hidden"], False, _generator())
-        critic.load_state_dict(state)
-        return critic
+    def new_critic(self) -> Critic:
+        """A copy."""
+        return _critic(self.settings, self.spaces, self.state["learner"]["critic"])
 
 
 def load(path: str, robot: str | None = None) -> Base:
@@ -65,7 +66,7 @@ def load(path: str, robot: str | None = None) -> Base:
     Raises InputError for what cannot be fine-tuned: a policy of another robot, without a critic, with a memory of its own, of choices.
     """
     source = checkpoint.find(path, "policy")
-    state = checkpoint.load(source)
+    state, digest = checkpoint.load(source), checkpoint.digest(source.read_bytes())
     config = state["config"]
     if config.get("env") is not None:
         raise InputError("policy", str(source), "a policy of a robot", f"This one is of {config['env']}.")
@@ -73,26 +74,18 @@ def load(path: str, robot: str | None = None) -> Base:
         raise InputError("policy", str(source), f"a policy of {robot}", f"This one is of {config['robot']}.")
     refuse_other_robot(state, "policy")
     plugins.load(config["plugins"])
-    settings = check(TrainSettings, config)
-    build.policy(settings, state["learner"]["actor"])  # what no robot can run is refused here
-    _refuse(source, state, settings)
-    spaces = build.modules(settings)[2]
-    trained = build.actor(settings, spaces, state["learner"]["actor"])
-    critic = make_critic(spaces, settings.algorithm["critic_hidden"], settings.algorithm.get("symmetric", False), _generator())
-    critic.load_state_dict(state["learner"]["critic"])
-    tied = {"actor": trained, "critic": critic}
-    config = merge(plain(settings), {"algorithm": {"symmetric": False}})
-    settings = check(TrainSettings, config)
-    learner = {name: _untied(module) for name, module in tied.items()}
+    tied = check(TrainSettings, config)
+    _refuse(source, state, tied)
+    build.policy(tied, state["learner"]["actor"])  # what no robot can run is refused here
+    spaces = build.modules(tied)[2]
+    modules = _actor(tied, spaces, state["learner"]["actor"]), _critic(tied, spaces, state["learner"]["critic"])
+    settings = check(TrainSettings, merge(plain(tied), {"algorithm": {"symmetric": False}}))
+    learner = dict(zip(("actor", "critic"), map(_untied, modules), strict=True))
+    levels = {"environment": {"curricula": state["environment"]["curricula"]}} if "environment" in state else {}
+    whole = {"config": plain(settings), **{key: state[key] for key in KEPT}, **levels, "learner": learner}
     encoder, decoder, spaces = build.modules(settings)
-    kept = {key: state[key] for key in ("provenance", "iteration", "steps")}
-    curricula = {"environment": {"curricula": state["environment"]["curricula"]}} if "environment" in state else {}
-    whole = {"config": config, **kept, **curricula, "learner": learner}
-    actor = build.actor(settings, spaces, learner["actor"])
-    assert isinstance(actor, Actor)
-    plain_critic = make_critic(spaces, settings.algorithm["critic_hidden"], False, _generator())
-    plain_critic.load_state_dict(learner["critic"])
-    return Base(whole, settings, robots.load(settings.robot), encoder, decoder, spaces, actor, plain_critic)
+    actor, critic = _actor(settings, spaces, learner["actor"]), _critic(settings, spaces, learner["critic"])
+    return Base(whole, digest, settings, robots.load(settings.robot), encoder, decoder, spaces, actor, critic)
 
 
 def _refuse(source: Path, state: dict[str, Any], settings: TrainSettings) -> None:
@@ -105,6 +98,19 @@ def _refuse(source: Path, state: dict[str, Any], settings: TrainSettings) -> Non
         raise InputError("policy", str(source), "a policy without a memory of its own", "Train one with algorithm.memory=0.")
 
 
+def _actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> Actor:
+    actor = build.actor(settings, spaces, state)
+    assert isinstance(actor, Actor)
+    return actor
+
+
+def _critic(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> Critic:
+    own = settings.algorithm
+    critic = make_critic(spaces, own["critic_hidden"], own.get("symmetric", False), torch.Generator())
+    critic.load_state_dict(state)
+    return critic.eval()
+
+
 def _untied(module: Any) -> dict[str, Any]:
     """The state of the plain network that computes the same."""
     state = {key: value.clone() for key, value in module.state_dict().items() if not key.startswith("network.")}
@@ -113,9 +119,3 @@ def _untied(module: Any) -> dict[str, Any]:
     if "log_std_parameter" in state:
         state["log_std_parameter"] = module.log_std.detach().clone()
     return state
-
-
-def _generator() -> Any:
-    import torch
-
-    return torch.Generator().manual_seed(0)

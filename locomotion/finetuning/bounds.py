@@ -1,4 +1,4 @@
-"""What a robot is let do while it learns: limits that are never wider than a deployment's, and an action box that widens with clean time."""
+"""What a robot may do while it learns: limits never wider than a deployment's, and an action box that widens with clean time."""
 
 from __future__ import annotations
 

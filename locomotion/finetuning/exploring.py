@@ -49,7 +49,7 @@ class Noise:
         return noise
 
     def off(self, action: Tensor, mean: Tensor, first: Tensor) -> Tensor:
-        """[T, A] what was new in each of T consecutive steps: deviations less ``rho`` times the one before; ``first`` [T] where a walk begins."""
+        """[T, A] what was new in each of T steps: its deviation less ``rho`` times the one before; ``first`` [T] where a walk begins."""
         deviation = action - mean
         before = torch.cat([torch.zeros_like(deviation[:1]), deviation[:-1]])
         return deviation - self.rho * torch.where(first[:, None], 0.0, before)

@@ -82,7 +82,7 @@ class Learner:
     def __init__(self, settings: LearnerSettings, base: Base, noise: Noise, seed: int) -> None:
         self.settings, self.base, self.noise = settings, base, noise
         self.std = torch.full((base.robot.num_joints,), noise.std)
-        self.critic = base.new_critic(base.state["learner"]["critic"])
+        self.critic = base.new_critic()
         self.adapter: Adapter | None = None
         self.generator = torch.Generator().manual_seed(seed)
         self._value = FlatAdam(self.critic.network.parameters(), settings.value_learning_rate)
@@ -95,7 +95,7 @@ class Learner:
 
     def candidate(self) -> Actor:
         """The base with the adapter folded into its last layer."""
-        actor = self.base.new_actor(self.base.state["learner"]["actor"])
+        actor = self.base.new_actor()
         if self.adapter is not None:
             last, a = actor.network[-1], self.adapter
             with torch.no_grad():

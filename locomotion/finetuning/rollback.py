@@ -24,7 +24,7 @@ class Walked:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of pairs of walks. ``low`` and ``high`` hold the mean ``difference`` with 90 % confidence; ``worse`` says why the candidate must go."""
+    """Of pairs of walks. ``low`` to ``high`` is the 90 % interval of the mean ``difference``; ``worse`` says why the candidate must go."""
 
     pairs: int
     base: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,7 +106,7 @@ class Outcome:
     seconds: float  # that the robot was driven
     events: list[Event]
     temperature: np.ndarray  # [J] degrees C at its end
-    stopped: bool  # by the person
+    stopped: bool  # by the person, or a signal
     interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
 
     @property
@@ -159,19 +160,16 @@ class EpisodeRunner:
         operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
         record = Recorder(log, policy.robot, self.contract, supervisor.limits)
         runtime, began = Runtime(policy, interface, supervisor, clock, record), clock.now()
-        with torch.inference_mode():
-            try:
-                runtime.run(LONGEST if not self._dry_run else plan[0].seconds, operator)
-            except GuardError as error:
-                supervisor.events.append(Event(clock.now(), supervisor.state, "transition", f"{supervisor.state} -> fault (guard: {error})"))
+        operator.end = runtime.end
+        with torch.inference_mode(), contextlib.suppress(GuardError):  # the supervisor has noted it
+            runtime.run(LONGEST, operator)
         if record.lost or record.malformed:
             raise InputError("log", f"{record.lost} steps lost", "every step of a run, which is what is learned from", "Lighten the load.")
         operator.ended += ["supervisor"] * (len(started) - len(operator.ended))
         columns = record.columns()
-        episodes = _episodes(columns, exploring, started, operator.ended) if columns else []
         return Outcome(
-            episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), operator.stopped,
-            Counter(supervisor.interventions),
+            _episodes(columns, exploring, started, operator.ended) if columns else [], clock.now() - began, list(supervisor.events),
+            supervisor.window.temperature.copy(), operator.stopped or supervisor.state is State.DAMPING, Counter(supervisor.interventions),
         )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
-"""The recipe: walk, learn, pass the gate, walk beside the base, be kept or rolled back; until the robot's time is used, or it is told to stop.
+"""The recipe: walk, learn, pass the gate, walk beside the base, be kept or rolled back; until the robot's time is used.
 
 Read :meth:`Session.run`. Whatever is decided is in ``state.pt`` before the next thing happens: a kill costs the run that it falls into.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +17,7 @@ import numpy as np
 
 from deploy.policy import load as load_bundle
 from locomotion.export import export_checkpoint
+from locomotion.files import write_atomically, write_json
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.batch import EARLY, Batch, Measure
@@ -36,6 +39,7 @@ STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word;
 BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
+UNSEEN = "it did not come to walk beside the base"
 
 Say = Callable[[str], None]
 
@@ -81,6 +85,7 @@ class Session:
             self.seconds += outcome.seconds
             self.steps += sum(map(len, outcome.episodes))
             if outcome.stopped:
+                checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "stopped"
             figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
             figures |= self._fault(outcome) if outcome.latched else getattr(self, f"_{self.stage}")(outcome.episodes)
@@ -90,6 +95,7 @@ class Session:
             self._keep(figures)
             if outcome.latched:
                 return "latched"
+        self._leave()
         return "done"
 
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
@@ -109,7 +115,7 @@ class Session:
         verdict = self._judge(episodes)
         figures: dict[str, Any] = {"verdict": verdict.plain() if verdict else None}
         if verdict is None or verdict.worse:
-            self._say(f"rolled back: {verdict.worse if verdict else 'it did not come to walk beside the base'}")
+            self._say(f"rolled back: {verdict.worse if verdict else UNSEEN}")
             self.learner.load_policy(self.accepted)
             self.failures += 1
             return figures | {"rolled_back": True}
@@ -119,7 +125,7 @@ class Session:
     def _final(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """The last test decides what is left in the folder: the candidate where it is shown to be better, else the base."""
         verdict = self._judge(episodes)
-        self.stage, self.final = "done", verdict.plain() if verdict else {"better": False, "worse": "it did not come to walk beside the base"}
+        self.stage, self.final = "done", verdict.plain() if verdict else {"better": False, "worse": UNSEEN}
         return {"verdict": self.final}
 
     def _improve(self, batch: Batch) -> dict[str, Any]:
@@ -217,18 +223,26 @@ class Session:
         with (self.folder / "metrics.jsonl").open("a") as stream:
             append_line(stream, figures)
         checkpoint.save(self.folder / "state.pt", self.state_dict())
-        if self.stage == "done":
-            self._leave()
         reward = ", ".join(f"{who} {value:.3f}" for who, value in figures["reward"].items())
         self._say(f"run {figures['run']}, {self.seconds / 60:.1f} min: {figures['stage']}; reward a second: {reward}")
 
     def _leave(self) -> None:
-        """best.pt and policy.onnx: of the candidate where it is better, else the base's."""
+        """best.pt, policy.onnx and summary.json: of the candidate where it is shown to be better, else of the base."""
         better = bool(self.final and self.final["better"])
         actor = self.learner.candidate() if better else self.base.actor
         state = self.base.checkpoint(actor, self.learner.critic, self.steps)
         checkpoint.save(self.folder / "best.pt", state)
         export_checkpoint(self.folder / "best.pt", self.folder / "policy.onnx")
+        rows = read_rows(self.folder)
+        summary = {
+            "result": "candidate" if better else "base", "last_test": self.final, "robot_minutes": self.seconds / 60.0,
+            "steps": self.steps, "runs": self.number, "rounds": self.rounds,
+            "rolled_back": sum(row.get("rolled_back", False) for row in rows),
+            "refused_by_the_gate": sum(bool(row.get("gate_why")) for row in rows),
+            "latched": [row["latched"] for row in rows if "latched" in row], "findings": sum(row["findings"] for row in rows),
+            "torque_share": max((row["torque_share"] for row in rows), default=0.0),
+        }  # fmt: skip
+        write_json(self.folder / "summary.json", summary, "output")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next run depends on."""
@@ -236,7 +250,7 @@ class Session:
         area = self.runner.area
         return {
             **{name: getattr(self, name) for name in names}, "learner": self.learner.state_dict(),
-            "box": None if self.box is None else asdict(self.box), "seed": self.seed, "settings": plain(self.settings),
+            "box": None if self.box is None else asdict(self.box), "seed": self.seed, "settings": plain(self.settings), "policy": self.base.digest,
             "temperature": None if self.runner.temperature is None else self.runner.temperature.tolist(),
             "area": [*area.place.tolist(), area.yaw, float(area.returning)],
         }  # fmt: skip
@@ -249,6 +263,8 @@ class Session:
         self.runner.temperature = None if state["temperature"] is None else np.array(state["temperature"])
         x, y, yaw, returning = state["area"]
         area = self.runner.area
+        lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many
+        write_atomically(self.folder / "metrics.jsonl", lambda stream: stream.write("".join(lines).encode()))
         area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
 
 
@@ -259,3 +275,14 @@ def base_bundle(base: Base, folder: Path) -> Path:
         checkpoint.save(folder / "base.pt", base.state)
         export_checkpoint(folder / "base.pt", path)
     return path
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The good lines of ``metrics.jsonl``, the newest of each run, in order."""
+    rows: dict[int, dict[str, Any]] = {}
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            rows[row["run"]] = row
+    return [rows[number] for number in sorted(rows)]

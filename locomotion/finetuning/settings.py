@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from locomotion.finetuning.learner import LearnerSettings
 from locomotion.finetuning.walks import REST
-from locomotion.schema import Count, Finite, NotNegative, Positive, Settings, Share, present
+from locomotion.schema import Finite, NotNegative, Positive, Settings, Share, Text, present
+from locomotion.settings import Path, Seed
 from robots.errors import InputError
 
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -59,3 +60,21 @@ class RecipeSettings(Settings):
         if self.walk_seconds <= 2.0 * REST:
             raise InputError("walk_seconds", self.walk_seconds, f"more than {2.0 * REST:g} s", "For example 13.")
         return self
+
+
+class FinetuneSettings(RecipeSettings):
+    """Of the command: the recipe's, and where, with whom and from what."""
+
+    policy: Path
+    output: Path
+    robot: Text | None
+    interface: Literal["sim", "unitree_dds"]
+    plant: dict[str, Any]  # checked where it is used, as limits are
+    network: Text
+    domain: Annotated[int, Field(ge=0, le=230)]
+    release: bool
+    operator: Literal["enter", "auto"]
+    dry_run: bool
+    seed: Seed
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    deploy: dict[str, Any]

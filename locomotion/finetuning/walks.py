@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from deploy.contract import Contract
+from deploy.dry_run import Observer
 from deploy.monitors import tilt
 from deploy.operator import Intent, Stop
 from deploy.states import State
@@ -117,7 +118,8 @@ class WalkOperator:
         begin: Callable[[Walk], None],
     ) -> None:  # fmt: skip
         self.plan, self.ended, self.returned = list(plan), list[str](), 0  # steps that were spent on the way home
-        self.stopped = False  # by the person
+        self.stopped, self.dry = False, isinstance(supervisor, Observer)  # by the person; nobody is led to lie down
+        self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
         self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
         self._names, self._rest = contract.command_names, np.array(contract.command_rest)
         self._since = self._ready_since = self._granted = np.nan  # s when the walk, standing ready, and the word for a walk began
@@ -135,7 +137,9 @@ class WalkOperator:
             self._since, self._reason = np.nan, ""
         if state is State.IDLE:
             ready = self._word.given(f"Stand up for {len(self.plan)} walks?")
-            return Intent(State.STAND_UP if ready else None, self._rest, stop=self._stop())
+            if self._stop():
+                self.end()
+            return Intent(State.STAND_UP if ready else None, self._rest)
         if state is not State.READY:
             self._ready_since = np.nan
             return Intent(None, self._rest, stop=self._stop())
@@ -150,6 +154,8 @@ class WalkOperator:
         self._ready_since = time if np.isnan(self._ready_since) else self._ready_since
         limits, waited = self._supervisor.limits, time - self._ready_since
         done = len(self.ended) >= len(self.plan)
+        if done and self.dry:
+            self.end()
         if done or self.warm or waited > ATTENTION or time - self._granted > PATIENCE:
             return Intent(None, self._rest, stop=Stop.SETTLE)
         if waited < limits.ramp_seconds + limits.dwell_seconds:
