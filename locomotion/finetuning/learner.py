@@ -2,7 +2,11 @@
 
 What is learned is the weight [A, K] and the bias [A] of an addition to the mean action; folded into the last layer they are the policy
 again, so nothing else changes: not the graph, not the contract. 20 minutes of one robot are 60,000 steps, of which 25,000 weights learn
-little but noise; a hundred learn what is systematic: a leg that is weak, a load, a floor.
+little but noise; two hundred learn what is systematic: a leg that is weak, a load, a floor.
+
+Every walk so far counts at every update: the objective is clipped about the present policy, and weighted by how likely that one would
+have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
+one (Kakade 2001), of which noise has the same size in every direction, and a step is as long as the clip allows, not as a rate says.
 """
 
 from __future__ import annotations
@@ -16,28 +20,29 @@ from torch.nn import functional as F
 from locomotion.algorithms.returns import clipped_surrogate, generalized_advantages, normalized
 from locomotion.finetuning import leash
 from locomotion.finetuning.base import Base
-from locomotion.finetuning.batch import Batch
+from locomotion.finetuning.batch import Batch, joined
 from locomotion.finetuning.exploring import Noise
 from locomotion.models.actor_critic import Actor
 from locomotion.models.distributions import gaussian_log_prob
 from locomotion.models.flat import FlatAdam, make_minibatches
 from locomotion.schema import Count, NotNegative, Positive, Settings, Share
 
+RIDGE = 1e-4  # of features whose variance is 1
+MINIBATCH, MAX_GRAD_NORM = 512, 1.0  # of the critic
+MOST_WEIGHT = 2.0  # of a step that the present policy would have made more often
+
 
 class LearnerSettings(Settings):
     gamma: Share
     lam: Share
     clip: Positive
-    epochs: Count
-    minibatches: Count
-    learning_rate: Positive
+    steps: Count  # of the gradient, an update: together as long as the clip
     directions: Count  # of the features in which the last layer may move
     kl_price: NotNegative  # of a nat from the base
     kl_limit: Positive  # nats from the base, at most
     value_learning_rate: Positive
     value_epochs: Count
     warm_up_epochs: Count
-    max_grad_norm: Positive
 
 
 class Adapter(nn.Module):
@@ -54,20 +59,22 @@ class Adapter(nn.Module):
         k = min(directions, int((scale > 1e-4 * scale[0]).sum()))
         self.register_buffer("shift", shift)
         self.register_buffer("basis", axes[:k].T * (len(hidden) ** 0.5 / scale[:k]))  # [H, K]
-        self.weight = nn.Parameter(torch.zeros(actions, k))
-        self.bias = nn.Parameter(torch.zeros(actions))
+        self.weight = nn.Parameter(torch.zeros(actions, k + 1))  # the last column is the bias
 
     def features(self, hidden: Tensor) -> Tensor:
-        return (hidden - self.shift) @ self.basis
+        """[S, K + 1], the last of them 1."""
+        found = (hidden - self.shift) @ self.basis
+        return torch.cat([found, torch.ones_like(found[:, :1])], dim=-1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.weight, self.bias)
+        return F.linear(features, self.weight)
 
     @torch.no_grad()
-    def shorten(self, share: float) -> None:
-        """Towards the base."""
-        self.weight.mul_(share)
-        self.bias.mul_(share)
+    def folded(self, actor: Actor) -> None:
+        """Into ``actor``, a copy of the base."""
+        change, last = self.weight[:, :-1] @ self.basis.T, actor.network[-1]
+        last.weight += change
+        last.bias += self.weight[:, -1] - change @ self.shift
 
 
 def hidden_of(actor: Actor, observation: Tensor) -> Tensor:
@@ -84,11 +91,17 @@ class Learner:
         self.std = torch.full((base.robot.num_joints,), noise.std)
         self.critic = base.new_critic()
         self.adapter: Adapter | None = None
+        self.batches = list[Batch]()
         self.generator = torch.Generator().manual_seed(seed)
         self._value = FlatAdam(self.critic.network.parameters(), settings.value_learning_rate)
 
-    def warm_up(self, batch: Batch) -> dict[str, float]:
+    def take(self, batch: Batch) -> None:
+        """What the robot did, whoever walked."""
+        self.batches.append(batch)
+
+    def warm_up(self) -> dict[str, float]:
         """The critic learns what the base earns on this robot; the adapter takes its directions from what it saw."""
+        batch = joined(self.batches)
         hidden = hidden_of(self.base.actor, batch.observation).detach()
         self.adapter = Adapter(hidden, self.std.numel(), self.settings.directions)
         return self._learn_value(batch, self.settings.warm_up_epochs)
@@ -97,53 +110,43 @@ class Learner:
         """The base with the adapter folded into its last layer."""
         actor = self.base.new_actor()
         if self.adapter is not None:
-            last, a = actor.network[-1], self.adapter
-            with torch.no_grad():
-                change = a.weight @ a.basis.T
-                last.weight += change
-                last.bias += a.bias - change @ a.shift
+            self.adapter.folded(actor)
         return actor.eval()
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """One round: values, advantages, a few epochs of PPO on the adapter, within the leash."""
+    def update(self) -> dict[str, float]:
+        """One round: values, advantages, and a way of the adapter that is as long as the clip, within the leash."""
         assert self.adapter is not None
-        s, adapter = self.settings, self.adapter
+        s, adapter, batch = self.settings, self.adapter, joined(self.batches)
         figures = self._learn_value(batch, s.value_epochs)
-        advantage, _ = self._advantages(batch)
         with torch.no_grad():
-            features = adapter.features(hidden_of(self.base.actor, batch.observation))
-            base = batch.mean - adapter(features)  # the means of the base on these observations
-            old = self._log_prob(batch, batch.mean)
-        weight = (~batch.changed).float()
-        advantage = normalized(advantage)
-        optimizer = torch.optim.Adam(adapter.parameters(), lr=s.learning_rate)
-        before = {name: value.clone() for name, value in adapter.state_dict().items()}
-        surrogate_sum = 0.0
-        ids = make_minibatches(len(batch), s.epochs, s.minibatches, self.generator, torch.device("cpu"))
-        for rows in ids:
+            advantage = normalized(self._advantages(batch)[0])
+            features, base = adapter.features(hidden_of(self.base.actor, batch.observation)), self.base.actor(batch.observation)
+            before = base + adapter(features)
+            old = self._log_prob(batch, before)
+            likely = torch.exp(old - self._log_prob(batch, batch.mean)).clamp(max=MOST_WEIGHT)
+            weight = likely * ~batch.changed  # what filters changed was not what led to a reward
+        seen = self.noise.off(features, torch.zeros_like(features), batch.first)  # what a step's probability depends on
+        fisher = seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1])
+        for _ in range(s.steps):
             mean = base + adapter(features)
-            ratio = torch.exp(self._log_prob(batch, mean) - old)[rows]
-            surrogate = (clipped_surrogate(ratio, advantage[rows], s.clip) * weight[rows]).mean()
-            loss = s.kl_price * leash.distance(mean[rows], base[rows], self.std) - surrogate
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(adapter.parameters(), s.max_grad_norm)
-            optimizer.step()
-            surrogate_sum += float(surrogate.detach())
-        with torch.no_grad():
-            far = float(leash.distance(base + adapter(features), base, self.std))
-            adapter.shorten(leash.shortened(far, s.kl_limit))
-            mean = base + adapter(features)
-            moved = float(leash.distance(mean, batch.mean, self.std))
-            far = float(leash.distance(mean, base, self.std))
             ratio = torch.exp(self._log_prob(batch, mean) - old)
-        if not all(bool(torch.isfinite(value).all()) for value in adapter.state_dict().values()):
-            adapter.load_state_dict(before)
-        return figures | {
-            "policy/surrogate": surrogate_sum / len(ids), "policy/kl": moved, "policy/kl_to_base": far,
-            "policy/clipped": float(((ratio - 1.0).abs() > s.clip).float().mean()),
-            "policy/changed": float(batch.changed.float().mean()),
-        }  # fmt: skip
+            gain = (clipped_surrogate(ratio, advantage, s.clip) * weight).mean() - s.kl_price * leash.distance(mean, base, self.std)
+            (gradient,) = torch.autograd.grad(gain, adapter.weight)
+            with torch.no_grad():
+                way = torch.linalg.solve(fisher, gradient.T).T
+                length = float((seen @ way.T).square().sum(dim=-1).mean().sqrt()) / self.noise.innovation  # of the log ratio, rms
+                adapter.weight += s.clip / s.steps / max(length, 1e-9) * way
+        with torch.no_grad():
+            adapter.weight *= leash.shortened(float(leash.distance(base + adapter(features), base, self.std)), s.kl_limit)
+            mean = base + adapter(features)
+            ratio = torch.exp(self._log_prob(batch, mean) - old)
+            return figures | {
+                "policy/gain": float((ratio * advantage * weight).mean()),
+                "policy/kl": float(leash.distance(mean, before, self.std)),
+                "policy/kl_to_base": float(leash.distance(mean, base, self.std)),
+                "policy/clipped": float(((ratio - 1.0).abs() > s.clip).float().mean()),
+                "policy/changed": float(batch.changed.float().mean()), "policy/likely": float(likely.mean()),
+            }  # fmt: skip
 
     def _log_prob(self, batch: Batch, mean: Tensor) -> Tensor:
         """[S] of the actions that were asked for, given the steps before them."""
@@ -163,12 +166,12 @@ class Learner:
 
     def _learn_value(self, batch: Batch, epochs: int) -> dict[str, float]:
         """Regression on targets that are worked out anew each epoch. Says what share of the targets' variance is explained."""
-        s, seen = self.settings, self.critic.normalizer(batch.critic)
+        seen = self.critic.normalizer(batch.critic)
         for _ in range(epochs):
             target = self._advantages(batch)[1]
-            for rows in make_minibatches(len(batch), 1, s.minibatches, self.generator, torch.device("cpu")):
+            for rows in make_minibatches(len(batch), 1, max(1, len(batch) // MINIBATCH), self.generator, torch.device("cpu")):
                 loss = (self.critic.network(seen[rows]).squeeze(-1) - target[rows]).square().mean()
-                self._value.descend(loss, s.max_grad_norm)
+                self._value.descend(loss, MAX_GRAD_NORM)
         target = self._advantages(batch)[1]
         error = (self.critic(batch.critic).detach() - target).square().mean()
         return {"value/explained": 1.0 - float(error / target.var())}
@@ -176,30 +179,26 @@ class Learner:
     @property
     def moved(self) -> bool:
         """Whether there is anything that is not the base."""
-        return self.adapter is not None and any(bool(value.any()) for value in self.adapter.parameters())
+        return self.adapter is not None and bool(self.adapter.weight.any())
 
-    def policy_state(self) -> list[Tensor]:
-        """Where the policy is."""
+    @property
+    def policy(self) -> Tensor:
+        """Where the policy is, a copy."""
         assert self.adapter is not None
-        return [value.detach().clone() for value in self.adapter.parameters()]
+        return self.adapter.weight.detach().clone()
 
     @torch.no_grad()
-    def load_policy(self, state: list[Tensor]) -> None:
-        """Back to where it was."""
-        self.go_back(state, 0.0)
-
-    @torch.no_grad()
-    def go_back(self, state: list[Tensor], share: float) -> None:
-        """To where ``share`` of the way from ``state`` to the present is left."""
+    def go_back(self, there: Tensor, share: float = 0.0) -> None:
+        """To where ``share`` of the way from ``there`` to the present is left."""
         assert self.adapter is not None
-        for value, there in zip(self.adapter.parameters(), state, strict=True):
-            value.copy_(there + share * (value - there))
+        self.adapter.weight.copy_(there + share * (self.adapter.weight - there))
 
     def state_dict(self) -> dict[str, Any]:
         """To go on from, bit for bit."""
         return {
             "adapter": None if self.adapter is None else self.adapter.state_dict(), "critic": self.critic.state_dict(),
             "value": self._value.state_dict(), "generator": self.generator.get_state(),
+            "batches": [vars(batch) for batch in self.batches],
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -212,3 +211,4 @@ class Learner:
         self.critic.load_state_dict(state["critic"])
         self._value.load_state_dict(state["value"])
         self.generator.set_state(state["generator"])
+        self.batches = [Batch(**batch) for batch in state["batches"]]

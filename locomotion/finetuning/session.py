@@ -20,7 +20,7 @@ from locomotion.export import export_checkpoint
 from locomotion.files import write_atomically, write_json
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
-from locomotion.finetuning.batch import EARLY, Batch, Measure
+from locomotion.finetuning.batch import EARLY, Measure
 from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.gate import SimulationGate
@@ -88,7 +88,7 @@ class Session:
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "stopped"
             figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
-            figures |= self._fault(outcome) if outcome.latched else getattr(self, f"_{self.stage}")(outcome.episodes)
+            figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
             self._box(outcome)
             self.number += 1
             self._cool(outcome)
@@ -98,16 +98,28 @@ class Session:
         self._leave()
         return "done"
 
+    def _learned(self, plan: Sequence[Walk], episodes: Sequence[Episode]) -> dict[str, Any]:
+        """What follows from a run's episodes; of one that was cut short nothing does but another."""
+        if 2 * len(episodes) < len(plan):
+            self._say(f"{len(episodes)} of {len(plan)} walks: once more")
+            self.failures += not episodes
+            if self.stage == "warm_up" and (self.failures >= self.settings.ends.failures or not self._time_for(plan)):
+                self.stage = "done"
+            return {"short": True}
+        if self.stage != "final":
+            self.learner.take(self.measure.batch(episodes))
+        stages = {"warm_up": self._warm_up, "learn": self._learn, "final": self._final}
+        return stages[self.stage](episodes)
+
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
     def _warm_up(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """The base alone: what it earns, how far it reaches, and the first candidate."""
-        batch = self.measure.batch(episodes)
-        figures = self.learner.warm_up(batch)
+        figures = self.learner.warm_up()
         reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in episodes)
         self.box = ActionBox.around(reach, self.settings.box.margin, self.settings.box.growth)
-        self.stage, self.accepted = "learn", self.learner.policy_state()
-        return figures | {"reach": reach} | self._improve(batch)
+        self.stage, self.accepted = "learn", self.learner.policy
+        return figures | {"reach": reach} | self._improve()
 
     def _learn(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """The candidate beside the base: kept or rolled back; and where it is kept, the next one."""
@@ -116,11 +128,11 @@ class Session:
         figures: dict[str, Any] = {"verdict": verdict.plain() if verdict else None}
         if verdict is None or verdict.worse:
             self._say(f"rolled back: {verdict.worse if verdict else UNSEEN}")
-            self.learner.load_policy(self.accepted)
+            self.learner.go_back(self.accepted)
             self.failures += 1
             return figures | {"rolled_back": True}
-        self.accepted, self.failures = self.learner.policy_state(), 0
-        return figures | self._improve(self.measure.batch([one for one in episodes if one.walk.who == "candidate"]))
+        self.accepted, self.failures = self.learner.policy, 0
+        return figures | self._improve()
 
     def _final(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """The last test decides what is left in the folder: the candidate where it is shown to be better, else the base."""
@@ -128,9 +140,9 @@ class Session:
         self.stage, self.final = "done", verdict.plain() if verdict else {"better": False, "worse": UNSEEN}
         return {"verdict": self.final}
 
-    def _improve(self, batch: Batch) -> dict[str, Any]:
+    def _improve(self) -> dict[str, Any]:
         """A candidate that passes the gate; the accepted one again where none does."""
-        figures = self.learner.update(batch)
+        figures = self.learner.update()
         self.gate = self.gate or SimulationGate(
             self.base, self.contract, self.base.settings.randomization, self.settings.gate.episodes, self.settings.gate.margin
         )
@@ -141,7 +153,7 @@ class Session:
                 return figures
             self._say(f"the gate refuses a candidate: {passed.why}")
             self.learner.go_back(self.accepted, SHORTEN)
-        self.learner.load_policy(self.accepted)
+        self.learner.go_back(self.accepted)
         self.failures += 1
         return figures
 
@@ -150,7 +162,7 @@ class Session:
         self._say(f"the supervisor wants a person: {outcome.latched}")
         self.failures += 1
         if self.accepted is not None:
-            self.learner.load_policy(self.accepted)
+            self.learner.go_back(self.accepted)
         return {"latched": outcome.latched}
 
     # beside them -------------------------------------------------------------------------------------------------------
@@ -250,7 +262,8 @@ class Session:
         area = self.runner.area
         return {
             **{name: getattr(self, name) for name in names}, "learner": self.learner.state_dict(),
-            "box": None if self.box is None else asdict(self.box), "seed": self.seed, "settings": plain(self.settings), "policy": self.base.digest,
+            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings),
+            "box": None if self.box is None else asdict(self.box),
             "temperature": None if self.runner.temperature is None else self.runner.temperature.tolist(),
             "area": [*area.place.tolist(), area.yaw, float(area.returning)],
         }  # fmt: skip

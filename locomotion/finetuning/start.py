@@ -26,7 +26,6 @@ from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
 from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, Word, script_of
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import alone
-from locomotion.schema import plain
 from robots.errors import InputError
 
 Say = Callable[[str], None]
@@ -100,8 +99,9 @@ def dry_run(base: Base, settings: FinetuneSettings, limits: Limits, folder: Path
     say(f"dry run of {settings.policy} on {settings.interface}: nothing was sent. The robot would be told, by joint:")
     for episode in outcome.episodes:
         asked, sent = (episode.columns[name] for name in ("asked_joint_pos_target", "joint_pos_target"))
-        for i, name in enumerate(base.robot.joint_names):
-            say(f"  {name:20} {sent[:, i].min():6.2f} to {sent[:, i].max():6.2f} rad (asked {asked[:, i].min():6.2f} to {asked[:, i].max():6.2f})")
+        ends = np.stack([sent.min(axis=0), sent.max(axis=0), asked.min(axis=0), asked.max(axis=0)], axis=-1)
+        for name, (low, high, least, most) in zip(base.robot.joint_names, ends, strict=True):
+            say(f"  {name:20} {low:6.2f} to {high:6.2f} rad (asked: {least:6.2f} to {most:6.2f})")
         say(f"filters would change {100 * float(np.mean(episode.changed)):.1f} % of {len(episode)} steps")
     for event in outcome.events:
         say(f"  {event.time:7.2f} s  {event.kind:14} {event.detail}")
