@@ -13,8 +13,8 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.data.measured import MEASURED
 from locomotion.data.odometry import estimate
 
-EVERY = 5  # samples between looks at the velocity
-WINDOW = 8  # samples that a look takes in
+EVERY = 10  # samples between looks at the velocity
+WINDOW = 12  # samples that a look takes in
 HOME = 0.4  # share of the radius within which the robot is its own master again
 STOP = 1.5  # multiple of the radius at which a walk ends
 SPEED, TURN, GAIN = 0.5, 0.8, 1.5  # m/s and rad/s of the way home, 1/s
