@@ -107,6 +107,7 @@ class Outcome:
     events: list[Event]
     temperature: np.ndarray  # [J] degrees C at its end
     stopped: bool  # by the person, or a signal
+    warm: bool  # a motor was
     interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
 
     @property
@@ -169,7 +170,8 @@ class EpisodeRunner:
         columns = record.columns()
         return Outcome(
             _episodes(columns, exploring, started, operator.ended) if columns else [], clock.now() - began, list(supervisor.events),
-            supervisor.window.temperature.copy(), operator.stopped or supervisor.state is State.DAMPING, Counter(supervisor.interventions),
+            supervisor.window.temperature.copy(), operator.stopped or supervisor.state is State.DAMPING, operator.warm,
+            Counter(supervisor.interventions),
         )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Session:
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
-            if self.stage == "learn" and (self.failures >= self.settings.ends.failures or not self._time_for(self._plan("learn"))):
+            if self.stage == "learn" and (self.failures >= self.settings.ends.failures or not self._time_for(self._plan("learn"), self._plan("final"))):
                 self.stage = "final" if self.learner.moved else "done"
                 continue
             plan = self._plan(self.stage)
@@ -103,7 +103,7 @@ class Session:
         if 2 * len(episodes) < len(plan):
             self._say(f"{len(episodes)} of {len(plan)} walks: once more")
             self.failures += not episodes
-            if self.stage == "warm_up" and (self.failures >= self.settings.ends.failures or not self._time_for(plan)):
+            if self.stage != "learn" and (self.failures >= self.settings.ends.failures or not self._time_for(plan)):
                 self.stage = "done"
             return {"short": True}
         if self.stage != "final":
@@ -181,29 +181,32 @@ class Session:
             plan += [walk, *twin] if i % 2 else [*twin, walk]
         return plan
 
-    def _time_for(self, plan: Sequence[Walk]) -> bool:
-        """Whether there is, the last test included."""
-        per_walk, joints = self.settings.walk_seconds + BETWEEN, self.base.robot.num_joints
-        needed = 2 * (STAND + 0.5 + 0.3 * joints) + (len(plan) + 2 * self.settings.final_pairs) * per_walk
-        return self.seconds + needed <= 60.0 * self.settings.minutes
+    def _time_for(self, *plans: Sequence[Walk]) -> bool:
+        """Whether there is, a run each."""
+        per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
+        return self.seconds + sum(stand + len(plan) * per_walk for plan in plans) <= 60.0 * self.settings.minutes
 
     def _judge(self, episodes: Sequence[Episode]) -> Verdict | None:
         """Of the pairs that are whole; None where there are not two."""
         by_pair: dict[int, dict[str, Walked]] = {}
         for one in episodes:
-            early = one.ended in EARLY
-            reward = float(self.measure.rewards(one).sum()) / one.walk.seconds
-            by_pair.setdefault(one.walk.pair, {})[one.walk.who] = Walked(reward, float(one.changed.mean()), early)
+            if one.ended == "time" or one.ended in EARLY:  # what ended for another reason cannot be compared
+                by_pair.setdefault(one.walk.pair, {})[one.walk.who] = Walked(self._rate(one), float(one.changed.mean()), one.ended in EARLY)
         pairs = [pair for pair in by_pair.values() if len(pair) == 2]
         if len(pairs) < 2:
             return None
         s = self.settings
         return judge([pair["candidate"] for pair in pairs], [pair["base"] for pair in pairs], s.margin, s.intervention_margin)
 
+    def _rate(self, episode: Episode) -> float:
+        """Reward a second. What the robot's own doing cut short earns nothing in the time that is missing."""
+        seconds = episode.walk.seconds if episode.ended in EARLY else len(episode) * self.noise.control_dt
+        return float(self.measure.rewards(episode).sum()) / seconds
+
     def _told(self, outcome: Outcome) -> dict[str, Any]:
         rewards: dict[str, list[float]] = {}
         for one in outcome.episodes:
-            rewards.setdefault(one.walk.who, []).append(float(self.measure.rewards(one).sum()) / one.walk.seconds)
+            rewards.setdefault(one.walk.who, []).append(self._rate(one))
         return {
             "reward": {who: float(np.mean(values)) for who, values in rewards.items()},
             "ended": [one.ended for one in outcome.episodes], "changed": [float(one.changed.mean()) for one in outcome.episodes],
@@ -222,7 +225,7 @@ class Session:
     def _cool(self, outcome: Outcome) -> None:
         """Motors that are warm rest, lying, until they are not."""
         ends, warm = self.settings.ends, outcome.temperature - AMBIENT
-        if outcome.temperature.max() >= ends.temperature:
+        if outcome.warm and outcome.temperature.max() > ends.cool:
             pause = TIME_CONSTANT * math.log(warm.max() / (ends.cool - AMBIENT))
             self._say(f"a motor is {outcome.temperature.max():.0f} degrees C warm: {pause:.0f} s of rest")
             self._wait(pause)

@@ -119,22 +119,19 @@ class WalkOperator:
     ) -> None:  # fmt: skip
         self.plan, self.ended, self.returned = list(plan), list[str](), 0  # steps that were spent on the way home
         self.stopped, self.dry = False, isinstance(supervisor, Observer)  # by the person; nobody is led to lie down
+        self.warm = False  # a motor was
         self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
         self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
         self._names, self._rest = contract.command_names, np.array(contract.command_rest)
         self._since = self._ready_since = self._granted = np.nan  # s when the walk, standing ready, and the word for a walk began
-        self._reason = ""
-
-    @property
-    def warm(self) -> bool:
-        return bool(self._supervisor.window.temperature.max() >= self._ends.temperature)
+        self._resting, self._reason = np.nan, ""  # s when a walk began to come to rest before its time, and why
 
     def __call__(self, time: float, state: State) -> Intent:
         if state is State.WALK:
             return self._walk(time)
         if not np.isnan(self._since):  # it walked a step ago
             self.ended.append(self._reason or "supervisor")
-            self._since, self._reason = np.nan, ""
+            self._since, self._resting, self._reason = np.nan, np.nan, ""
         if state is State.IDLE:
             ready = self._word.given(f"Stand up for {len(self.plan)} walks?")
             if self._stop():
@@ -149,17 +146,21 @@ class WalkOperator:
         self.stopped |= self._word.stopped()
         return Stop.SETTLE if self.stopped else Stop.NONE
 
+    def _warm(self) -> bool:
+        self.warm |= bool(self._supervisor.window.temperature.max() >= self._ends.temperature)
+        return self.warm
+
     def _stand(self, time: float) -> Intent:
-        """Between walks."""
+        """Between walks: the default pose is reached before anything else is asked for."""
         self._ready_since = time if np.isnan(self._ready_since) else self._ready_since
         limits, waited = self._supervisor.limits, time - self._ready_since
+        if waited < limits.ramp_seconds + limits.dwell_seconds:
+            return Intent(None, self._rest)
         done = len(self.ended) >= len(self.plan)
         if done and self.dry:
             self.end()
-        if done or self.warm or waited > ATTENTION or time - self._granted > PATIENCE:
+        if done or self._warm() or waited > ATTENTION or time - self._granted > PATIENCE:
             return Intent(None, self._rest, stop=Stop.SETTLE)
-        if waited < limits.ramp_seconds + limits.dwell_seconds:
-            return Intent(None, self._rest, stop=self._stop())
         walk, number = self.plan[len(self.ended)], len(self.ended) + 1
         away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
         if np.isnan(self._granted):
@@ -173,19 +174,25 @@ class WalkOperator:
         return Intent(State.WALK, walk.command(0.0))
 
     def _walk(self, time: float) -> Intent:
+        """A walk that is to end comes to rest first; one that tilts stands at once."""
         self._since, self._ready_since, self._granted = time if np.isnan(self._since) else self._since, np.nan, np.nan
         walk, sample, area = self.plan[len(self.ended)], self._supervisor.sample, self._area
         area.look(sample)
         walked = time - self._since
-        reasons = {
-            "time": walked >= walk.seconds - 1e-9, "tilt": tilt(sample.projected_gravity) > self._ends.tilt, "area": area.outside,
-            "warm": self.warm, "asked": self._stop() is not Stop.NONE,
-        }  # fmt: skip
-        self._reason = next((name for name, holds in reasons.items() if holds), "")
-        if self._reason:
+        if tilt(sample.projected_gravity) > self._ends.tilt:
+            self._reason = "tilt"
             return Intent(State.READY, self._rest)
+        if walked >= walk.seconds - 1e-9 or time - self._resting >= REST:
+            self._reason = self._reason or "time"
+            return Intent(State.READY, self._rest)
+        in_order = walked >= walk.seconds - REST  # it comes to rest by itself
+        reasons = {"area": area.outside, "warm": self._warm(), "asked": self._stop() is not Stop.NONE}
+        if np.isnan(self._resting) and not in_order and (reason := next((name for name, holds in reasons.items() if holds), "")):
+            self._reason, self._resting = reason, time
+        if not np.isnan(self._resting):
+            return Intent(None, self._rest)
         command = walk.command(walked)
-        if area.returning and walked < walk.seconds - REST:
+        if area.returning and not in_order:
             self.returned += 1
             command = self._rest.copy()
             command[[self._names.index(name) for name in CHANNELS]] = area.home()
