@@ -75,7 +75,7 @@ class Session:
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
-            if self.stage == "learn" and (self.failures >= self.settings.ends.failures or not self._time_for(self._plan("learn"), self._plan("final"))):
+            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
                 self.stage = "final" if self.learner.moved else "done"
                 continue
             plan = self._plan(self.stage)
@@ -103,7 +103,7 @@ class Session:
         if 2 * len(episodes) < len(plan):
             self._say(f"{len(episodes)} of {len(plan)} walks: once more")
             self.failures += not episodes
-            if self.stage != "learn" and (self.failures >= self.settings.ends.failures or not self._time_for(plan)):
+            if self.stage != "learn" and (self._given_up or not self._time_for(plan)):
                 self.stage = "done"
             return {"short": True}
         if self.stage != "final":
@@ -180,6 +180,10 @@ class Session:
             twin = [replace(walk, who="base")] if i < pairs else []
             plan += [walk, *twin] if i % 2 else [*twin, walk]
         return plan
+
+    @property
+    def _given_up(self) -> bool:
+        return self.failures >= self.settings.ends.failures
 
     def _time_for(self, *plans: Sequence[Walk]) -> bool:
         """Whether there is, a run each."""
