@@ -20,7 +20,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names: dict[str, Any] = {}
     exec(code, names)
     assert len(names["first"].episodes) == 1
-    assert float(names["far"]) > 0.0
+    assert names["far"] > 0.0
     assert names["verdict"].pairs == 2
     assert Path("first.mcap").exists()
 

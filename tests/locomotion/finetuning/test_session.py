@@ -95,7 +95,7 @@ def collapse(learner: Learner) -> dict[str, float]:
     """What a reward for falling would teach in the end, at once: knees that give way."""
     assert learner.adapter is not None
     with torch.no_grad():
-        learner.adapter.weight[:, -1] = torch.tensor([0.0, 3.0, -2.5] * 4)
+        learner.adapter.weight[:, -1] = torch.tensor([0.0, 24.0, -20.0] * 4)
     return {}
 
 
