@@ -119,7 +119,7 @@ def test_a_candidate_that_falls_in_simulation_never_moves_the_robot(source: Path
     assert rows[0]["gate_why"]
     assert not one.learner.moved
     assert json.loads((tmp_path / "summary.json").read_text())["result"] == "base"
-    assert heights(tmp_path, one.base.robot) > 0.9
+    assert heights(tmp_path, one.base.robot) > 0.8  # as its springs hold it up
 
 
 def test_behind_a_gate_that_sees_nothing_the_box_the_tilt_and_the_pairs_stop_it(
