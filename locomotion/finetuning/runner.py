@@ -162,7 +162,7 @@ class EpisodeRunner:
         operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
         record = Recorder(log, policy.robot, self.contract, supervisor.limits)
         runtime, began = Runtime(policy, interface, supervisor, clock, record), clock.now()
-        operator.end = runtime.end
+        operator.end, operator.recover = runtime.end, lambda: exploring.take_over(self.base.actor)
         with torch.inference_mode(), contextlib.suppress(GuardError):  # the supervisor has noted it
             runtime.run(LONGEST, operator)
         if record.lost or record.malformed:
@@ -196,6 +196,7 @@ def _episodes(
     for (begin, end), record, walk, why in zip(edges.tolist(), records, walks, ended, strict=False):
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
+        end = min(end, begin + record.own)
         if end - begin < 2 or end >= len(ran):
             continue
         steps = slice(begin, end)
