@@ -6,7 +6,8 @@ little but noise; two hundred learn what is systematic: a leg that is weak, a lo
 
 Every walk so far counts at every update: the objective is clipped about the present policy, and weighted by how likely that one would
 have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
-one (Kakade 2001), of which noise has the same size in every direction, and a step is as long as the clip allows, not as a rate says.
+one (Kakade 2001), of which noise has the same size in every direction, so that what is no more than noise can be left out; and a step is
+as long as the clip allows, not as a rate says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from locomotion.models.distributions import gaussian_log_prob
 from locomotion.models.flat import FlatAdam, make_minibatches
 from locomotion.schema import Count, NotNegative, Positive, Settings, Share
 
+DOUBT = 2.0
 RIDGE = 1e-4  # of features whose variance is 1
 MINIBATCH, MAX_GRAD_NORM = 512, 1.0  # of the critic
 MOST_WEIGHT = 2.0  # of a step that the present policy would have made more often
@@ -78,6 +80,14 @@ class Adapter(nn.Module):
         last.bias += self.weight[:, -1] - change @ self.shift
 
 
+def trusted(score: Tensor) -> Tensor:
+    """How much of each number of a gradient is believed, of what it is as a multiple of its standard error.
+
+    The positive part of 1 - DOUBT / score^2: with 1 in the place of DOUBT it is James and Stein's estimator of each by itself.
+    """
+    return (1.0 - DOUBT / score.square().clamp(min=1e-12)).clamp(min=0.0)
+
+
 def hidden_of(actor: Actor, observation: Tensor) -> Tensor:
     """[S, H] what the last layer of a plain network sees."""
     *layers, _ = actor.network
@@ -125,7 +135,9 @@ class Learner:
             features, base = adapter.features(hidden_of(self.base.actor, batch.observation)), self.base.actor(batch.observation)
             before = base + adapter(features)
             seen = self.noise.off(features, torch.zeros_like(features), batch.first)  # what a step's probability depends on
-            fisher = seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1])
+            values, axes = torch.linalg.eigh(seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1]))
+            white = axes * values.rsqrt()  # the natural gradient is this, twice
+            trust: Tensor | None = None
             behaviour = self._log_prob(batch, batch.mean)
         for _ in range(s.updates):
             with torch.no_grad():
@@ -138,9 +150,15 @@ class Learner:
                 gain = (clipped_surrogate(ratio, advantage, s.clip) * weight).mean() - s.kl_price * leash.distance(mean, base, self.std)
                 (gradient,) = torch.autograd.grad(gain, adapter.weight)
                 with torch.no_grad():
-                    way = torch.linalg.solve(fisher, gradient.T).T
+                    clean = gradient @ white  # [A, K + 1], each number of the same variance
+                    if trust is None:
+                        samples = weight.sum().square() / weight.square().sum().clamp(min=1.0)
+                        trust = trusted(clean * self.noise.innovation * samples.sqrt())
+                    way = (clean * trust) @ white.T
                     length = float((seen @ way.T).square().sum(dim=-1).mean().sqrt()) / self.noise.innovation  # of the log ratio, rms
-                    adapter.weight += s.clip / s.steps / max(length, 1e-9) * way
+                    if length > 0.0:
+                        adapter.weight += s.clip / s.steps / length * way
+        assert trust is not None
         with torch.no_grad():
             adapter.weight *= leash.shortened(float(leash.distance(base + adapter(features), base, self.std)), s.kl_limit)
             mean = base + adapter(features)
@@ -151,6 +169,7 @@ class Learner:
                 "policy/kl_to_base": float(leash.distance(mean, base, self.std)),
                 "policy/changed": float(batch.changed.float().mean()),
                 "policy/likely": float(likely.mean()),
+                "policy/trusted": float((trust > 0.0).float().mean()),
                 "value/spread": spread,
             }
 
