@@ -4,8 +4,8 @@ What is learned is the weight [A, K] and the bias [A] of an addition to the mean
 again, so nothing else changes: not the graph, not the contract. 20 minutes of one robot are 60,000 steps, of which 25,000 weights learn
 little but noise; two hundred learn what is systematic: a leg that is weak, a load, a floor.
 
-Every walk so far counts at every update: the objective is clipped about the present policy, and weighted by how likely that one would
-have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
+Every walk whose policy is still near counts at every update: the objective is clipped about the present policy, and weighted by how likely
+that one would have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
 one (Kakade 2001), of which noise has the same size in every direction, so that what is no more than noise can be left out; and a step is
 as long as the clip allows, not as a rate says.
 """
@@ -29,6 +29,7 @@ from locomotion.models.flat import FlatAdam, make_minibatches
 from locomotion.schema import Count, NotNegative, Positive, Settings, Share
 
 DOUBT = 2.0
+NEAR = 0.3  # nats from a walk's policy to the present one, within which its advantages say something of that
 RIDGE = 1e-4  # of features whose variance is 1
 MINIBATCH, MAX_GRAD_NORM = 512, 1.0  # of the critic
 MOST_WEIGHT = 2.0  # of a step that the present policy would have made more often
@@ -127,8 +128,9 @@ class Learner:
     def update(self) -> dict[str, float]:
         """One round: values, advantages, and a way of the adapter that is as long as the clip, within the leash."""
         assert self.adapter is not None
-        s, adapter, batch = self.settings, self.adapter, joined(self.batches)
-        figures = self._learn_value(batch, s.value_epochs)
+        s, adapter = self.settings, self.adapter
+        figures = self._learn_value(joined(self.batches), s.value_epochs)
+        batch = joined(self._near())
         with torch.no_grad():
             advantage = self._advantages(batch)[0]
             spread, advantage = float(advantage.std()), normalized(advantage)
@@ -169,9 +171,17 @@ class Learner:
                 "policy/kl_to_base": float(leash.distance(mean, base, self.std)),
                 "policy/changed": float(batch.changed.float().mean()),
                 "policy/likely": float(likely.mean()),
+                "policy/steps": float(len(batch)),
                 "policy/trusted": float((trust > 0.0).float().mean()),
                 "value/spread": spread,
             }
+
+    @torch.no_grad()
+    def _near(self) -> list[Batch]:
+        """The walks of policies that are near the present one; the newest where none is."""
+        actor = self.candidate()
+        near = [one for one in self.batches if float(leash.distance(actor(one.observation), one.mean, self.std)) <= NEAR]
+        return near or self.batches[-1:]
 
     def _log_prob(self, batch: Batch, mean: Tensor) -> Tensor:
         """[S] of the actions that were asked for, given the steps before them."""
