@@ -4,10 +4,10 @@ What is learned is the weight [A, K] and the bias [A] of an addition to the mean
 again, so nothing else changes: not the graph, not the contract. 20 minutes of one robot are 60,000 steps, of which 25,000 weights learn
 little but noise; two hundred learn what is systematic: a leg that is weak, a load, a floor.
 
-Every walk whose policy is still near counts at every update: the objective is clipped about the present policy, and weighted by how likely
-that one would have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
-one (Kakade 2001), of which noise has the same size in every direction, so that what is no more than noise can be left out; and a step is
-as long as the clip allows, not as a rate says.
+Every walk whose policy is still near counts at every update: the objective is clipped about the present policy, and weighted by how
+likely that one would have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The
+gradient is the natural one (Kakade 2001), of which noise has the same size in every direction, so that what is no more than noise can be
+left out; and a step is as long as the clip allows, not as a rate says.
 """
 
 from __future__ import annotations
