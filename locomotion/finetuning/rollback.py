@@ -65,6 +65,8 @@ class Margins:
 def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins) -> Verdict:
     """``candidate`` and ``base``, pair by pair. The candidate is worse where its reward is shown to be lower, or any margin is passed, or
     more of its walks end early."""
+    if not candidate:
+        return Verdict(0, math.nan, math.nan, -math.inf, math.inf, "it did not come to walk beside the base")
     differences = [ours.reward - theirs.reward for ours, theirs in zip(candidate, base, strict=True)]
     low, high = interval(differences)
     mean, level = float(np.mean(differences)), float(np.mean([one.reward for one in base]))

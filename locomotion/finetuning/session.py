@@ -40,7 +40,8 @@ STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word;
 BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
-PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "final")
+LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
+PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final")
 
 Say = Callable[[str], None]
 
@@ -72,14 +73,15 @@ class Session:
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
         self.seconds, self.steps, self.resting = 0.0, 0, False
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
+        self.pairs: list[list[dict[str, Any]]] = []  # what the present candidate and the base came to in the same walks
         self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
 
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
-            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
-                self.stage = "done"
+            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self._tests())):
+                self.stage, self.pairs, self.resting = "done", [], True
                 if self.best_difference > 0.0:  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
@@ -110,20 +112,23 @@ class Session:
         if episodes and self.stage != "final":
             for who in sorted({one.walk.who for one in episodes}):
                 self.learner.take(self.measure.batch([one for one in episodes if one.walk.who == who]))
-        verdict = self._judge(episodes)
-        if 2 * len(episodes) < len(plan) or (self.stage != "warm_up" and verdict is None):
-            self._say(f"{len(episodes)} of {len(plan)} walks: once more")
-            self.failures += not episodes
-            if self.stage != "learn" and (self._given_up or not self._time_for(plan)):
-                self.stage = "done"
-            return {"short": True}
         if self.stage == "warm_up":
-            return self._warm_up(episodes)
-        assert verdict is not None
-        told = {"verdict": verdict.plain()}
+            if 2 * len(episodes) >= len(plan):
+                return self._warm_up(episodes)
+            self.failures += not episodes
+            self.stage = "done" if self._given_up or not self._time_for(plan) else "warm_up"
+            return {"short": True}
+        self.pairs += self._paired(episodes)
+        verdict = self._verdict()
+        told = {"pairs": len(self.pairs), "verdict": verdict.plain()}
         if self.stage == "learn":
-            return told | self._learn(verdict)
-        self.stage, self.final = "done", verdict.plain()
+            if len(self.pairs) >= LEAST_PAIRS:
+                return told | self._learn(verdict)
+            self._say(f"{len(self.pairs)} pairs so far: once more")
+            self.failures += not episodes
+            return told
+        if not (remaining := self._plan("final")) or not self._time_for(remaining):
+            self.stage, self.final = "done", verdict.plain()
         return told
 
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
@@ -142,9 +147,9 @@ class Session:
         if verdict.worse:
             self._say(f"rolled back: {verdict.worse}")
             self.learner.go_back(self.accepted)
-            self.failures += 1
+            self.failures, self.pairs = self.failures + 1, []
             return {"rolled_back": True}
-        self.accepted, self.failures = self.learner.policy, 0
+        self.accepted, self.failures, self.pairs = self.learner.policy, 0, []
         if verdict.difference > self.best_difference:
             self.best_difference, self.best = verdict.difference, self.accepted
         return self._improve()
@@ -181,8 +186,7 @@ class Session:
     def _plan(self, stage: str) -> list[Walk]:
         """Walks under commands drawn for this run; a pair has the same commands and the same noise, and who goes first takes turns."""
         s, rng = self.settings, np.random.default_rng([self.seed, self.number])
-        count = {"warm_up": s.warm_up_walks, "learn": s.walks, "final": s.final_pairs}[stage]
-        pairs = {"warm_up": 0, "learn": s.pairs, "final": s.final_pairs}[stage]
+        count, pairs = {"warm_up": (s.warm_up_walks, 0), "learn": (s.walks, s.pairs), "final": (self._left(), self._left())}[stage]
         who, plan = ("base" if stage == "warm_up" else "candidate"), list[Walk]()
         for i in range(count):
             chosen = [s.commands[k] for k in rng.choice(len(s.commands), min(3, len(s.commands)), replace=False)]
@@ -191,6 +195,15 @@ class Session:
             twin = [replace(walk, who="base")] if i < pairs else []
             plan += [walk, *twin] if i % 2 else [*twin, walk]
         return plan
+
+    def _left(self) -> int:
+        """Pairs of the last test's next run."""
+        done = len(self.pairs) if self.stage == "final" else 0
+        return min(self.settings.final_pairs - done, MOST_PAIRS)
+
+    def _tests(self) -> list[list[Walk]]:
+        """About what the last test will be, for the time that it takes."""
+        return [self._plan("final")] * math.ceil(self.settings.final_pairs / MOST_PAIRS)
 
     @property
     def _given_up(self) -> bool:
@@ -201,18 +214,18 @@ class Session:
         per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
         return self.seconds + sum(stand + len(plan) * per_walk for plan in plans) <= 60.0 * self.settings.minutes
 
-    def _judge(self, episodes: Sequence[Episode]) -> Verdict | None:
-        """Of the pairs that are whole; None where there are not two."""
-        by_pair: dict[int, dict[str, Walked]] = {}
+    def _paired(self, episodes: Sequence[Episode]) -> list[list[dict[str, Any]]]:
+        """Candidate and base of each pair that is whole. What ended for another reason than time or the robot cannot be compared."""
+        found: dict[int, dict[str, Walked]] = {}
         for one in episodes:
-            if one.ended == "time" or one.ended in EARLY:  # what ended for another reason cannot be compared
-                by_pair.setdefault(one.walk.pair, {})[one.walk.who] = self.measure.walked(one)
-        pairs = [pair for pair in by_pair.values() if len(pair) == 2]
-        if len(pairs) < 2:
-            return None
-        s = self.settings
-        margins = Margins(s.margin, s.intervention_margin, s.posture_margin)
-        return judge([pair["candidate"] for pair in pairs], [pair["base"] for pair in pairs], margins)
+            if one.ended == "time" or one.ended in EARLY:
+                found.setdefault(one.walk.pair, {})[one.walk.who] = self.measure.walked(one)
+        return [[asdict(pair["candidate"]), asdict(pair["base"])] for pair in found.values() if len(pair) == 2]
+
+    def _verdict(self) -> Verdict:
+        """Of all pairs of the present candidate."""
+        ours, theirs = ([Walked(**pair[i]) for pair in self.pairs] for i in (0, 1))
+        return judge(ours, theirs, Margins(self.settings.margin, self.settings.intervention_margin, self.settings.posture_margin))
 
     def _told(self, outcome: Outcome) -> dict[str, Any]:
         rewards: dict[str, list[float]] = {}
