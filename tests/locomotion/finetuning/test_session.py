@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from deploy.log_reader import read_log
 from deploy.policy import load as load_bundle
 from locomotion.cli import main
 from locomotion.finetuning import base as bases
+from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.gate import SimulationGate
 from locomotion.finetuning.learner import Learner
 from locomotion.finetuning.session import Session, read_rows
@@ -40,11 +42,21 @@ def open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulationGate, "figures", lambda self, actor: PASSED)
 
 
+def flattered(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the candidate does earns 1 a second more: a session that comes to its last test, and leaves the candidate."""
+    walked = Measure.walked
+    patch.setattr(
+        Measure, "walked", lambda self, one: replace(found := walked(self, one), reward=found.reward + (one.walk.who == "candidate"))
+    )
+
+
 @pytest.fixture(scope="module")
 def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Session]:
     folder = tmp_path_factory.mktemp("whole")
     whole = session(folder, source, lambda text: None, **SHORT)
-    assert whole.run() == "done"
+    with pytest.MonkeyPatch.context() as patch:
+        flattered(patch)
+        assert whole.run() == "done"
     return folder, whole
 
 
@@ -59,19 +71,20 @@ def test_what_it_leaves(finished: tuple[Path, Session], source: Path) -> None:
     assert limits[0]["action_box"] == Limits().action_box  # the base alone, as it is deployed
     assert rows[0]["reach"] < limits[1]["action_box"] <= limits[2]["action_box"] < 1.0
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["result"] == ("candidate" if whole.final and whole.final["better"] else "base")
+    assert summary["result"] == "candidate"
+    assert summary["last_test"]["low"] > 0.0
     assert summary["robot_minutes"] == pytest.approx(rows[-1]["robot_seconds"] / 60.0)
     bundle = load_bundle(folder / "policy.onnx")
     assert bundle.contract.provenance["steps"] > checkpoint.load(source)["steps"]
     again = bases.load(str(folder / "best.pt"))  # it may be fine-tuned again
-    if summary["result"] == "base":
-        assert torch.equal(again.actor.network[-1].weight, whole.base.actor.network[-1].weight)
+    assert torch.equal(again.actor.network[-1].weight, whole.learner.candidate().network[-1].weight)
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_instant_costs_no_more_than_the_run_it_falls_into(
-    finished: tuple[Path, Session], source: Path, tmp_path: Path
+def test_a_kill_costs_no_more_than_the_run_that_it_falls_into(
+    finished: tuple[Path, Session], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    flattered(monkeypatch)
     whole, _ = finished
     seen = 0
     for lines in (0, 1):  # in the middle of the first run, and of the second
