@@ -1,4 +1,4 @@
-"""False alarms of the safety layer's monitors: a policy walks under rough conditions, and nothing may be found but falls.
+"""False alarms of the safety layer's monitors: a policy walks and rests under rough conditions, and nothing may be found but falls.
 
     python -m benchmarks.monitors policy.onnx [minutes]
 
@@ -43,6 +43,7 @@ def run(policy: RobotPolicy, conditions: Conditions, seconds: float, seed: int) 
     robot, contract = policy.robot, policy.contract
     supervisor = Supervisor(robot, contract.control_dt, limits)
     commands = np.random.default_rng(seed).uniform(*contract.command_range.T, (int(seconds / 3.0) + 1, len(contract.command_names)))
+    commands[3::5] = 0.0  # who rests sets out again
     script = ScriptedOperator([[3.0 * i, command.tolist()] for i, command in enumerate(commands)], contract)
     worst: defaultdict[str, float] = defaultdict(float)
 
