@@ -52,7 +52,7 @@ def task(settings: TrainSettings) -> Task:
     robot = robots.load(settings.robot)
     simulator = sim.make(
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,
-        actuator=engine.actuator, self_collision=settings.task.self_collision,
+        actuator=engine.actuator, self_collision=settings.task.self_collision, device=engine.device, contacts=engine.contacts,
     )  # fmt: skip
     return Task(settings.task, simulator, settings.randomization, seed=distributed.seed(settings.seed))
 

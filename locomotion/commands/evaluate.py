@@ -37,6 +37,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             lambda name, share: view.phase(name, share),
             settings.gait,
             settings.sim.actuator,
+            settings.sim.device,
         )
     print_scores(card["scores"])
     outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())

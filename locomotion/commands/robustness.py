@@ -56,6 +56,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
                 settings.seed,
                 lambda axis, share, name=name: view.phase(name, share, axis),
                 settings.sim.actuator,
+                settings.sim.device,
             )
             for name, policy in policies.items()
         }
@@ -101,7 +102,7 @@ def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> i
     film, dt = output.with_suffix(".mp4"), policy.contract.control_dt
     with LiveView(f"locomotion evaluate  {settings.policy}  sweep=falsify") as view:
         report, motion = falsify.falsify(
-            policy, settings.sim.engine, settings.randomization, settings.seed, view.phase, settings.sim.actuator
+            policy, settings.sim.engine, settings.randomization, settings.seed, view.phase, settings.sim.actuator, settings.sim.device
         )
         message = "no video: no fall to show"
         if motion is not None:
