@@ -57,7 +57,7 @@ class WarpSimulator:
     ) -> None:
         if actuator in NETWORKS:
             raise InputError("sim.engine", self.engine, "an engine with learned actuators: mujoco", "Use sim=mujoco, or sim.actuator=pd.")
-        self._wp, self._mjw = load_warp()
+        self._wp, self._mjw, self._kernels = load_warp()
         self.device = find_device(device)
         self.robot, self.num_envs, self.physics_dt, self.terrain, self._actuator = robot, num_envs, physics_dt, Terrain(), actuator
         self.model = build_model(robot, physics_dt, None, firm, actuator, payload=True, self_collision=self_collision)
@@ -65,9 +65,10 @@ class WarpSimulator:
         self.hip_pos = self._tensor(hip_positions(self.model, robot))
         self.total_mass = total_mass(self.model)
         self.values = nominal_values(num_envs, robot.num_joints, self.device)  # what set_parameters() was told last
-        self.faults = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self.faults = torch.zeros(num_envs, dtype=torch.bool, device=self.device)  # where a physics step came to no state
         self.overflows = torch.zeros((), dtype=torch.int64, device=self.device)  # robots' control steps with contacts left out
         self._graphs: dict[Any, Any] = {}
+        self._ground = self.model.geom(GROUND).id
         self._put(contacts or most_contacts(self.model) + MEETINGS * self_collision)
         self._compile()
         self._lay_out()
@@ -105,13 +106,9 @@ class WarpSimulator:
         self._history_times.copy_(self._ages[self._cursor])
         self._cursor = (self._cursor + substeps) % len(self._ages)
 
-        def steps() -> None:
-            for _ in range(substeps):
-                self._mjw.step(self._m, self._d)
-
-        self._launch(("step", substeps), steps)
-        self._find_faults()
-        self._restart(self.faults)
+        self.faults.zero_()
+        self._launch(("step", substeps), lambda: self._physics(substeps))
+        self._restart(self.faults)  # as MuJoCo itself does
         self._read(self._all)
         _, _, torque, sensors, _ = self._blocks
         self._signals.packed[:, torque.start : sensors.stop].masked_fill_(self.faults[:, None], 0.0)
@@ -175,6 +172,8 @@ class WarpSimulator:
                 self._m.opt.graph_conditional = self._wp.is_conditional_graph_supported()
             self._m.opt.gravity = self._wp.array(np.tile(m.opt.gravity, (n, 1)), dtype=self._wp.vec3)
             self._d = self._mjw.make_data(m, nworld=n, nconmax=contacts, njmax=limits + rows * contacts)
+            self._faults = self._wp.from_torch(self.faults)
+        self._m.callback.contactfilter = self._align_capsules
 
     def _lay_out(self) -> None:
         """Tensors over Warp's arrays, and which of their columns belong to which joint, link and foot."""
@@ -184,7 +183,7 @@ class WarpSimulator:
         self._qpos_to = self._tensor([*range(7), *(int(joint.qposadr[0]) for joint in joints)], torch.int64)
         self._qvel_to, self._dofs = self._tensor([*range(6), *dofs], torch.int64), self._tensor(dofs, torch.int64)
         self._qpos_from, self._qvel_from = self._qpos_to.argsort(), self._qvel_to.argsort()
-        self._base, self._ground, self._payload = (model.body(robot.base_body).id, model.geom(GROUND).id, model.body(PAYLOAD).id)
+        self._base, self._payload = model.body(robot.base_body).id, model.body(PAYLOAD).id
         moved = np.array([model.body_weldid == model.jnt_bodyid[joint.id] for joint in joints])  # [J, bodies]
         self._carrier = self._tensor(np.where(moved.any(axis=0), moved.argmax(axis=0), j), torch.int64)  # [bodies] J: no joint's
         self._kp, self._kd, self._limit = (self._tensor(x) for x in (robot.kp, robot.kd, robot.effort_limit))
@@ -193,7 +192,7 @@ class WarpSimulator:
         self._nominal = {name: self._tensor(getattr(model, name)) for name in fields}
         self._gravity_field = self._wp.to_torch(self._m.opt.gravity)
         self._qpos, self._qvel, self._ctrl, history, self._warm, self._applied = (self._view(name) for name in STATE)
-        self._time, self._overflow, self._qacc = (self._view(name) for name in ("time", "overflow", "qacc"))
+        self._time, self._overflow = self._view("time"), self._view("overflow")
         self._force, self._sensors = self._view("actuator_force"), self._view("sensordata")
         self._qpos0 = self._tensor(model.qpos0)
         # control history: per actuator [user, cursor, times (S), values (S)]; the newest is one physics step old, and so on backwards
@@ -211,9 +210,20 @@ class WarpSimulator:
     def _compile(self) -> None:
         """Run everything once, so that Warp compiles and loads its kernels here and not in the first step."""
         with self._on_device():
-            self._mjw.step(self._m, self._d)
+            self._physics(1)
             self._mjw.set_const(self._m, self._d, restore=False)
+            self._d.overflow.zero_()
             self._wp.synchronize_device()
+
+    def _physics(self, steps: int) -> None:
+        d = self._d
+        for _ in range(steps):
+            self._mjw.step(self._m, d)
+            self._wp.launch(self._kernels.watch, dim=self.num_envs, inputs=[LARGE, d.qpos, d.qvel, d.qacc], outputs=[self._faults])
+
+    def _align_capsules(self, m: Any, d: Any) -> None:
+        given = [self._ground, m.geom_type, d.geom_xmat, d.nacon, d.contact.worldid, d.contact.geom]
+        self._wp.launch(self._kernels.align_capsules, dim=d.naconmax, inputs=given, outputs=[d.contact.frame])
 
     def _launch(self, key: Any, work: Callable[[], None]) -> None:
         """Do the work, which is the same every time, on the device: on a GPU as a graph, in order with what torch does there."""
@@ -235,11 +245,6 @@ class WarpSimulator:
         _write(mask, self._qpos0, self._qpos)
         for tensor in (self._qvel, self._warm, self._ctrl, self._applied, self._history_values):
             tensor.masked_fill_(mask.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
-
-    def _find_faults(self) -> None:
-        """Whose state is no state any more; the caller puts them back into the model's default one, as MuJoCo itself does."""
-        sound = [(part.abs() < LARGE).all(dim=-1) for part in (self._qpos, self._qvel, self._qacc)]  # false where not a number
-        torch.logical_not(torch.stack(sound).all(dim=0), out=self.faults)
 
     def _count_overflows(self) -> None:
         kinds = self._mjw.OverflowType
@@ -356,12 +361,12 @@ def find_device(name: str | None) -> torch.device:
     return torch.device("cuda", index)
 
 
-def load_warp() -> tuple[Any, Any]:
-    """Modules ``warp`` and ``mujoco_warp``. Raises InputError where they are not installed."""
+def load_warp() -> tuple[Any, Any, Any]:
+    """Modules ``warp``, ``mujoco_warp`` and our kernels. Raises InputError where Warp is not installed."""
     try:
         warp = importlib.import_module("warp")
         warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)  # not a line for every kernel
-        return warp, importlib.import_module("mujoco_warp")
+        return warp, importlib.import_module("mujoco_warp"), importlib.import_module("sim.mujoco_warp_kernels")
     except ImportError as error:
         remedy = "Install it: pip install 'sim2real-locomotion[warp]'."
         raise InputError("sim.engine", "mujoco_warp", "an installed engine", remedy) from error
