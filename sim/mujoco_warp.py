@@ -31,7 +31,8 @@ CONTACTS = {"SPHERE": 1, "ELLIPSOID": 1, "CAPSULE": 2}  # the most that a shape 
 MEETINGS = 24  # contacts of a robot with itself for which there is room, where its shapes meet
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0")  # of masses: what set_const() works out of each robot
 STATE = ("qpos", "qvel", "ctrl", "history", "qacc_warmstart", "xfrc_applied")  # all that a step depends on
-LARGE = float(mujoco.mjMAXVAL)  # beyond it MuJoCo calls a state diverged
+LARGEST = 1e6  # m, rad and these a second: what float32 cannot go on from; MuJoCo's own bound is for float64
+HARDEST = float(mujoco.mjMAXVAL)  # m/s^2, rad/s^2: MuJoCo's own
 
 
 class WarpSimulator:
@@ -219,7 +220,9 @@ class WarpSimulator:
         d = self._d
         for _ in range(steps):
             self._mjw.step(self._m, d)
-            self._wp.launch(self._kernels.watch, dim=self.num_envs, inputs=[LARGE, d.qpos, d.qvel, d.qacc], outputs=[self._faults])
+            self._wp.launch(
+                self._kernels.watch, dim=self.num_envs, inputs=[LARGEST, HARDEST, d.qpos, d.qvel, d.qacc], outputs=[self._faults]
+            )
 
     def _align_capsules(self, m: Any, d: Any) -> None:
         given = [self._ground, m.geom_type, d.geom_xmat, d.nacon, d.contact.worldid, d.contact.geom]
