@@ -127,8 +127,8 @@ class WarpSimulator:
             return
         for name, value in values.items():
             _write(mask, value, self.values[name])
-        if "action_delay" in values and self.device.type == "cpu" and (held := float(self.values["action_delay"].max())) > _LONGEST:
-            raise InputError("action_delay", held, f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
+        if "action_delay" in values and self.device.type == "cpu":  # elsewhere looking would have to wait; it is cut off there
+            check_delay(self.values["action_delay"])
         self._set_fields(set(values))
 
     def state_dict(self) -> dict[str, Any]:
@@ -329,12 +329,15 @@ class WarpSimulator:
         return torch.tensor(np.array(values), dtype=dtype, device=self.device)
 
 
-_LONGEST = MAX_ACTION_DELAY + 1e-6  # s
-
-
 def _write(mask: Tensor, value: Tensor, kept: Tensor) -> None:
     """``value`` into ``kept`` [N, ...] where ``mask`` [N] is true."""
     torch.where(mask.view(-1, *[1] * (kept.dim() - 1)), value, kept, out=kept)
+
+
+def check_delay(held: Tensor) -> None:
+    """Raises InputError where one of the delays (s) is longer than the history of targets."""
+    if (longest := float(held.max())) > MAX_ACTION_DELAY + 1e-6:
+        raise InputError("action_delay", longest, f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
 
 
 def most_contacts(model: mujoco.MjModel) -> int:

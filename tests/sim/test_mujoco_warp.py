@@ -301,6 +301,20 @@ def test_no_call_looks_at_a_value(go2, pair, monkeypatch):
     simulator.set_parameters(ALL, nominal())
 
 
+def test_a_rollout_of_ppo_looks_at_no_value(monkeypatch):
+    """Policy, task and engine together, with resets, new commands, pushes and everything randomized."""
+    settings = tiny("sim=mujoco_warp", "sim.device=cpu")
+    task = build.task(settings)
+    learner = build.algorithm(settings, task)
+    monkeypatch.setattr(type(task), "_nowhere", lambda self, mask: False)
+    monkeypatch.setattr(task.simulator, "_nobody", lambda mask: False)
+    monkeypatch.setattr(sim.mujoco_warp, "check_delay", lambda held: None)
+    task._timers[:, 0] = torch.tensor([3, 4, 5, 50, 50, 50])
+    with NoLooks(), torch.inference_mode():
+        learner.rollout.collect(learner.generator)
+    assert learner.rollout.truncated.sum() == 3
+
+
 def test_signals_share_memory_with_warp(pair):
     simulator = pair[0]
     for name, tensor in (("qpos", simulator._qpos), ("ctrl", simulator._ctrl), ("sensordata", simulator._sensors)):
@@ -342,6 +356,21 @@ def test_on_a_gpu_each_work_is_captured_once_and_started_on_torch_s_stream(pair,
         simulator._launch(key, lambda key=key: calls.append(key))
     launch = ("graph", "torch stream")
     assert calls == ["capture", "a", launch, launch, "capture", "b", launch, launch]
+
+
+def test_every_process_of_one_training_has_a_gpu_of_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert find_device(None) == find_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert find_device("cuda") == torch.device("cuda", 1)
+    assert find_device("cuda:0") == torch.device("cuda", 0)
+    assert chosen == [0, 0, 1, 0]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match=r"there is cuda:0, cuda:1"):
+        find_device("cuda")
 
 
 def test_bad_settings_are_refused_with_one_clear_error(go2, monkeypatch):
