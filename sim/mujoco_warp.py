@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
+import sys
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
@@ -155,8 +155,8 @@ class WarpSimulator:
     def close(self) -> None:
         if count := int(self.overflows):
             self.overflows.zero_()
-            more = f"in {count} robot-steps there were more contacts than sim.contacts={self._contacts} leaves room for: some were left out"
-            warnings.warn(f"{self.engine}: {more}. Raise sim.contacts.", stacklevel=2)
+            what = f"in {count} control steps of robots there were more contacts than sim.contacts={self._contacts} has room for"
+            print(f"warning: {self.engine}: {what}: some were left out. Raise sim.contacts.", file=sys.stderr)
 
     # how it works
 
