@@ -52,7 +52,7 @@ def test_an_iteration_stays_on_the_environment_s_device(words, monkeypatch):
     # what that device lacks: values for the learner's figures, random generators, a fused optimiser
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 0.01, raising=False)
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.0] * self.numel())
-    monkeypatch.setattr(torch, "Generator", lambda device="cpu": generator())
+    monkeypatch.setattr(torch, "Generator", type("Generator", (generator,), {"__new__": lambda cls, device="cpu": generator()}))
     monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=lr))
     spaces = build.modules(settings)[2]
     learner = build.algorithm(settings, MetaEnvironment(spaces))
