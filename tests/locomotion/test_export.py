@@ -119,7 +119,7 @@ def test_a_contract_says_how_far_curricula_have_come():
     settings = check(TrainSettings, compose("train", words))
     names = list(settings.task.curricula)
     levels = [{"grow_commands": 0.5, "widen_ranges": 0.25}.get(name, 1.0) for name in names]
-    ranges = export.trained_ranges(settings, levels)
+    ranges = export.trained_ranges(settings.task, settings.randomization, levels)
     assert ranges.commands == {"forward": pytest.approx([-0.75, 2.5]), "left": [-0.3, 0.3], "yaw": [-0.8, 0.8]}
     assert ranges.parameters["friction"] == pytest.approx([0.7, 1.0])
     assert ranges.parameters["kp_scale"] == [0.85, 1.15]
