@@ -33,9 +33,9 @@ def environment(settings: TrainSettings) -> Environment:
     """What is learned on: the training task, or a Gymnasium environment."""
     if settings.env is None:
         return task(settings)
-    from locomotion.adapters import gymnasium_environment as outside
+    from locomotion.adapters import vector_environment
 
-    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), distributed.seed(settings.seed))
+    return vector_environment.make(settings.env, _num_envs(settings), distributed.seed(settings.seed))
 
 
 def _num_envs(settings: TrainSettings) -> int:
