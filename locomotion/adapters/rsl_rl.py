@@ -31,6 +31,7 @@ class RslRlEnv(VecEnv):
         self.env, self.num_envs, self.device = task, task.num_envs, task.device
         self.num_actions = task.spaces.continuous("rsl_rl").size
         self.max_episode_length, self._steps = task.max_steps, 0
+        self.figures: dict[str, float] = {}  # of training, the newest; rsl_rl logs them
         self.cfg = {"robot": task.robot.name, "task": plain(task.settings), "randomization": plain(task.randomization)}
 
     @property
@@ -52,7 +53,8 @@ class RslRlEnv(VecEnv):
         extras: dict[str, Any] = {"time_outs": truncated}
         self._steps += 1
         if self._steps % LOG_EVERY == 0:
-            extras["log"] = {f"/{name}": value for name, value in self.env.statistics().items()}
+            self.figures = self.env.statistics()
+            extras["log"] = {f"/{name}": value for name, value in self.figures.items()}
         return self.get_observations(), reward, terminated | truncated, extras
 
 
