@@ -22,9 +22,10 @@ from locomotion.settings import TrainSettings
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.gait import Gait
 from locomotion.task.observations import Context, Encoder
-from locomotion.task.settings import make_commands, make_encoder, make_privileged
+from locomotion.task.settings import TaskSettings, make_commands, make_encoder, make_privileged
 from locomotion.task.spaces import make_spaces
 from locomotion.task.task import Task
+from robots import Robot
 from robots.errors import InputError, nearest
 
 
@@ -32,9 +33,9 @@ def environment(settings: TrainSettings) -> Environment:
     """What is learned on: the training task, or a Gymnasium environment."""
     if settings.env is None:
         return task(settings)
-    from locomotion.adapters import gymnasium_environment as outside
+    from locomotion.adapters import vector_environment
 
-    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), distributed.seed(settings.seed))
+    return vector_environment.make(settings.env, _num_envs(settings), distributed.seed(settings.seed))
 
 
 def _num_envs(settings: TrainSettings) -> int:
@@ -95,9 +96,9 @@ def algorithm_settings(settings: TrainSettings) -> tuple[Any, Any]:
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 
-def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
-    """What surrounds an actor, and its spaces, without a simulator."""
-    robot, device, task = robots.load(settings.robot), torch.device("cpu"), settings.task
+def modules(robot: Robot, task: TaskSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
+    """What surrounds an actor, and its spaces, on the CPU, without a simulator."""
+    device = torch.device("cpu")
     commands = make_commands(task, device)
     gait = Gait(task.gait, robot, task.control_dt, device, commands) if task.gait else None
     context = Context(robot, commands, gait, task.control_dt)
@@ -119,7 +120,7 @@ def policy(settings: TrainSettings, actor_state: dict[str, Any]) -> Policy:
         seen = ", ".join(settings.task.observations.critic)
         remedy = "Teach it to a student: algorithm=distill algorithm.teacher=RUN (docs/teacher_student.md)."
         raise InputError("algorithm.actor_group", actor_group(settings), f"a policy of what a robot measures; this one sees {seen}", remedy)
-    encoder, decoder, spaces = modules(settings)
+    encoder, decoder, spaces = modules(robots.load(settings.robot), settings.task)
     return Policy(encoder, actor(settings, spaces, actor_state), decoder)
 
 
@@ -154,4 +155,4 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
                 )
                 raise InputError(field, path, allowed, f"It also sees {name}. {remedy}")
     names = [name for entries in seen.values() for name in entries]
-    return Teacher(actor(theirs, modules(theirs)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names))
+    return Teacher(actor(theirs, modules(robots.load(theirs.robot), theirs.task)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names))

@@ -263,7 +263,7 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
 
 
 def _returns(run: Run, learner: Algorithm) -> dict[str, float]:
-    from locomotion.adapters import gymnasium_environment as outside
+    from locomotion.adapters import outside, vector_environment
 
-    totals = outside.returns(run.config["env"].removeprefix(outside.PREFIX), learner.actor, EPISODES, seed=EVALUATION_SEED)
+    totals = outside.returns(vector_environment.make(run.config["env"], EPISODES, EVALUATION_SEED), learner.actor)
     return {"return": float(totals.mean()), "return_std": float(totals.std()), "selection": float(totals.mean())}

@@ -130,6 +130,15 @@ class Task:
         self._observe()
         return Transition(self._observations, terminated, truncated)
 
+    @property
+    def elapsed(self) -> Tensor:
+        """[N] int64 steps since each episode began. May be set: an episode is cut off ``max_steps`` after its beginning."""
+        return self.max_steps - (self._timers[:, 0] - self.now)
+
+    @elapsed.setter
+    def elapsed(self, steps: Tensor) -> None:
+        self._timers[:, 0] = self.now + self.max_steps - steps
+
     def rewards(self) -> Tensor:
         self._evaluate()
         result = self._outcome.rewards()
