@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ ACTIVATIONS = {
 def _stack(sizes: list[int], activation: str) -> nn.Sequential:
     """Linear layers with an activation after each."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
@@ -109,7 +110,9 @@ def library_rl_games(width: int, acted: int, activation: str = "elu", normalised
         )  # fmt: skip
     if normalised:
         mean, variance = _statistics(width)
-        model.running_mean_std.load_state_dict({"running_mean": mean, "running_var": variance, "count": torch.ones((), dtype=torch.float64)})
+        model.running_mean_std.load_state_dict(
+            {"running_mean": mean, "running_var": variance, "count": torch.ones((), dtype=torch.float64)}
+        )
     model.eval()
 
     def act(observation: Tensor) -> Tensor:
