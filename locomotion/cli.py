@@ -105,7 +105,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "policies": (
         "import policies trained elsewhere, and find what their description has wrong",
         (
-            "locomotion policies import walk.yaml output=policy.onnx    of an ONNX, TorchScript, rl_games or rsl_rl file (docs/foreign_policies.md)",
+            "locomotion policies import walk.yaml output=policy.onnx    ONNX, TorchScript, rl_games or rsl_rl (docs/foreign_policies.md)",
             "locomotion policies check walk.yaml    does it stand as described, or with another joint order, history, scale, frame?",
         ),
     ),

@@ -77,7 +77,7 @@ def _comment(found: Imported) -> str:
 
 
 def _description(found: Imported) -> str:
-    head = "# Of a checkpoint that was trained on the task. Put it beside this file, name it, and compare joint_names with the task's dof_names.\n"
+    head = "# Of a checkpoint trained on the task, which lies beside this file. joint_names are the task's dof_names: compare them.\n"
     return head + _yaml(found.policy or {})
 
 

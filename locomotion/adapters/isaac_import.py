@@ -95,6 +95,18 @@ class Imported:
             found[key] = (value, self.why.get(key, usual))
         return found
 
+    def left_by_reason(self) -> dict[str, list[str]]:
+        """The same for people: names by why, and ``a.b.*`` where all below ``a.b`` is left for one reason."""
+        left = {key: why for key, (_, why) in self.left().items()}
+        found: dict[str, dict[str, None]] = {}
+        for key, why in left.items():
+            parts = key.split(".")
+            starts = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
+            alike = (start for start in starts if {left.get(k) for k in self.source.values if k.startswith(start)} == {why})
+            start = next(alike, None)
+            found.setdefault(why, {})[f"{start}*" if start else key] = None
+        return {why: list(names) for why, names in found.items()}
+
 
 def import_task(source: Source, robot: Robot, name: str | None = None) -> Imported:
     """Translate ``source`` for ``robot``.
@@ -180,7 +192,7 @@ def _task(found: Imported, robot: Robot, keys: dict[str, str], heading: bool, ro
         found.notes.append(f"commands below {smallest} m/s become zero there; set task.commands.velocity.standing for a share that stands")
     positive = source.flag("rewards.only_positive_rewards", "task.reward_floor", True)
     touch = source.take("asset.terminate_after_contacts_on", "task.terminations", ["base"])
-    knees = not rough and source.kind == "isaacgymenvs" or not source.flag(f"{LEARN}.allowKneeContacts", "task.terminations", True)
+    knees = (not rough and source.kind == "isaacgymenvs") or not source.flag(f"{LEARN}.allowKneeContacts", "task.terminations", True)
     if knees or list(touch) != ["base"]:
         terminations: dict[str, Any] = {"body_contact": {}}
         found.notes.append(
@@ -189,7 +201,7 @@ def _task(found: Imported, robot: Robot, keys: dict[str, str], heading: bool, ro
     else:
         terminations = {"tilt": {"limit": 1.05}, "low_base": {"share": 0.5}}
         found.notes.append("contact of the base ends an episode there, a tilt of 1.05 rad or half the standing height here")
-    self_collision = rough or source.kind == "legged_gym" and source.number("asset.self_collisions", "task.self_collision", 0) == 0
+    self_collision = rough or (source.kind == "legged_gym" and source.number("asset.self_collisions", "task.self_collision", 0) == 0)
     found.task = {
         "name": found.name, "protocol": "velocity", "self_collision": bool(self_collision), "control_dt": found.control_dt,
         "episode_seconds": episode, "command_seconds": [every, every], "gait": None,
@@ -264,7 +276,7 @@ TERMS: dict[str, Callable[[float, Around], Made]] = {
     ),
     "collision": lambda w, a: (
         "body_contact", {"weight": w},
-        f"the number of bodies {a.source.take('asset.penalize_contacts_on', 'task.rewards.body_contact', 'called knees')} in contact there, "
+        f"the number of bodies {a.source.take('asset.penalize_contacts_on', 'task.rewards.body_contact', 'thighs')} touching there, "
         "1 for any but feet here",
     ),
 }  # fmt: skip
@@ -324,7 +336,7 @@ def _policy(found: Imported, robot: Robot, keys: dict[str, str], rough: bool) ->
         else source.values.get("env.num_observations", source.values.get("env.numObservations"))
     )
     if seen != blind:
-        found.notes.append(f"its policies see {seen} numbers, more or others than the {blind} of a blind walk, such as a scan of the ground: "
+        found.notes.append(f"its policies see {seen} numbers, not the {blind} of a blind walk (a scan of the ground?): "
                            "no description of a policy is written")  # fmt: skip
         return
     here = found.robot

@@ -1,4 +1,4 @@
-"""Settings of somebody else's task, read and accounted for: isaacgymenvs' YAML, and legged_gym's Python classes, of which nothing is run."""
+"""Settings of somebody else's task, read and accounted for: isaacgymenvs' YAML, and legged_gym's classes, of which nothing is run."""
 
 from __future__ import annotations
 

@@ -41,11 +41,8 @@ def _import(words: list[str]) -> int:
     for note in found.notes:
         print(f"  {note}")
     print(f"\nwithout a counterpart ({paths['task']} has each with its value):")
-    reasons: dict[str, list[str]] = {}
-    for key, (_, why) in found.left().items():
-        reasons.setdefault(why, []).append(key)
-    for why, keys in reasons.items():
-        print(textwrap.fill(f"{why}: {', '.join(keys)}", 130, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+    for why, names in found.left_by_reason().items():
+        print(textwrap.fill(f"{why}: {', '.join(names)}", 130, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
     here = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
     name = found.name
     print(f"\nnext: {here}locomotion train robot={name} task={name} randomization={name} sim.physics_dt={found.physics_dt:g}")

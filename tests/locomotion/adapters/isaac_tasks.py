@@ -66,7 +66,8 @@ env:
   envSpacing: 3.
   enableDebugVis: False
   terrain: {{terrainType: trimesh, staticFriction: 1.0, dynamicFriction: 1.0, restitution: 0., curriculum: true, maxInitMapLevel: 0,
-            mapLength: 8., mapWidth: 8., numLevels: 10, numTerrains: 20, terrainProportions: [0.1, 0.1, 0.35, 0.25, 0.2], slopeTreshold: 0.5}}
+            mapLength: 8., mapWidth: 8., numLevels: 10, numTerrains: 20, terrainProportions: [0.1, 0.1, 0.35, 0.25, 0.2],
+            slopeTreshold: 0.5}}
   randomCommandVelocityRanges: {{linear_x: [-1., 1.], linear_y: [-1., 1.], yaw: [-3.14, 3.14]}}
   control: {{stiffness: 80.0, damping: 2.0, actionScale: 0.5, decimation: 4}}
   urdfAsset: {{file: "urdf/anymal_c/urdf/anymal_minimal.urdf", footName: SHANK, kneeName: THIGH, collapseFixedJoints: True}}
