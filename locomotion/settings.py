@@ -15,8 +15,9 @@ Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1
 
 
 def _outside(value: str) -> str:
-    if not value.removeprefix("gymnasium:") or not value.startswith("gymnasium:"):
-        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1")
+    kind, _, name = value.partition(":")
+    if kind not in ("gymnasium", "isaacgym") or not name:
+        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1, or isaacgym:TASK, such as isaacgym:Anymal")
     return value
 
 
