@@ -30,12 +30,18 @@ from robots.errors import InputError, nearest
 
 
 def environment(settings: TrainSettings) -> Environment:
-    """What is learned on: the training task, or a Gymnasium environment."""
+    """What is learned on: the training task, or an environment of Gymnasium or Isaac Gym."""
     if settings.env is None:
         return task(settings)
+    num_envs, seed = _num_envs(settings), distributed.seed(settings.seed)
+    kind, _, name = settings.env.partition(":")
+    if kind == "isaacgym":
+        from locomotion.adapters import isaac_process
+
+        return isaac_process.make(name, num_envs, seed)
     from locomotion.adapters import vector_environment
 
-    return vector_environment.make(settings.env, _num_envs(settings), distributed.seed(settings.seed))
+    return vector_environment.make(settings.env, num_envs, seed)
 
 
 def _num_envs(settings: TrainSettings) -> int:
@@ -92,7 +98,7 @@ def algorithm_settings(settings: TrainSettings) -> tuple[Any, Any]:
             "algorithm.name", name, "the name of an algorithm", f"{nearest(str(name), ALGORITHMS)} One of your own needs plugins=[FILE.py]."
         )
     if settings.env is not None and data.get("symmetric"):
-        data["symmetric"] = False  # no Gymnasium environment tells what it looks like in a mirror
+        data["symmetric"] = False  # no such environment tells what it looks like in a mirror
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 

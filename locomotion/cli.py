@@ -105,8 +105,15 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "policies": (
         "import policies trained elsewhere, and find what their description has wrong",
         (
-            "locomotion policies import walk.yaml output=policy.onnx    a bundle of an ONNX or TorchScript file (docs/foreign_policies.md)",
+            "locomotion policies import walk.yaml output=policy.onnx    ONNX, TorchScript, rl_games or rsl_rl (docs/foreign_policies.md)",
             "locomotion policies check walk.yaml    does it stand as described, or with another joint order, history, scale, frame?",
+        ),
+    ),
+    "tasks": (
+        "import tasks of isaacgymenvs and legged_gym",
+        (
+            "locomotion tasks import Anymal.yaml robot=anymal_c output=mine    task, randomization, robot, and what has no counterpart",
+            "locomotion tasks import legged_gym/envs/a1/a1_config.py robot=unitree_go2    (docs/isaacgym.md)",
         ),
     ),
 }  # fmt: skip
@@ -149,7 +156,7 @@ def _run(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in overrides):
         print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
-    if command in ("robots", "policies", "logs", "sweep"):
+    if command in ("robots", "policies", "tasks", "logs", "sweep"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
     if command == "deploy" and overrides and "=" not in overrides[0]:
         from deploy import __main__ as deploy

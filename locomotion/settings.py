@@ -15,9 +15,9 @@ Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1
 
 
 def _outside(value: str) -> str:
-    kind, _, identity = value.partition(":")
-    if kind not in ("gymnasium", "gymnasium_vec") or not identity:
-        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1, or gymnasium_vec:ID, a vector environment")
+    kind, _, name = value.partition(":")
+    if kind not in ("gymnasium", "gymnasium_vec", "isaacgym") or not name:
+        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1, gymnasium_vec:ID, a vector environment, or isaacgym:TASK")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The network of a foreign policy as an ONNX model, whether its file is ONNX or TorchScript."""
+"""The network of a foreign policy as an ONNX model, whether its file is ONNX, TorchScript or a checkpoint of rl_games or rsl_rl."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import onnx.version_converter
 import onnxruntime
 import torch
 
+from locomotion.adapters import foreign_checkpoint
 from locomotion.adapters.foreign_graph import OPSET
 from locomotion.adapters.foreign_policy import Description
 from robots.errors import InputError
@@ -25,14 +26,20 @@ def load_network(found: Description) -> tuple[onnx.ModelProto, str]:
     """The network, and the sha256 of its file.
 
     Raises:
-        InputError: a file that is missing, is neither ONNX nor TorchScript, or keeps a state of its own.
+        InputError: a file that is missing, is none of these, or keeps a state of its own.
     """
     path = found.file
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError("policy", str(path), "a file beside the description", f"{error.strerror}.") from error
-    model = _read_onnx(path, data) if path.suffix == ".onnx" else _convert_torchscript(found)
+    activation = found.settings.activation
+    if foreign_checkpoint.is_checkpoint(data):
+        model = foreign_checkpoint.network_of(path.name, data, activation)
+    elif activation is not None:
+        raise InputError("activation", activation, f"none: {path.name} is no checkpoint, and says it itself", "Remove activation.")
+    else:
+        model = _read_onnx(path, data) if path.suffix == ".onnx" else _convert_torchscript(found)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OPSET)
@@ -59,8 +66,8 @@ def _convert_torchscript(found: Description) -> onnx.ModelProto:
     try:
         module = torch.jit.load(str(found.file), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        remedy = "A checkpoint of weights alone does not say its network: export it with torch.jit.script, or to ONNX."
-        raise InputError("policy", str(found.file), "an .onnx file, or one that torch.jit.load reads", remedy) from error
+        allowed = "an .onnx file, one that torch.jit.load reads, or a checkpoint of rl_games or rsl_rl"
+        raise InputError("policy", str(found.file), allowed, "Export it to ONNX.") from error
     generator = torch.Generator().manual_seed(0)
     observation = torch.randn(2, settings.history.length * found.frame_width, generator=generator)
     states = [torch.zeros(2, *size) if len(size := state.size) == 1 else torch.zeros(size[0], 2, size[1]) for state in settings.state]

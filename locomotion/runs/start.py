@@ -247,8 +247,11 @@ def _train(run: Run, folder: Path, view_of: Callable[[Path], View], say: Callabl
     return run, folder
 
 
-def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
-    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return."""
+def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]] | None:
+    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return. In Isaac Gym, whose process holds one
+    simulation, None: the training score chooses."""
+    if str(run.config["env"]).startswith("isaacgym:"):
+        return None
     if run.config["env"] is not None:
         return lambda learner: _returns(run, learner)
     from locomotion.evaluation import scorecard
