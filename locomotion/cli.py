@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "write a checkpoint's policy as policy.onnx, with its contract",
         (
             "locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",
-            'locomotion export checkpoint=runs/demo/best.pt sim="[mujoco,pybullet]" gate.tracking=0.95 gate.falls=0    else none is written',
+            'locomotion export checkpoint=runs/demo/best.pt sim="[mujoco,pybullet]" gate.tracking=0.95    else it is not written',
         ),
     ),
     "evaluate": (

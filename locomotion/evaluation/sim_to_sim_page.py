@@ -18,11 +18,11 @@ UNITS = {"foot_contact_force": "N", "foot_height": "m", "joint_torque": "N m", "
 ALWAYS = (("base_lin_vel", "x"), ("base_lin_vel", "y"), ("base_ang_vel", "z"), ("base_height", ""), ("tilt", "x"))
 PANELS = 8
 EXPLAINED = (
-    f"Runs of {SECONDS:g} s that begin in the same state, hear the same command and meet no noise. The shaded band is {BEYOND:g} spreads about "
-    "the first engine: a spread is how far that engine's own robots go from the nominal one when masses, friction, gains and delay are "
-    f"drawn as in randomized training (root mean square over {TWINS} robots and the whole run). A signal has diverged where it stays out of "
-    f"the band for {HELD} control steps. In brackets: the share of those drawn robots that leave the band in the same signal, too; where it "
-    "is large, the engine differs by no more than robots do."
+    f"Runs of {SECONDS:g} s that begin in the same state, hear the same command and meet no noise. The shaded band is {BEYOND:g} spreads "
+    "about the first engine: a spread is how far that engine's own robots go from the nominal one when masses, friction, gains and delay "
+    f"are drawn as in randomized training (root mean square over {TWINS} robots and the whole run). A signal has diverged where it stays "
+    f"out of the band for {HELD} control steps. In brackets: the share of those drawn robots that leave the band in the same signal, too; "
+    "where it is large, the engine differs by no more than robots do."
 )
 
 
@@ -30,13 +30,24 @@ def name_of(one: Divergence) -> str:
     return f"{one.signal} {one.component}".strip()
 
 
-def write(path: Path, policy: str, robot: Robot, rows: Sequence[Mapping[str, Any]], failed: Sequence[str] | None, matched: Sequence[Matched],
-          command_names: Sequence[str]) -> Path:  # fmt: skip
-    """``rows``: the matrix; ``failed``: what the gate found (None: nothing was asked). Raises InputError where ``path`` cannot be written."""
+def write(
+    path: Path,
+    policy: str,
+    robot: Robot,
+    rows: Sequence[Mapping[str, Any]],
+    failed: Sequence[str] | None,
+    matched: Sequence[Matched],
+    command_names: Sequence[str],
+) -> Path:
+    """``rows``: the matrix; ``failed``: what the gate found (None: nothing was asked).
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
     engines = [row["engine"] for row in rows]
-    verdict = "" if failed is None else f"<p class={'bad' if failed else 'good'}>{'The gate is not passed.' if failed else 'The gate is passed.'}</p>"
+    verdict = ("bad", "The gate is not passed.") if failed else ("good", "The gate is passed.")
     body = [
-        verdict,
+        "" if failed is None else "<p class={}>{}</p>".format(*verdict),
         *(f"<p class=bad>{page.text(line)}</p>" for line in failed or ()),
         page.note(f"Policy {policy}, {robot.name}. Nominal scores; shares are of {engines[0]}'s."),
         page.table(*table(rows)),
@@ -81,7 +92,6 @@ def _firsts(matched: Sequence[Matched], engine: str, names: Sequence[str]) -> st
             words = "–" if it.seconds is None else f"{it.seconds:.2f} s {it.component} ({100 * it.drawn:.0f} %)"
             cells.append((words, "bad" if it is one.divergences[engine][0] and it.seconds is not None else "text"))
         rows.append(cells)
-    rows.append(["first", *((first(one, engine), "text") for one in matched)])
     return f"<h3>{page.text(engine)}</h3>" + page.table(["", *(told(one, names) for one in matched)], rows)
 
 
@@ -111,6 +121,7 @@ def figure(one: Matched, robot: Robot) -> Any:
             for it in found:
                 if (it.signal, it.component) == (signal, component) and it.seconds is not None:
                     axis.axvline(it.seconds, color=f"C{i + 1}", lw=0.8, ls="--")
-        axis.set(title=f"{signal} {component}, {UNITS[signal]}", xlabel="s", xlim=(0, SECONDS))
+        of = f" {plots.label(component)}" if component else ""
+        axis.set(title=f"{signal}{of}, {UNITS[signal]}", xlabel="s", xlim=(0, SECONDS))
     figure.legend(*axes.flat[0].get_legend_handles_labels(), fontsize=8, loc="outside upper center", ncols=len(one.runs))
     return figure

@@ -6,14 +6,14 @@ robot's compiled model (joint-space inertia, momentum, kinetic energy), of the a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from robots import Robot
 from sim.conformance.bench import Bench, NotApplicable
 from sim.conformance.table import CHECKS, Check
 
-__all__ = ["CHECKS", "Bench", "Check", "Result", "judge", "run"]
+__all__ = ["CHECKS", "Bench", "Check", "Result", "judge", "markdown", "run", "table"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Result:
     tolerance: float
     note: str = ""
 
+    def plain(self) -> dict[str, Any]:
+        """For a file."""
+        names = {"check": self.check.name, "text": self.check.text, "unit": self.check.unit, "engine": self.engine}
+        return names | {"measured": self.measured, "tolerance": self.tolerance, "passed": self.passed, "note": self.note}
+
     @property
     def passed(self) -> bool:
         return self.measured is None or self.measured <= self.tolerance  # what is no number does not pass
@@ -34,23 +39,55 @@ class Result:
 def judge(check: Check, bench: Bench) -> Result:
     """Measure one check."""
     tolerance, reason = check.wider.get(bench.engine, (check.tolerance, ""))
-    with bench.simulator() as simulator:
-        able = simulator.supports | ({"cpu"} if simulator.device.type == "cpu" else set())
-    lacking = [name for name in check.needs if name not in able]
-    if lacking:
-        return Result(check, bench.engine, None, tolerance, f"the engine has no {lacking[0]}")
+    if not bench.supports.issuperset(check.needs):
+        return Result(check, bench.engine, None, tolerance, "the engine cannot")
     try:
         return Result(check, bench.engine, check.measure(bench), tolerance, reason)
     except NotApplicable as error:
         return Result(check, bench.engine, None, tolerance, str(error))
 
 
-def run(benches: Iterable[Bench], checks: Iterable[Check] = CHECKS, progress: Callable[[str], object] = lambda name: None) -> Iterator[Result]:
-    """Every check on every bench. Raises InputError where an engine is not installed or the robot cannot be used."""
+def run(benches: Iterable[Bench]) -> Iterator[Result]:
+    """Every check on every bench, as they are done. Raises InputError where an engine is not installed or the robot cannot be used."""
     benches = list(benches)
-    for check in checks:
+    for check in CHECKS:
         for bench in benches:
-            progress(f"{check.name}, {bench.engine}")
             yield judge(check, bench)
 
 
+def table(results: Iterable[Result]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Head, a row a check, and notes: what an engine has too much of ("!") or may have ("*"), and why."""
+    results = list(results)
+    engines = list(dict.fromkeys(result.engine for result in results))
+    cells = {(result.check.name, result.engine): result for result in results}
+    checks = {result.check.name: result.check for result in results}
+    rows = [
+        [name, "" if check.unit == "1" else check.unit, f"{check.tolerance:g}", *(_cell(cells[name, engine]) for engine in engines)]
+        for name, check in checks.items()
+    ]
+    notes = [
+        f"* {result.check.name} in {result.engine}: up to {result.tolerance:g}; {result.note}"
+        for result in results
+        if result.note and result.measured is not None
+    ]
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        if result.measured is None:
+            lacking.setdefault((result.engine, result.note), []).append(result.check.name)
+    notes += [f"– {engine}, {note}: {', '.join(names)}" for (engine, note), names in lacking.items()]
+    return ["check", "unit", "tolerance", *engines], rows, notes
+
+
+def _cell(result: Result) -> str:
+    if result.measured is None:
+        return "–"
+    mark = "" if result.passed and not result.note else "*" if result.passed else "!"
+    return f"{result.measured:.1e}{mark}" if result.measured else f"0{mark}"
+
+
+def markdown(results: Iterable[Result]) -> str:
+    """The table for a page."""
+    results = list(results)
+    head, rows, notes = table(results)
+    lines = [" | ".join(("", *cells, "")).strip() for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*lines, "", *(f"{note}  " for note in notes)]) + "\n"

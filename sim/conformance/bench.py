@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import mujoco
@@ -32,7 +33,7 @@ class NotApplicable(Exception):
 
 
 class Bench:
-    """``make`` builds simulators of ``engine``; tests put one of their own in its place."""
+    """A robot in an engine; ``make`` builds its simulators."""
 
     def __init__(self, engine: str, robot: Robot, make: Callable[..., Simulator] = sim.make) -> None:
         self.engine, self.robot, self._make = engine, robot, make
@@ -40,6 +41,12 @@ class Bench:
     @property
     def joints(self) -> int:
         return self.robot.num_joints
+
+    @cached_property
+    def supports(self) -> frozenset[str]:
+        """What the engine can, and "cpu" where it runs on one."""
+        with self.simulator() as simulator:
+            return simulator.supports | ({"cpu"} if simulator.device.type == "cpu" else set())
 
     def reference(self, edit: Edit | None = None, exact: bool = False) -> Reference:
         """The rigid bodies that the engine is known to make of the robot; ``exact``: the robot's own."""
@@ -59,7 +66,9 @@ class Bench:
 
     def standing(self, simulator: Simulator, height: float | None = None, pose: Array | None = None) -> InitialState:
         """At rest, the base at ``height`` (m; None: standing) in ``pose`` [J] (rad; None: the default)."""
-        chosen = torch.tensor(self.robot.default_joint_pos if pose is None else np.array(pose), dtype=torch.float32, device=simulator.device)
+        chosen = torch.tensor(
+            self.robot.default_joint_pos if pose is None else np.array(pose), dtype=torch.float32, device=simulator.device
+        )
         at = self.robot.standing_height if height is None else height
         return InitialState.standing(simulator.num_envs, chosen, at, device=simulator.device)
 

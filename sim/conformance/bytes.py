@@ -20,14 +20,14 @@ def same_again(bench: Bench) -> float:
 
 def neighbours(bench: Bench) -> float:
     """A robot moves the same whatever the others do, and stays as it is when they begin anew."""
-    runs = []
+    runs, moved = [], 0.0
     for seed in (0, 1):
         with bench.simulator(3, DT) as simulator:
-            _played(bench, simulator, seed, alike=0)
+            runs.append(_played(bench, simulator, seed, alike=0)[:, 0])
             mask = torch.tensor([False, True, True], device=simulator.device)
             simulator.reset(mask, bench.standing(simulator, 1.0))
-            runs.append(simulator.signals.packed[:1].clone())
-    return _different(*runs)
+            moved += _different(simulator.signals.packed[0], runs[-1][-1])
+    return _different(*runs) + moved
 
 
 def nominal(bench: Bench) -> float:

@@ -19,7 +19,7 @@ FALL, IMPACT = 1.0, 0.3  # s; m/s that a foot's speed changes by in one step onl
 def resting_forces(bench: Bench) -> float:
     """Forces on the feet of a robot that stands, beside its weight; relative. Nothing else touches."""
     with bench.simulator(dt=CONTACT_DT) as simulator:
-        bench.settled(simulator, bench.standing(simulator), 3.0)
+        bench.settled(simulator, bench.standing(simulator), 2.0)
         s, weight = simulator.signals, GRAVITY * simulator.total_mass
         only_feet = bool((s.ground_contacts == s.foot_contacts.sum(dim=-1)).all())
         off = numbers(s.foot_contact_force.sum(dim=1))[0] - [0.0, 0.0, weight]
@@ -37,7 +37,7 @@ def sliding(bench: Bench) -> float:
         target = bench.settled(simulator, _lying(bench, simulator))
         start = numbers(simulator.signals.base_pos)[:, 0].copy()
         simulator.push(everywhere(simulator), torch.tensor([[speed, 0.0]], device=simulator.device).repeat(2, 1))
-        run(simulator, target, 2.0)
+        run(simulator, target, 1.4)
         gone = numbers(simulator.signals.base_pos)[:, 0] - start
         return float(np.abs(gone * 2.0 * frictions * GRAVITY / speed**2 - 1.0).max())
 
