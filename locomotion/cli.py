@@ -39,15 +39,26 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "export": (
         "write a checkpoint's policy as policy.onnx, with its contract",
-        ("locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",),
+        (
+            "locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",
+            'locomotion export checkpoint=runs/demo/best.pt sim="[mujoco,pybullet]" gate.tracking=0.95    else it is not written',
+        ),
     ),
     "evaluate": (
         "score a policy.onnx in an engine",
         (
             "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=scorecard.json",
             "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
+            'locomotion evaluate policy=policy.onnx sim="[mujoco,pybullet]" gate.tracking=0.95 gate.falls=0    exit status 1 below them',
             "locomotion evaluate policy=policy.onnx sweep=randomization against=other.onnx",
             "locomotion evaluate policy=policy.onnx sweep=falsify",
+        ),
+    ),
+    "conformance": (
+        "hold physics engines against answers that are known",
+        (
+            "locomotion conformance    every engine that is installed; exit status 1 where one is further off than its tolerance",
+            'locomotion conformance robot=anymal_c sim="[mujoco,pybullet]" output=conformance.json    or .md, a table for a page',
         ),
     ),
     "play": (

@@ -25,7 +25,7 @@ Outside = Annotated[str, Field(max_length=200), AfterValidator(_outside)]  # an 
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | dict) else value
 
 
 Plugins = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
@@ -36,6 +36,9 @@ class SimSettings(Settings):
     physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
     threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
     actuator: Text | None  # pd, dc_motor or a plugin's; None: dc_motor where the robot's figures are known, else pd
+
+
+Engines = Annotated[tuple[SimSettings, ...], Field(min_length=1), BeforeValidator(_one_or_more)]
 
 
 class TrainSettings(Settings):
@@ -86,15 +89,26 @@ class OfflineSettings(Settings):
     init: Path | None
 
 
+class GateSettings(Settings):
+    """What each further engine must keep of the first one's nominal scores; None: nothing."""
+
+    tracking: Annotated[float, Field(ge=0, le=2)] | None  # share of the first one's
+    yaw: Annotated[float, Field(ge=0, le=2)] | None  # likewise
+    falls: Share | None  # share of the robots that may fall beyond the first one's
+
+
 class ExportSettings(Settings):
     checkpoint: Path
     output: Path
     scorecard: Path | None
+    sim: Engines
+    gate: GateSettings
 
 
 class EvaluateSettings(Settings):
     policy: Path
-    sim: SimSettings
+    sim: Engines
+    gate: GateSettings
     randomization: RandomizationSettings
     plugins: Plugins
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -102,6 +116,12 @@ class EvaluateSettings(Settings):
     gait: bool
     sweep: Literal["randomization", "falsify"] | None
     against: Path | None
+    output: Path | None
+
+
+class ConformanceSettings(Settings):
+    robot: Text
+    sim: Engines
     output: Path | None
 
 
@@ -198,6 +218,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,
+    "conformance": ConformanceSettings,
     "play": PlaySettings,
     "deploy": DeploySettings,
     "report": ReportSettings,

@@ -25,6 +25,7 @@ DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, 
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
 GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
 LIGHTEST = 0.2  # share of its mass that a base keeps, whatever is taken off
+EARLY = 1e-6  # s off a delay, or one of whole physics steps would by the rounding of times take one more
 DEAD = 1e-9  # strength of a motor that gives no torque, as a divisor
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
@@ -155,7 +156,8 @@ class MujocoSimulator:
             held, jitter = (self._values[name][rows].astype(np.float64) for name in ("action_delay", "action_jitter"))
             if held.max() > MAX_ACTION_DELAY + 1e-6:
                 raise InputError("action_delay", float(held.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
-            self._expanded["actuator_delay"][rows] = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))[:, None]
+            delay = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))
+            self._expanded["actuator_delay"][rows] = np.maximum(delay - EARLY, 0.0)[:, None]
         if names & {"ground_slope", "gravity_scale"}:
             # a slope of the ground is a tilt of gravity over a level plane
             x, y = np.tan(self._values["ground_slope"][rows].astype(np.float64)).T
