@@ -59,7 +59,7 @@ def task(settings: TrainSettings) -> Task:
     robot = robots.load(settings.robot)
     simulator = sim.make(
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,
-        actuator=engine.actuator, self_collision=settings.task.self_collision,
+        actuator=engine.actuator, self_collision=settings.task.self_collision, device=engine.device, contacts=engine.contacts,
     )  # fmt: skip
     return Task(settings.task, simulator, settings.randomization, seed=distributed.seed(settings.seed))
 
@@ -161,4 +161,6 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
                 )
                 raise InputError(field, path, allowed, f"It also sees {name}. {remedy}")
     names = [name for entries in seen.values() for name in entries]
-    return Teacher(actor(theirs, modules(robots.load(theirs.robot), theirs.task)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names))
+    return Teacher(
+        actor(theirs, modules(robots.load(theirs.robot), theirs.task)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names)
+    )

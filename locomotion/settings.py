@@ -32,10 +32,12 @@ Plugins = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 
 
 class SimSettings(Settings):
-    engine: Literal["mujoco", "pybullet"]
+    engine: Literal["mujoco", "mujoco_warp", "pybullet"]
     physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
     threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
     actuator: Text | None  # pd, dc_motor or a plugin's; None: dc_motor where the robot's figures are known, else pd
+    device: Text | None = None  # of mujoco_warp: cuda, cuda:1, ... or cpu; None: a GPU where there is one
+    contacts: Annotated[int, Field(ge=1, le=10_000)] | None = None  # of a robot that mujoco_warp has room for; None: all with the ground
 
 
 Engines = Annotated[tuple[SimSettings, ...], Field(min_length=1), BeforeValidator(_one_or_more)]
@@ -54,6 +56,7 @@ class TrainSettings(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)]
     snapshot_every: Count
     score_every: Annotated[int, Field(ge=0)]
+    score_sim: Literal["mujoco", "mujoco_warp", "pybullet"] = "mujoco"  # the engine whose scorecards choose best.pt
     run: Path | None
     resume: Path | None
     init: Path | None

@@ -28,7 +28,16 @@ from locomotion.task.settings import make_commands
 from robots.errors import InputError
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
-PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every", "iterations")  # of a config: not what is learned
+PERSONAL = (
+    "run",
+    "resume",
+    "init",
+    "threads",
+    "snapshot_every",
+    "score_every",
+    "score_sim",
+    "iterations",
+)  # of a config: not what is learned
 
 
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
@@ -79,7 +88,7 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
             raise InputError("resume", str(source), "a complete checkpoint (last.pt or best.pt)", f"init={source} begins from its weights.")
         if not branch:
             _refuse_older(source, folder, state["iteration"], say)
-        own = {key: given[key] for key in ("threads", "snapshot_every", "score_every", "iterations") if key in given}
+        own = {key: given[key] for key in ("threads", "snapshot_every", "score_every", "score_sim", "iterations") if key in given}
         config = merge(state["config"], own) | {"run": str(folder), "resume": None}
         plugins.load(config["plugins"])
         settings = check(TrainSettings, config)
@@ -259,8 +268,11 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]] | None:
     task: Any = run.env
 
     def score(learner: Algorithm) -> dict[str, float]:
-        policy, actuator = task.policy(learner.actor), run.config["sim"]["actuator"]
-        return scorecard.quick(policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, actuator)
+        policy, engine = task.policy(learner.actor), run.config["sim"]
+        return scorecard.quick(
+            policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, engine["actuator"],
+            run.config.get("score_sim", "mujoco"), engine.get("device"),
+        )  # fmt: skip
 
     return score
 

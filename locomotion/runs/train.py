@@ -23,7 +23,7 @@ from robots.errors import InputError
 
 BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
 SMOOTHING = 0.9  # of the training score, per iteration
-COUNTS = ("falls", "timeouts", "faults", "episodes")  # figures of which several processes have the sum
+COUNTS = ("falls", "timeouts", "faults", "overflows", "episodes")  # figures of which several processes have the sum
 LOG_EVERY = 5  # iterations between TensorBoard points
 
 Scorer = Callable[[Algorithm], dict[str, float]]

@@ -156,7 +156,8 @@ class Task:
 
     def statistics(self) -> dict[str, float]:
         levels = {f"curriculum/{name}": float(one.level) for name, one in zip(self.settings.curricula, self.curricula, strict=True)}
-        return self._outcome.statistics() | levels
+        overflows = getattr(self.simulator, "overflows", None)  # of an engine with room for so many contacts only
+        return self._outcome.statistics() | levels | ({} if overflows is None else {"overflows": float(overflows)})
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)
