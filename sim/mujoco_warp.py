@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
+import sys
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
@@ -31,7 +31,8 @@ CONTACTS = {"SPHERE": 1, "ELLIPSOID": 1, "CAPSULE": 2}  # the most that a shape 
 MEETINGS = 24  # contacts of a robot with itself for which there is room, where its shapes meet
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0")  # of masses: what set_const() works out of each robot
 STATE = ("qpos", "qvel", "ctrl", "history", "qacc_warmstart", "xfrc_applied")  # all that a step depends on
-LARGE = float(mujoco.mjMAXVAL)  # beyond it MuJoCo calls a state diverged
+LARGEST = 1e6  # m, rad and these a second: what float32 cannot go on from; MuJoCo's own bound is for float64
+HARDEST = float(mujoco.mjMAXVAL)  # m/s^2, rad/s^2: MuJoCo's own
 
 
 class WarpSimulator:
@@ -126,8 +127,8 @@ class WarpSimulator:
             return
         for name, value in values.items():
             _write(mask, value, self.values[name])
-        if "action_delay" in values and self.device.type == "cpu" and (held := float(self.values["action_delay"].max())) > _LONGEST:
-            raise InputError("action_delay", held, f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
+        if "action_delay" in values and self.device.type == "cpu":  # elsewhere looking would have to wait; it is cut off there
+            check_delay(self.values["action_delay"])
         self._set_fields(set(values))
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,8 +155,8 @@ class WarpSimulator:
     def close(self) -> None:
         if count := int(self.overflows):
             self.overflows.zero_()
-            more = f"in {count} robot-steps there were more contacts than sim.contacts={self._contacts} leaves room for: some were left out"
-            warnings.warn(f"{self.engine}: {more}. Raise sim.contacts.", stacklevel=2)
+            what = f"in {count} control steps of robots there were more contacts than sim.contacts={self._contacts} has room for"
+            print(f"warning: {self.engine}: {what}: some were left out. Raise sim.contacts.", file=sys.stderr)
 
     # how it works
 
@@ -219,7 +220,9 @@ class WarpSimulator:
         d = self._d
         for _ in range(steps):
             self._mjw.step(self._m, d)
-            self._wp.launch(self._kernels.watch, dim=self.num_envs, inputs=[LARGE, d.qpos, d.qvel, d.qacc], outputs=[self._faults])
+            self._wp.launch(
+                self._kernels.watch, dim=self.num_envs, inputs=[LARGEST, HARDEST, d.qpos, d.qvel, d.qacc], outputs=[self._faults]
+            )
 
     def _align_capsules(self, m: Any, d: Any) -> None:
         given = [self._ground, m.geom_type, d.geom_xmat, d.nacon, d.contact.worldid, d.contact.geom]
@@ -326,12 +329,15 @@ class WarpSimulator:
         return torch.tensor(np.array(values), dtype=dtype, device=self.device)
 
 
-_LONGEST = MAX_ACTION_DELAY + 1e-6  # s
-
-
 def _write(mask: Tensor, value: Tensor, kept: Tensor) -> None:
     """``value`` into ``kept`` [N, ...] where ``mask`` [N] is true."""
     torch.where(mask.view(-1, *[1] * (kept.dim() - 1)), value, kept, out=kept)
+
+
+def check_delay(held: Tensor) -> None:
+    """Raises InputError where one of the delays (s) is longer than the history of targets."""
+    if (longest := float(held.max())) > MAX_ACTION_DELAY + 1e-6:
+        raise InputError("action_delay", longest, f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
 
 
 def most_contacts(model: mujoco.MjModel) -> int:

@@ -6,16 +6,22 @@ CAPSULE = wp.constant(3)  # mjGEOM_CAPSULE
 
 
 @wp.kernel(enable_backward=False)
-def watch(largest: float, qpos: wp.array2d[float], qvel: wp.array2d[float], qacc: wp.array2d[float], faults: wp.array[bool]):
-    """After a physics step: a fault where a position, velocity or acceleration is no number, or beyond ``largest``."""
+def watch(
+    largest: float,
+    hardest: float,
+    qpos: wp.array2d[float],
+    qvel: wp.array2d[float],
+    qacc: wp.array2d[float],
+    faults: wp.array[bool],
+):
+    """After a physics step: a fault where a position or velocity (``largest``) or acceleration (``hardest``) is no number, or beyond."""
     world = wp.tid()
-    sound = bool(True)
     for i in range(qpos.shape[1]):
-        sound = sound and wp.abs(qpos[world, i]) < largest
+        if not wp.abs(qpos[world, i]) < largest:  # what is no number is not less, either
+            faults[world] = True
     for i in range(qvel.shape[1]):
-        sound = sound and wp.abs(qvel[world, i]) < largest and wp.abs(qacc[world, i]) < largest
-    if not sound:
-        faults[world] = True
+        if not (wp.abs(qvel[world, i]) < largest and wp.abs(qacc[world, i]) < hardest):
+            faults[world] = True
 
 
 @wp.kernel(enable_backward=False)

@@ -226,15 +226,15 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
         "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
         "seed": settings.seed,
         "engine": settings.sim.engine if settings.env is None else settings.env,
-        "versions": versions(),
+        "versions": versions(*(("mujoco-warp", "warp-lang") if settings.sim.engine == "mujoco_warp" else ())),
     }
 
 
-def versions() -> dict[str, str]:
-    """Of the toolkit, Python and the libraries that decide a result."""
+def versions(*more: str) -> dict[str, str]:
+    """Of the toolkit, Python and the libraries that decide a result, ``more`` among them."""
     from importlib.metadata import version
 
-    names = ("sim2real-locomotion", "mujoco", "torch", "numpy", "gymnasium")
+    names = ("sim2real-locomotion", "mujoco", "torch", "numpy", "gymnasium", *more)
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
