@@ -27,7 +27,7 @@ from locomotion.task import (
     terms,
 )
 from locomotion.task.actions import ActionDecoder
-from locomotion.task.episodes import Episodes, draw_steps
+from locomotion.task.episodes import Episodes, draw_steps, put
 from locomotion.task.frame import Frame, RobotTensors
 from locomotion.task.gait import Gait
 from locomotion.task.link import Link
@@ -285,14 +285,14 @@ class Task:
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where ``mask`` [N] is true."""
-        beginning, rows = self._episodes.take(mask), mask[:, None]
+        beginning = self._episodes.take(mask)
         if beginning.physics.shape[1]:
             self.simulator.set_parameters(mask, self.physics.named(beginning.physics))
         self.simulator.reset(mask, beginning.initial)
         self._sensors.begin(mask)
         self._link.begin(mask, beginning.initial.joint_pos)
-        torch.where(rows, beginning.carried, self._all, out=self._all)
-        torch.where(rows, beginning.steps + self.now, self._timers, out=self._timers)
+        put(mask, beginning.carried, self._all)
+        put(mask, beginning.steps + self.now, self._timers)
 
     def _commands_and_events(self, due: Tensor, alive: Tensor) -> None:
         """New commands and events where their time has come and no episode has just begun."""

@@ -20,10 +20,10 @@ from sim.simulator import Simulator
 
 DT = 0.001  # s, physics step of the checks
 HIGH = 2.0  # m, where a robot falls without meeting the ground
-WEIGHTLESS = {"gravity_scale": 0.0}
-SMOOTH = {"joint_friction_scale": 0.0, "joint_damping_scale": 0.0}  # joints without friction
-UNDAMPED = {**WEIGHTLESS, **SMOOTH, "kd_scale": 0.0}
-LIMP = {**SMOOTH, "motor_strength": 0.0}
+WEIGHTLESS: dict[str, Any] = {"gravity_scale": 0.0}
+SMOOTH: dict[str, Any] = {"joint_friction_scale": 0.0, "joint_damping_scale": 0.0}  # joints without friction
+UNDAMPED: dict[str, Any] = {**WEIGHTLESS, **SMOOTH, "kd_scale": 0.0}
+LIMP: dict[str, Any] = {**SMOOTH, "motor_strength": 0.0}
 Array = np.ndarray
 Edit = Callable[[mujoco.MjModel, Robot], None]
 

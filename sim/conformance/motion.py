@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -55,7 +57,7 @@ def anyhow(bench: Bench, num_envs: int, seed: int) -> torch.Tensor:
     return torch.cat([position, quat, joints, draw(3, 1.0), draw(3, 1.0), draw(bench.joints, 3.0)], dim=-1)
 
 
-def driven_joint(bench: Bench, edit: Edit | None = None, exact: bool = False, **values: object) -> float:
+def driven_joint(bench: Bench, edit: Edit | None = None, exact: bool = False, **values: Any) -> float:
     """Joint j of robot j gets a torque: M dv = tau dt; error relative to its speed."""
     j = bench.joints
     with bench.simulator(j, **UNDAMPED | values) as simulator:
@@ -117,7 +119,7 @@ def effort_limit(bench: Bench) -> float:
 def delay(bench: Bench, action_delay: tuple[float, ...] = (0.0,), action_jitter: float = 0.0) -> float:
     """Physics steps until a new target reaches the motors, beside the delay's own number."""
     n = len(action_delay)
-    given = {"action_delay": np.array(action_delay)} if any(action_delay) else {}
+    given: dict[str, Any] = {"action_delay": np.array(action_delay)} if any(action_delay) else {}
     with bench.simulator(n, **given | ({"action_jitter": action_jitter} if action_jitter else {})) as simulator:
         target = bench.target(simulator, PUSH * bench.robot.effort_limit / bench.robot.kp)
         quiet, moved = np.zeros(n), np.zeros(n, dtype=bool)
@@ -142,7 +144,8 @@ def friction_of_joints(bench: Bench, name: str) -> float:
         raise NotApplicable("its joints have none")
     speeds = []
     for scale in (0.0, 1.0):
-        with bench.simulator(j, **WEIGHTLESS | LIMP | {name: scale * np.eye(j)}) as simulator:
+        own: dict[str, Any] = {name: scale * np.eye(j)}  # of the joint that spins
+        with bench.simulator(j, **WEIGHTLESS | LIMP | own) as simulator:
             state = bench.standing(simulator, HIGH)
             state.joint_vel[:] = spin * torch.eye(j, device=simulator.device)
             simulator.reset(everywhere(simulator), state)
