@@ -20,7 +20,6 @@ from locomotion.evaluation import scorecard
 from locomotion.export import export_actor
 from locomotion.task.task import Task
 
-
 STEPS = 16  # of each robot, an iteration
 
 

@@ -123,9 +123,7 @@ def theirs(name: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})."
-        raise BrokenEnvironmentError(
-            "env", name, "an environment that can be made, reset, stepped and closed", said
-        ) from error
+        raise BrokenEnvironmentError("env", name, "an environment that can be made, reset, stepped and closed", said) from error
 
 
 def _width(name: str, space: spaces.Space) -> int:

@@ -36,7 +36,7 @@ class RlGamesEnv(IVecEnv):
             reward = self.task.rewards()[-1]
         return self._seen(), reward, terminated | truncated, {"time_outs": truncated}
 
-    def get_env_info(self) -> dict[str, Any]:
+    def get_env_info(self) -> dict[str, Any]:  # type: ignore[override]
         groups, action = self.task.spaces.groups, self.task.spaces.continuous("rl_games")
         observed, state = (gymnasium.spaces.Box(-float("inf"), float("inf"), (groups[name],)) for name in ("actor", "critic"))
         actions = gymnasium.spaces.Box(action.low.cpu().numpy(), action.high.cpu().numpy())

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from locomotion.adapters.gymnasium_environment import PREFIX, GymnasiumEnvironment
 from locomotion.adapters.outside import OutsideEnvironment, theirs
-from locomotion.environment import Observations, Transition
+from locomotion.environment import Environment, Observations, Transition
 from robots.errors import InputError
 
 VECTOR = "gymnasium_vec:"  # of the setting ``env``: all at once, as the environment's makers have it
 
 
-def make(env: str, num_envs: int, seed: int) -> OutsideEnvironment:
+def make(env: str, num_envs: int, seed: int) -> Environment:
     """What the setting ``env`` names: ``num_envs`` single environments, or a vector environment."""
     if not env.startswith(VECTOR):
         return GymnasiumEnvironment(env.removeprefix(PREFIX), num_envs, seed)

@@ -104,14 +104,14 @@ def test_a_run_on_an_object_is_the_same_whichever_way_it_begins_episodes_and_is_
     assert_same(runs[0]["learner"], runs[1]["learner"])
     assert runs[0]["score"] == runs[1]["score"] is not None
     again = SyncVectorEnv([Counter] * 3, autoreset_mode=MODES[0])
-    with pytest.raises(InputError, match="resume.*vector environment's cannot"):
+    with pytest.raises(InputError, match=r"resume.*vector environment's cannot"):
         learn(again, f"resume={tmp_path / 'SAME_STEP'}", "iterations=5")
 
 
 def test_a_run_on_a_class_is_resumed_bit_for_bit(tmp_path):
     words = [*SMALL, "algorithm.num_envs=2", "score_every=2"]
     whole, _ = learn(Counter, *words, "iterations=4", f"run={tmp_path / 'whole'}")
-    learn(lambda: Counter(), *words, f"run={tmp_path / 'other'}")  # noqa: PLW0108
+    learn(lambda: Counter(), *words, f"run={tmp_path / 'other'}")
     learn(Counter, *words, f"run={tmp_path / 'cut'}")
     said: list[str] = []
     resumed, folder = learn(Counter, f"resume={tmp_path / 'cut'}", "iterations=4", say=said.append)
