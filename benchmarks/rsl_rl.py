@@ -38,7 +38,7 @@ def settings(seed: int, mirror: bool = True) -> dict[str, Any]:
         "algorithm": {
             "class_name": "PPO", "num_learning_epochs": 5, "num_mini_batches": 5, "clip_param": 0.2, "gamma": 0.98, "lam": 0.9,
             "value_loss_coef": 1.0, "entropy_coef": 0.003, "learning_rate": RATE, "max_grad_norm": 1.0,
-            "use_clipped_value_loss": False, "schedule": "fixed", "desired_kl": None, "symmetry_cfg": symmetry if mirror else None,
+            "use_clipped_value_loss": False, "schedule": "fixed", "symmetry_cfg": symmetry if mirror else None,
         },
     }  # fmt: skip
 

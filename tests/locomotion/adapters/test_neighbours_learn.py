@@ -128,3 +128,22 @@ def test_rl_games_learns_to_run(tmp_path, monkeypatch):
     runner.load({"params": {**model, "seed": 1, "network": space, "config": config, "torch_threads": 1}})
     runner.run_train({})
     rising(seen, "rl_games, 102,400 steps")
+
+
+def test_rsl_rl_learns_to_run(monkeypatch):
+    adapter = library("rsl_rl")
+    from rsl_rl.runners import OnPolicyRunner
+
+    from benchmarks.rsl_rl import actor_of, settings
+
+    torch.manual_seed(1)
+    task = make_task("unitree_go2", "forward", 64, FORWARD)
+    seen, env = noting(task, monkeypatch), adapter.RslRlEnv(task)
+    runner = OnPolicyRunner(env, settings(seed=1), device="cpu")
+    before = speed(actor_of(runner))
+    runner.learn(100)
+    after = speed(actor_of(runner))
+    print(f"rsl_rl: {before:.2f} m/s, after 102,400 steps {after:.2f} m/s")
+    rising(seen, "rsl_rl, 102,400 steps")
+    assert abs(before) < 0.1
+    assert after > 0.5
