@@ -49,6 +49,21 @@ def test_an_end_and_a_cut_are_told_apart_and_leave_the_true_last_observation(mod
     assert env.statistics() == {"episodes": 2.0, "episode/length": 6.0, "score": pytest.approx(5.0), "episode/return": pytest.approx(5.0)}
 
 
+class Both(Counter):
+    """An end and a cut in the same step."""
+
+    def step(self, action):
+        seen, reward, *_ = super().step(action)
+        return seen, reward, self.count == 2, self.count == 2, {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_ended_was_not_cut_off(mode):
+    env = VectorEnvironment(SyncVectorEnv([Both], autoreset_mode=mode), seed=1)
+    flags = [env.step(torch.zeros(1, 1))[1:] for _ in range(2)]
+    assert [(bool(terminated), bool(truncated)) for terminated, truncated in flags] == [(False, False), (True, False)]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_observations_are_laid_out_as_gymnasium_flattens_one(mode):
     env = VectorEnvironment(SyncVectorEnv([Nested] * 3, autoreset_mode=mode), seed=1)
