@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class RslRlEnv(VecEnv):
         self.cfg = {"robot": task.robot.name, "task": plain(task.settings), "randomization": plain(task.randomization)}
 
     @property
-    def episode_length_buf(self) -> Tensor:
+    def episode_length_buf(self) -> Tensor:  # type: ignore[override]
         """[N] int64 steps since each episode began. rsl_rl sets it where it is asked for ``init_at_random_ep_len``."""
         return self.env.elapsed
 
@@ -65,7 +65,7 @@ def mirrored(env: RslRlEnv, obs: TensorDict | None, actions: Tensor | None) -> t
         raise InputError("symmetry_cfg", env.env.settings.name, "a task with a mirror image", "Leave symmetry_cfg out.")
     seen = None
     if obs is not None:
-        groups = {name: _with_mirror(value, symmetry.groups[name]) for name, value in obs.items()}
+        groups = {name: _with_mirror(cast(Tensor, value), symmetry.groups[str(name)]) for name, value in obs.items()}
         seen = TensorDict(groups, batch_size=[2 * obs.batch_size[0]], device=obs.device)
     return seen, None if actions is None else _with_mirror(actions, symmetry.action)
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from locomotion.adapters.gymnasium_environment import PREFIX, GymnasiumEnvironment
 from locomotion.adapters.outside import OutsideEnvironment, theirs
-from locomotion.environment import Observations, Transition
+from locomotion.environment import Environment, Observations, Transition
 from robots.errors import InputError
 
 VECTOR = "gymnasium_vec:"  # of the setting ``env``: all at once, as the environment's makers have it
 
 
-def make(env: str, num_envs: int, seed: int) -> OutsideEnvironment:
+def make(env: str, num_envs: int, seed: int) -> Environment:
     """What the setting ``env`` names: ``num_envs`` single environments, or a vector environment."""
     if not env.startswith(VECTOR):
         return GymnasiumEnvironment(env.removeprefix(PREFIX), num_envs, seed)
@@ -48,7 +48,8 @@ class VectorEnvironment(OutsideEnvironment):
     def __init__(self, env: gymnasium.vector.VectorEnv, seed: int, name: str | None = None) -> None:
         name = name or type(env.unwrapped).__name__
         self._env, self._space = env, env.single_observation_space
-        self._mode = env.metadata.get("autoreset_mode")
+        # its own word first: the metadata of Gymnasium 1.1's vector environments are one dictionary for all
+        self._mode = getattr(env.unwrapped, "autoreset_mode", None) or env.metadata.get("autoreset_mode")
         if self._mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
             raise InputError(
                 "env", f"{name} with autoreset_mode {self._mode}", "a vector environment with AutoresetMode.SAME_STEP or DISABLED",

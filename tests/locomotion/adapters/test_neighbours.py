@@ -138,6 +138,17 @@ def test_rl_games_is_told_of_time_outs():
     assert dones.tolist() == infos["time_outs"].tolist() == [True, False, True, True, True, True]
 
 
+def test_rl_games_makes_what_was_registered_with_as_many_actors():
+    adapter = library("rl_games")
+    from rl_games.common import vecenv
+
+    task = make_task(*SHORT)
+    adapter.register("tiny", task)
+    assert vecenv.create_vec_env("tiny", 6).task is task
+    with pytest.raises(InputError, match=r"num_actors: got 5.*, 6"):
+        vecenv.create_vec_env("tiny", 5)
+
+
 def test_stable_baselines3_is_told_of_last_observations_and_what_was_cut_off():
     adapter = library("stable_baselines")
     env = adapter.StableBaselinesEnv(make_task(*SHORT))

@@ -106,6 +106,7 @@ def test_gymnasiums_own_loop_over_single_environments_works_too():
         (lambda: gymnasium.make(GO2, robot="unitree_go3"), r"robot.*unitree_go2"),
         (lambda: gymnasium.make_vec(GO2, num_envs=0), r"num_envs.*0"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2.5), r"num_envs.*2\.5"),
+        (lambda: gymnasium.make_vec(GO2, num_envs=1_000_000), r"algorithm\.num_envs.*1000000.*memory that is free.*GiB at least"),
         (lambda: gymnasium.make(GO2, render_mode="human"), r"render_mode.*locomotion play"),
         (lambda: gymnasium.make(GO2).unwrapped.step(np.zeros(12)), r"reset"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2).reset(seed=[1, 2]), r"seed.*one integer"),

@@ -49,6 +49,21 @@ def test_an_end_and_a_cut_are_told_apart_and_leave_the_true_last_observation(mod
     assert env.statistics() == {"episodes": 2.0, "episode/length": 6.0, "score": pytest.approx(5.0), "episode/return": pytest.approx(5.0)}
 
 
+class Both(Counter):
+    """An end and a cut in the same step."""
+
+    def step(self, action):
+        seen, reward, *_ = super().step(action)
+        return seen, reward, self.count == 2, self.count == 2, {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_ended_was_not_cut_off(mode):
+    env = VectorEnvironment(SyncVectorEnv([Both], autoreset_mode=mode), seed=1)
+    flags = [env.step(torch.zeros(1, 1))[1:] for _ in range(2)]
+    assert [(bool(terminated), bool(truncated)) for terminated, truncated in flags] == [(False, False), (True, False)]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_observations_are_laid_out_as_gymnasium_flattens_one(mode):
     env = VectorEnvironment(SyncVectorEnv([Nested] * 3, autoreset_mode=mode), seed=1)
@@ -104,14 +119,14 @@ def test_a_run_on_an_object_is_the_same_whichever_way_it_begins_episodes_and_is_
     assert_same(runs[0]["learner"], runs[1]["learner"])
     assert runs[0]["score"] == runs[1]["score"] is not None
     again = SyncVectorEnv([Counter] * 3, autoreset_mode=MODES[0])
-    with pytest.raises(InputError, match="resume.*vector environment's cannot"):
+    with pytest.raises(InputError, match=r"resume.*vector environment's cannot"):
         learn(again, f"resume={tmp_path / 'SAME_STEP'}", "iterations=5")
 
 
 def test_a_run_on_a_class_is_resumed_bit_for_bit(tmp_path):
     words = [*SMALL, "algorithm.num_envs=2", "score_every=2"]
     whole, _ = learn(Counter, *words, "iterations=4", f"run={tmp_path / 'whole'}")
-    learn(lambda: Counter(), *words, f"run={tmp_path / 'other'}")  # noqa: PLW0108
+    learn(lambda: Counter(), *words, f"run={tmp_path / 'other'}")
     learn(Counter, *words, f"run={tmp_path / 'cut'}")
     said: list[str] = []
     resumed, folder = learn(Counter, f"resume={tmp_path / 'cut'}", "iterations=4", say=said.append)
