@@ -290,11 +290,12 @@ def _rewards(found: Imported, robot: Robot) -> dict[str, Any]:
         given = {f"{LEARN}.{key}": NAMES.get(key.removesuffix("RewardScale"), key) for key in source.under(LEARN) if "Reward" in key}
     result: dict[str, Any] = {}
     for key, name in given.items():
-        weight = source.values[key]
-        if isinstance(weight, int | float) and weight == 0:
+        weight = source.number(key, "")
+        del source.taken[key]
+        if weight == 0:
             found.why[key] = "weight 0: it is off there, too"
         elif name in TERMS:
-            term, settings, differs = TERMS[name](source.number(key, ""), around)
+            term, settings, differs = TERMS[name](weight, around)
             source.taken[key], result[term] = f"task.rewards.{term}", settings
             if differs:
                 found.resembles[key] = differs

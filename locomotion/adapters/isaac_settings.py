@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -47,6 +48,9 @@ class Source:
     def number(self, key: str, became: str, default: Any = REQUIRED) -> float:
         """A finite number. Raises InputError."""
         value = self.take(key, became, default)
+        if self.kind == "isaacgymenvs" and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(value)  # 1e-3 is a number to OmegaConf, which reads these files there, and a text to YAML 1.1
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise InputError(key, value, "a number", "Write the number that it stands for.")
         return float(value)
