@@ -64,6 +64,17 @@ def test_a_late_restart_leaves_the_true_last_observation_and_tells_an_end_from_a
     assert before[6, 0, :2].tolist() == [first + 1, 0.0]  # the next episode's first
 
 
+def test_an_episode_that_ends_as_it_begins_has_its_own_last_observation():
+    task = engine().TASKS["Late"](1)
+    task.fell = lambda: (task.count == 0) & (task.episode >= 3)  # on its back in the first state
+    env = IsaacGymEnvironment(task, "Late", 0.02)
+    _, transitions, ended, _ = play(env, [0.1], 12)
+    last = ended.observations["actor"][:, :2].tolist()
+    assert flags(transitions, "truncated") == [[7, 0]]
+    assert last[0][1] == 5.0
+    assert last[1:4] == [[last[0][0] + i, 0.0] for i in range(1, 4)]  # each of its own episode, and none a time-out
+
+
 def test_a_restart_at_once_hides_the_last_observation_and_the_time_out_and_neither_is_lost():
     env = environment("AtOnce")
     before, transitions, ended, _ = play(env, [0.5, 0.1], 11)
@@ -207,3 +218,25 @@ def test_an_engine_that_dies_is_quoted_with_the_last_good_checkpoint(installed, 
 def test_a_kind_of_environment_that_is_not_known_is_refused():
     with pytest.raises(InputError, match="isaacgym:Anymal"):
         check(TrainSettings, settings() | {"env": "isaaclab:Anymal"})
+
+
+class OnMeta:
+    """A task on a device without values, where any look at one from the host fails."""
+
+    num_envs, num_obs, num_states, num_acts, clip_actions, max_episode_length = 4, 3, 5, 2, 1.0, 9
+    progress_buf = torch.zeros(4, dtype=torch.long, device="meta")
+
+    def step(self, actions):
+        seen = {"obs": torch.zeros(4, 3, device="meta"), "states": torch.zeros(4, 5, device="meta")}
+        zero = torch.zeros(4, dtype=torch.long, device="meta")
+        return seen, zero.float(), zero, {"time_outs": zero}
+
+    def reset_idx(self, env_ids):
+        pass
+
+
+def test_a_step_waits_for_no_device():
+    env = IsaacGymEnvironment(OnMeta(), "meta", 0.02, "meta")
+    for _ in range(3):
+        step = env.step(torch.zeros(4, 2, device="meta"))
+    assert step.truncated.device.type == step.observations["critic"].device.type == "meta"
