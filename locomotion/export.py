@@ -48,7 +48,8 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
     """
     state = checkpoint.load(path)
     if state["config"].get("env") is not None:
-        raise InputError("checkpoint", str(path), "a policy of a robot", f"This one is of {state['config']['env']}, which has none.")
+        remedy = f"This one is of {state['config']['env']}: describe what it sees, and 'locomotion policies import' (docs/isaacgym.md)."
+        raise InputError("checkpoint", str(path), "a policy of a robot's task here", remedy)
     refuse_other_robot(state, "checkpoint")
     plugins.load(state["config"]["plugins"])
     settings = check(TrainSettings, state["config"])
@@ -187,7 +188,8 @@ def write_model(model: onnx.ModelProto, data: dict[str, Any], robot: Robot, outp
     def write_and_verify(stream: Any) -> None:
         stream.write(file)
         stream.flush()
-        load(stream.name, robot)
+        contract_of = load(stream.name).contract
+        contract_of.check_robot(robot, measured=contract_of.inputs)  # whether a robot measures them is asked where it is to run
 
     write_atomically(output, write_and_verify)
 
@@ -209,6 +211,7 @@ def example_inputs(policy: TakesSignals, robot: Robot, command_range: Any, batch
         "joint_pos": robot.default_joint_pos + 0.2 * rng.standard_normal((steps, batch, j)),
         "joint_vel": 2.0 * rng.standard_normal((steps, batch, j)),
         "command": np.repeat(rng.uniform(low, high, (1, batch, len(low))), steps, axis=0),
+        "base_lin_vel": 0.5 * rng.standard_normal((steps, batch, 3)),  # last: what was drawn before there was this stays as it was
     }
     return {name: signals[name].astype(np.float32) for name in policy.inputs}
 

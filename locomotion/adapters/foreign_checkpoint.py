@@ -96,10 +96,10 @@ def network_of(name: str, data: bytes, activation: str | None) -> onnx.ModelProt
 
 def _load(name: str, data: bytes) -> Mapping[str, Any]:
     """The checkpoint's entries. Nothing in it is executed: beside tensors only the numbers of numpy that rl_games keeps are read."""
-    numbers = [np.dtype, type(np.dtype("float32")), type(np.dtype("float64")), type(np.float32(0).__reduce__()[0])]
-    scalar = (np.float32(0).__reduce__()[0], "numpy.core.multiarray.scalar")  # under the name of numpy 1
+    scalar: Any = np.float32(0).__reduce__()[0]  # makes a number of bytes; numpy 1 called it by another name
+    numbers: list[Any] = [np.dtype, type(np.dtype("float32")), type(np.dtype("float64")), scalar, (scalar, "numpy.core.multiarray.scalar")]
     try:
-        with torch.serialization.safe_globals([*numbers, scalar, scalar[0]]):
+        with torch.serialization.safe_globals(numbers):
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's, zip's and torch's own
         said = next(iter(re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))), "")
@@ -175,7 +175,7 @@ def _graph(
     value = "observation"
     if normaliser is not None:
         value = add("Div", add("Sub", value, normaliser[0].numpy()), normaliser[1].numpy())
-        value = add("Clip", value, np.float32(-clip), np.float32(clip)) if clip is not None else value
+        value = add("Clip", value, np.array(-clip, np.float32), np.array(clip, np.float32)) if clip is not None else value
     for i, (weight, bias) in enumerate(layers):
         if i:
             operator, attributes = ACTIVATIONS[activation]

@@ -1,7 +1,7 @@
 """A task of isaacgymenvs (a ``VecTask``) as an environment that our algorithms learn on. It has not been run on the real engine.
 
-What such a task returns from ``step``: ``obs_dict["obs"]`` [N, O] and ``["states"]`` [N, S] (for critics), clipped; rewards [N]; ``reset_buf``
-[N], 1 where an episode has ended; ``extras["time_outs"]`` [N]. A ``VecTask`` restarts its episodes by itself, in one of two ways:
+What such a task returns from ``step``: ``obs_dict["obs"]`` [N, O] and ``["states"]`` [N, S] (for critics), clipped; rewards [N];
+``reset_buf`` [N], 1 where an episode has ended; ``extras["time_outs"]`` [N]. It restarts its episodes by itself, in one of two ways:
 
 - late (Anymal, Ant, Humanoid): observations with ``reset_buf`` = 1 are the true last ones; the next step restarts the episode whatever the
   action, and gives the first observations. ``progress_buf``, the steps of an episode, is above 0 at its end.

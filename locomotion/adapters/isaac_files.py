@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 import robots
-from locomotion.adapters.isaac_import import Imported
+from locomotion.adapters.isaac_settings import Imported
 from locomotion.files import make_folder, write_atomically, writing
 from locomotion.schema import check
 from locomotion.task import task as _every_term  # noqa: F401  # importing it makes them known

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 import robots
-from locomotion.adapters import isaac_randomization
-from locomotion.adapters.isaac_settings import Source
+from locomotion.adapters import isaac_randomization, isaac_rewards
+from locomotion.adapters.isaac_settings import LEARN, SCALES, Imported, Source
 from robots import Robot
 from robots.errors import InputError
 from robots.model import build_spec
 
 GRAVITY_THERE = [0.0, 0.0, -9.81]
-LEARN, INIT, SCALES = "env.learn", "env.baseInitState", "normalization.obs_scales"
+INIT = "env.baseInitState"
 KEYS = {  # of what both have
     "isaacgymenvs": {
         "episode": f"{LEARN}.episodeLength_s", "forward": "env.randomCommandVelocityRanges.linear_x",
@@ -44,68 +42,6 @@ KEYS = {  # of what both have
         "terrain": "terrain.mesh_type",
     },
 }  # fmt: skip
-NAMES = {  # of isaacgymenvs' rewards, less "RewardScale", in legged_gym's words
-    "linearVelocityXY": "tracking_lin_vel", "angularVelocityZ": "tracking_ang_vel", "linearVelocityZ": "lin_vel_z",
-    "angularVelocityXY": "ang_vel_xy", "orientation": "orientation", "torque": "torques", "jointAcc": "dof_vel_change",
-    "baseHeight": "base_height", "feetAirTime": "feet_air_time", "kneeCollision": "collision", "feetStumble": "feet_stumble",
-    "actionRate": "action_rate", "hip": "hip", "terminalReward": "termination",
-}  # fmt: skip
-LEFT = (  # why a setting has no counterpart, by the beginning of its name; the first that fits
-    (("ppo.",), "of its learner: choose algorithm=ppo, or set algorithm.NAME"),
-    (("env.numEnvs", "env.num_envs"), "set algorithm.num_envs"),
-    (("env.envSpacing", "env.env_spacing"), "robots here do not share a world"),
-    (("sim.", "physics_engine"), "of that engine; see configs/sim/mujoco.yaml"),
-    (("env.viewer", "viewer.", "env.enableDebugVis", "env.enableCameraSensors"), "of its window; see 'locomotion play'"),
-    (("env.urdfAsset",), "the robot's folder says it"),
-    (("env.terrain", "terrain.", "env.plane"), "a task here is on a plane; see randomization.parameters.ground_slope"),
-    (("env.numObservations", "env.numActions", "env.num_"), "follows from the terms here"),
-    (("env.control.controlFrequencyInv",), "no effect there either: VecTask reads env.controlFrequencyInv"),
-    (("control.use_actuator_network", "control.actuator_net_file"), "a learned motor: write it as an actuator of a plugin (sim.actuator)"),
-    (("asset.",), "the robot's folder says it"),
-    (("rewards.soft_", "rewards.base_height_target", "rewards.max_contact_force"), "of a reward that is off, or not there here"),
-    (("commands.curriculum", "commands.max_curriculum"), "see task.curricula: grow_commands"),
-    (("commands.num_commands",), "follows from the terms here"),
-    (("env.send_timeouts",), "a time-out is always told apart here"),
-    ((f"{LEARN}.height", f"{SCALES}.height", f"{LEARN}.linearVelocityNoise", "noise."), "no policy here sees that"),
-    (("task.randomize",), "it is off"),
-)
-
-
-@dataclass
-class Imported:
-    """What a task became."""
-
-    source: Source
-    name: str
-    physics_dt: float
-    control_dt: float
-    task: dict[str, Any] = field(default_factory=dict)  # a file of configs/task
-    randomization: dict[str, Any] = field(default_factory=dict)  # of configs/randomization
-    robot: dict[str, Any] = field(default_factory=dict)  # fields of robot.yaml
-    policy: dict[str, Any] | None = None  # a description of a checkpoint trained on it; None: no bundle can be
-    resembles: dict[str, str] = field(default_factory=dict)  # by setting: how it differs here
-    notes: list[str] = field(default_factory=list)
-    why: dict[str, str] = field(default_factory=dict)  # why a setting has no counterpart, beyond LEFT
-
-    def left(self) -> dict[str, tuple[Any, str]]:
-        """Settings without a counterpart: value and why."""
-        found = {}
-        for key, value in self.source.left().items():
-            usual = next((text for starts, text in LEFT if key.startswith(starts)), "no counterpart")
-            found[key] = (value, self.why.get(key, usual))
-        return found
-
-    def left_by_reason(self) -> dict[str, list[str]]:
-        """The same for people: names by why, and ``a.b.*`` where all below ``a.b`` is left for one reason."""
-        left = {key: why for key, (_, why) in self.left().items()}
-        found: dict[str, dict[str, None]] = {}
-        for key, why in left.items():
-            parts = key.split(".")
-            starts = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
-            alike = (start for start in starts if {left.get(k) for k in self.source.values if k.startswith(start)} == {why})
-            start = next(alike, None)
-            found.setdefault(why, {})[f"{start}*" if start else key] = None
-        return {why: list(names) for why, names in found.items()}
 
 
 def import_task(source: Source, robot: Robot, name: str | None = None) -> Imported:
@@ -210,7 +146,7 @@ def _task(found: Imported, robot: Robot, keys: dict[str, str], heading: bool, ro
             "actor": {name: {} for name in ("base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "previous_action")},
             "critic": {name: {} for name in ("base_lin_vel", "base_height", "foot_contact", "foot_height", "physics")},
         },
-        "rewards": _rewards(found, robot), "reward_floor": 0.0 if positive else None, "terminations": terminations,
+        "rewards": isaac_rewards.rewards_of(found, robot), "reward_floor": 0.0 if positive else None, "terminations": terminations,
         "resets": {"standing": _reset(found, robot, keys)}, "metrics": {"tracking": {}, "yaw": {}}, "score": ["tracking", "yaw"],
         "curricula": {},
     }  # fmt: skip
@@ -229,80 +165,6 @@ def _reset(found: Imported, robot: Robot, keys: dict[str, str]) -> dict[str, flo
     found.notes.append(f"episodes begin there with joints at 0.5 to 1.5 times the pose; here at the pose ±{half} rad, any heading")
     drop = round(max(0.0, pos[2] - robot.standing_height), 3)
     return {"base_lin_vel": spread, "base_ang_vel": spread, "joint_pos": half, "tilt": 0.0, "drop": drop}
-
-
-@dataclass(frozen=True)
-class Around:
-    """What a reward needs to know beside its weight."""
-
-    source: Source
-    robot: Robot
-    dt: float  # s
-
-    @property
-    def width(self) -> float:
-        sigma = self.source.number("rewards.tracking_sigma", "task.rewards.track_*.width", 0.25)
-        return round(math.sqrt(sigma), 6)
-
-    def soft(self, name: str) -> float:
-        return self.source.number(f"rewards.soft_{name}_limit", "task.rewards", 1.0)
-
-
-Made = tuple[str, dict[str, Any], str | None]  # our term, its settings, how it differs
-TERMS: dict[str, Callable[[float, Around], Made]] = {
-    "tracking_lin_vel": lambda w, a: ("track_lin_vel", {"weight": w, "width": a.width, "gated": False}, None),
-    "tracking_ang_vel": lambda w, a: ("track_yaw", {"weight": w, "width": a.width, "gated": False}, None),
-    "lin_vel_z": lambda w, a: ("vertical_velocity", {"weight": w}, None),
-    "ang_vel_xy": lambda w, a: ("roll_pitch_rate", {"weight": w}, None),
-    "orientation": lambda w, a: ("tilt", {"weight": w}, None),
-    "torques": lambda w, a: ("torque", {"weight": w}, None),
-    "dof_vel": lambda w, a: ("joint_vel", {"weight": w}, None),
-    "dof_acc": lambda w, a: ("joint_acc", {"weight": w}, None),
-    "dof_vel_change": lambda w, a: ("joint_acc", {"weight": w * a.dt**2}, None),  # not divided by the period there
-    "action_rate": lambda w, a: ("action_rate", {"weight": w}, None),
-    "termination": lambda w, a: ("fell", {"weight": w * a.dt, "per": "event"}, None),
-    "dof_pos_limits": lambda w, a: ("joint_limits", {"weight": w, "share": a.soft("dof_pos")}, None),
-    "dof_vel_limits": lambda w, a: (
-        "joint_vel_limits", {"weight": w * float(a.robot.joint_vel_limit.mean()), "share": a.soft("dof_vel")},
-        "rad/s of excess there, at most 1 a joint; a share of the limit here",
-    ),
-    "base_height": lambda w, a: (
-        "base_height", {"weight": w * a.robot.standing_height**2},
-        f"measured from {a.source.take('rewards.base_height_target', 'task.rewards.base_height', 0.52)} m there, "
-        f"from the robot's standing height, {a.robot.standing_height:g} m, here",
-    ),
-    "feet_air_time": lambda w, a: (
-        "air_time", {"weight": w, "shortest": 0.5, "longest": 100.0}, "not earned below a command of 0.1 m/s there, at a stand here"
-    ),
-    "collision": lambda w, a: (
-        "body_contact", {"weight": w},
-        f"the number of bodies {a.source.take('asset.penalize_contacts_on', 'task.rewards.body_contact', 'thighs')} touching there, "
-        "1 for any but feet here",
-    ),
-}  # fmt: skip
-
-
-def _rewards(found: Imported, robot: Robot) -> dict[str, Any]:
-    source, around = found.source, Around(found.source, robot, found.control_dt)
-    if source.kind == "legged_gym":
-        given = {f"rewards.scales.{name}": name for name in source.under("rewards.scales")}
-    else:
-        given = {f"{LEARN}.{key}": NAMES.get(key.removesuffix("RewardScale"), key) for key in source.under(LEARN) if "Reward" in key}
-    result: dict[str, Any] = {}
-    for key, name in given.items():
-        weight = source.values[key]
-        if isinstance(weight, int | float) and weight == 0:
-            found.why[key] = "weight 0: it is off there, too"
-        elif name in TERMS:
-            term, settings, differs = TERMS[name](source.number(key, ""), around)
-            source.taken[key], result[term] = f"task.rewards.{term}", settings
-            if differs:
-                found.resembles[key] = differs
-        else:
-            found.why[key] = "a reward that is not there here; write it as a term of your own (docs/add_a_reward.md)"
-    if not result:
-        raise InputError("rewards", list(given), "at least one reward that has a counterpart here", f"Known: {', '.join(TERMS)}.")
-    return result
 
 
 def isaac_order(robot: Robot) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from locomotion.adapters.isaac_settings import LEARN, Imported
 from robots import Robot
 from robots.model import build_spec
 
-if TYPE_CHECKING:
-    from locomotion.adapters.isaac_import import Imported
-
-LEARN, DRAWN = "env.learn", "task.randomization_params"
+DRAWN = "task.randomization_params"
 NOISE = {  # sensor: setting, less the prefix
     "isaacgymenvs": {"joint_pos": "dofPositionNoise", "joint_vel": "dofVelocityNoise", "base_ang_vel": "angularVelocityNoise",
                      "projected_gravity": "gravityNoise"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -20,6 +21,26 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 DEEPEST = 16  # modules that import from each other
 REQUIRED = object()
+LEARN, SCALES = "env.learn", "normalization.obs_scales"
+LEFT = (  # why a setting has no counterpart, by the beginning of its name; the first that fits
+    (("ppo.",), "of its learner: choose algorithm=ppo, or set algorithm.NAME"),
+    (("env.numEnvs", "env.num_envs"), "set algorithm.num_envs"),
+    (("env.envSpacing", "env.env_spacing"), "robots here do not share a world"),
+    (("sim.", "physics_engine"), "of that engine; see configs/sim/mujoco.yaml"),
+    (("env.viewer", "viewer.", "env.enableDebugVis", "env.enableCameraSensors"), "of its window; see 'locomotion play'"),
+    (("env.urdfAsset",), "the robot's folder says it"),
+    (("env.terrain", "terrain.", "env.plane"), "a task here is on a plane; see randomization.parameters.ground_slope"),
+    (("env.numObservations", "env.numActions", "env.num_"), "follows from the terms here"),
+    (("env.control.controlFrequencyInv",), "no effect there either: VecTask reads env.controlFrequencyInv"),
+    (("control.use_actuator_network", "control.actuator_net_file"), "a learned motor: write it as an actuator of a plugin (sim.actuator)"),
+    (("asset.",), "the robot's folder says it"),
+    (("rewards.soft_", "rewards.base_height_target", "rewards.max_contact_force"), "of a reward that is off, or not there here"),
+    (("commands.curriculum", "commands.max_curriculum"), "see task.curricula: grow_commands"),
+    (("commands.num_commands",), "follows from the terms here"),
+    (("env.send_timeouts",), "a time-out is always told apart here"),
+    ((f"{LEARN}.height", f"{SCALES}.height", f"{LEARN}.linearVelocityNoise", "noise."), "no policy here sees that"),
+    (("task.randomize",), "it is off"),
+)
 
 
 class Code(str):
@@ -47,6 +68,9 @@ class Source:
     def number(self, key: str, became: str, default: Any = REQUIRED) -> float:
         """A finite number. Raises InputError."""
         value = self.take(key, became, default)
+        if self.kind == "isaacgymenvs" and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(value)  # 1e-3 is a number to OmegaConf, which reads these files there, and a text to YAML 1.1
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise InputError(key, value, "a number", "Write the number that it stands for.")
         return float(value)
@@ -79,6 +103,43 @@ class Source:
     def left(self) -> dict[str, Any]:
         """What nobody took."""
         return {key: value for key, value in self.values.items() if key not in self.taken}
+
+
+@dataclass
+class Imported:
+    """What a task became."""
+
+    source: Source
+    name: str
+    physics_dt: float
+    control_dt: float
+    task: dict[str, Any] = field(default_factory=dict)  # a file of configs/task
+    randomization: dict[str, Any] = field(default_factory=dict)  # of configs/randomization
+    robot: dict[str, Any] = field(default_factory=dict)  # fields of robot.yaml
+    policy: dict[str, Any] | None = None  # a description of a checkpoint trained on it; None: no bundle can be
+    resembles: dict[str, str] = field(default_factory=dict)  # by setting: how it differs here
+    notes: list[str] = field(default_factory=list)
+    why: dict[str, str] = field(default_factory=dict)  # why a setting has no counterpart, beyond LEFT
+
+    def left(self) -> dict[str, tuple[Any, str]]:
+        """Settings without a counterpart: value and why."""
+        found = {}
+        for key, value in self.source.left().items():
+            usual = next((text for starts, text in LEFT if key.startswith(starts)), "no counterpart")
+            found[key] = (value, self.why.get(key, usual))
+        return found
+
+    def left_by_reason(self) -> dict[str, list[str]]:
+        """The same for people: names by why, and ``a.b.*`` where all below ``a.b`` is left for one reason."""
+        left = {key: why for key, (_, why) in self.left().items()}
+        found: dict[str, dict[str, None]] = {}
+        for key, why in left.items():
+            parts = key.split(".")
+            starts = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
+            alike = (start for start in starts if {left.get(k) for k in self.source.values if k.startswith(start)} == {why})
+            start = next(alike, None)
+            found.setdefault(why, {})[f"{start}*" if start else key] = None
+        return {why: list(names) for why, names in found.items()}
 
 
 def read(path: Path, task: str | None = None) -> Source:

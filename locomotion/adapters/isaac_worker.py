@@ -31,8 +31,8 @@ def offsets(sizes):
 
 def make(words):
     """The task, stepped on the first GPU where there is one."""
-    import isaacgym  # noqa: F401  # before torch
-    import isaacgymenvs
+    import isaacgym  # noqa: F401  # pyright: ignore[reportMissingImports]  # before torch
+    import isaacgymenvs  # pyright: ignore[reportMissingImports]
     import torch
 
     device = words["device"] or ("cuda:0" if torch.cuda.is_available() else "cpu")

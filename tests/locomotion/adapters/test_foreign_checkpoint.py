@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 
+import gymnasium
 import numpy as np
 import onnxruntime
 import pytest
@@ -11,13 +12,19 @@ import torch
 import yaml
 from torch import nn
 
+from deploy.policy import RobotPolicy, load
 from locomotion.adapters import foreign_checkpoint
 from locomotion.adapters.foreign_import import import_policy
 from locomotion.adapters.foreign_policy import read
+from locomotion.config import compose
+from locomotion.runs.start import start
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
 from robots.errors import InputError
 from tests.locomotion.adapters import checkpoints
 from tests.locomotion.adapters.foreign import Program, description, frame_width
 from tests.locomotion.adapters.test_foreign_policy import STEPS, outputs, signals
+from tests.locomotion.runs.test_checkpoint import Silent
 
 MADE = {
     "rl_games": checkpoints.rl_games,
@@ -166,3 +173,54 @@ def test_a_width_that_is_not_the_descriptions_is_named(tmp_path):
     (tmp_path / "it.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     with pytest.raises(InputError, match=f"{frame_width(data)} numbers.*48"):
         import_policy(read(tmp_path / "it.yaml"), tmp_path / "policy.onnx")
+
+
+class Foreign(gymnasium.Env):
+    """As wide as a robot's task of somebody else's."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (48,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.normal(size=48).astype(np.float32), {}
+
+    def step(self, action):
+        return self.np_random.normal(size=48).astype(np.float32), float(action[0]), False, False, {}
+
+
+gymnasium.register("Foreign48-v0", entry_point=Foreign)
+BLIND = [
+    {"term": name} for name in ("base_lin_vel", "base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "previous_action")
+]
+
+
+def test_a_run_of_ours_on_a_foreign_task_becomes_a_bundle_too(tmp_path, go2):
+    words = ["env=gymnasium:Foreign48-v0", "algorithm=ppo_gymnasium", "algorithm.num_envs=2", "algorithm.steps=8",
+             "algorithm.minibatches=2", "iterations=1", "score_every=0", f"run={tmp_path / 'run'}"]  # fmt: skip
+    done, folder = start(check(TrainSettings, compose("train", words)), lambda _: Silent(), print)
+    data = {**description(policy="run/best.pt", observation=BLIND), "action": {"scale": 0.5, "clip": 1.0}}
+    del data["gait"]
+    (tmp_path / "it.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    import_policy(read(tmp_path / "it.yaml"), tmp_path / "policy.onnx")
+    bundle = RobotPolicy(load(tmp_path / "policy.onnx"), go2, measured=("base_lin_vel",))
+    given = {**signals(0, go2, data), "base_lin_vel": np.random.default_rng(1).standard_normal((STEPS, 3))}
+    program = Program(data, np.zeros((1, 12)), go2)
+    bundle.reset(1)
+    for t in range(STEPS):
+        now = {name: value[t].astype(np.float32) for name, value in given.items()}
+        target, _ = bundle.step({name: value[None] for name, value in now.items()})
+        offset = now["joint_pos"] - program.pose
+        parts = [now["base_lin_vel"], now["base_ang_vel"], now["projected_gravity"], now["command"], offset[program.seen],
+                 now["joint_vel"][program.seen], program.action]  # fmt: skip
+        with torch.inference_mode():
+            seen = torch.tensor(np.concatenate(parts)[None], dtype=torch.float32)
+            program.action = done.learner.actor(seen)[0].numpy().clip(-1.0, 1.0)
+        expected = program.pose.copy()
+        expected[program.seen] += 0.5 * program.action
+        np.testing.assert_allclose(target[0], expected, atol=1e-6)
+    data["observation"] = BLIND[:-1]
+    (tmp_path / "it.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    with pytest.raises(InputError, match="an actor of 36 numbers for 12 joints"):
+        import_policy(read(tmp_path / "it.yaml"), tmp_path / "policy.onnx")
+    assert folder == tmp_path / "run"

@@ -64,6 +64,17 @@ def test_a_late_restart_leaves_the_true_last_observation_and_tells_an_end_from_a
     assert before[6, 0, :2].tolist() == [first + 1, 0.0]  # the next episode's first
 
 
+def test_an_episode_that_ends_as_it_begins_has_its_own_last_observation():
+    task = engine().TASKS["Late"](1)
+    task.fell = lambda: (task.count == 0) & (task.episode >= 3)  # on its back in the first state
+    env = IsaacGymEnvironment(task, "Late", 0.02)
+    _, transitions, ended, _ = play(env, [0.1], 12)
+    last = ended.observations["actor"][:, :2].tolist()
+    assert flags(transitions, "truncated") == [[7, 0]]
+    assert last[0][1] == 5.0
+    assert last[1:4] == [[last[0][0] + i, 0.0] for i in range(1, 4)]  # each of its own episode, and none a time-out
+
+
 def test_a_restart_at_once_hides_the_last_observation_and_the_time_out_and_neither_is_lost():
     env = environment("AtOnce")
     before, transitions, ended, _ = play(env, [0.5, 0.1], 11)
@@ -161,11 +172,6 @@ def test_without_the_engine_one_error_says_where_it_is_from(monkeypatch):
         isaac_process.make("Anymal", 2, seed=1)
 
 
-def test_an_engine_that_dies_is_quoted(installed):
-    with pytest.raises(BrokenEnvironmentError, match="Segmentation fault"):
-        play(isaac_process.make("Dies", 2, seed=1), [0.0, 0.0], 40)
-
-
 def test_the_engines_side_is_written_for_its_old_python_and_needs_nothing_of_ours():
     tree = ast.parse(Path(isaac_worker.__file__).read_text(), feature_version=(3, 7))
     imported = {name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
@@ -201,12 +207,36 @@ def test_a_run_trains_resumes_and_names_its_last_good_checkpoint(installed, tmp_
     assert first["environment"]["identity"] == "AtOnce"
     more, _ = resume(str(folder), {"resume": str(folder), "iterations": 3}, lambda _: Silent(), print)
     assert more.iteration == 3
-    broken = tmp_path / "broken"
-    with pytest.raises(BrokenEnvironmentError, match=r"lost its GPU.*last\.pt"):
-        start(check(TrainSettings, settings("env=isaacgym:Breaks", f"run={broken}")), lambda _: Silent(), print)
-    assert checkpoint.load(broken / "last.pt")["iteration"] == 1
+
+
+def test_an_engine_that_dies_is_quoted_with_the_last_good_checkpoint(installed, tmp_path):
+    with pytest.raises(BrokenEnvironmentError, match=r"Segmentation fault.*last\.pt"):
+        start(check(TrainSettings, settings("env=isaacgym:Dies", f"run={tmp_path / 'run'}")), lambda _: Silent(), print)
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["iteration"] == 1
 
 
 def test_a_kind_of_environment_that_is_not_known_is_refused():
     with pytest.raises(InputError, match="isaacgym:Anymal"):
         check(TrainSettings, settings() | {"env": "isaaclab:Anymal"})
+
+
+class OnMeta:
+    """A task on a device without values, where any look at one from the host fails."""
+
+    num_envs, num_obs, num_states, num_acts, clip_actions, max_episode_length = 4, 3, 5, 2, 1.0, 9
+    progress_buf = torch.zeros(4, dtype=torch.long, device="meta")
+
+    def step(self, actions):
+        seen = {"obs": torch.zeros(4, 3, device="meta"), "states": torch.zeros(4, 5, device="meta")}
+        zero = torch.zeros(4, dtype=torch.long, device="meta")
+        return seen, zero.float(), zero, {"time_outs": zero}
+
+    def reset_idx(self, env_ids):
+        pass
+
+
+def test_a_step_waits_for_no_device():
+    env = IsaacGymEnvironment(OnMeta(), "meta", 0.02, "meta")
+    for _ in range(3):
+        step = env.step(torch.zeros(4, 2, device="meta"))
+    assert step.truncated.device.type == step.observations["critic"].device.type == "meta"
