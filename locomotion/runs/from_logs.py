@@ -63,9 +63,10 @@ def _read(paths: list[Path]) -> dict[Path, RunLog]:
     """Each run once. Raises InputError where there is none, or the same one twice."""
     if not paths:
         raise InputError("log", None, "at least one .mcap file of 'locomotion deploy'", "locomotion dataset from-logs LOG... output=FOLDER")
-    logs = {path: read_log(path) for path in paths}
+    logs: dict[Path, RunLog] = {}
     runs: dict[tuple[Any, ...], Path] = {}
-    for path, log in logs.items():
+    for path in paths:
+        logs[path] = log = read_log(path)
         run = (log.about["epoch_ns"], log.about["graph_sha256"], int(log.steps[0]) if len(log.steps) else -1)
         if run in runs:
             raise InputError("log", str(path), "every run once", f"It is the same as {runs[run]}: name one of them.")
@@ -133,15 +134,13 @@ def _rewarded(episodes: list[Episode], task: Task, config: dict[str, Any]) -> tu
     return [replace(one, reward=reward) for one, reward in zip(episodes, rewards, strict=True)], left_out
 
 
-def _about(
-    config: dict[str, Any], logs: Mapping[Path, RunLog], task: Task, counts: dict[str, int], left_out: list[str]
-) -> dict[str, Any]:
+def _about(config: dict[str, Any], logs: Mapping[Path, RunLog], task: Task, counts: dict[str, int], left_out: list[str]) -> dict[str, Any]:
     """What a learner and a person need to know of the data."""
     return {
         "config": {name: config[name] for name in ("env", "robot", "task", "sim", "randomization", "plugins")},
         "noise": None, "seed": None, "step_seconds": task.step_seconds,
         "robot_sha256": task.robot.fingerprint(), "robot_name": task.robot.name, "joint_names": list(task.robot.joint_names),
         "command_names": list(task.commands.channels), "command_range": [list(limits) for limits in task.commands.limits],
-        "logs": [{"path": path.name, "graph_sha256": log.about["graph_sha256"], "created": log.about["created"]} for path, log in logs.items()],
+        "logs": [{"path": path.name, **{key: log.about[key] for key in ("graph_sha256", "created")}} for path, log in logs.items()],
         "counts": counts, "rewards_left_out": left_out,
     }  # fmt: skip
