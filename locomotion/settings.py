@@ -127,6 +127,7 @@ class DeploySettings(Settings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are
+    hurry: bool
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool

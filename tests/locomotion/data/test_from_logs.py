@@ -126,7 +126,7 @@ def test_signals_are_estimates_around_each_step_and_rewards_are_of_what_is_measu
     from locomotion.data.rewards import recomputed
 
     np.testing.assert_array_equal(recomputed(dataset.steps(signals=True), task), episode.reward)
-    with pytest.raises(InputError, match="body_contact.*ground_contacts"):
+    with pytest.raises(InputError, match=r"body_contact.*ground_contacts"):
         recomputed(dataset.steps(signals=True), build.task(tiny("algorithm.num_envs=1")))
 
 
