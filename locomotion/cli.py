@@ -113,7 +113,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 MORE = {
-    "dataset": ", of dataset collect",
+    "dataset": ", of dataset collect; of from-logs in configs/from_logs.yaml",
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
@@ -209,6 +209,8 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "dataset":
+        text += "\n" + (FOLDER / "from_logs.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

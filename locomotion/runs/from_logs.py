@@ -79,10 +79,9 @@ def _robot_of(settings: FromLogsSettings, logs: Mapping[Path, RunLog]) -> Robot:
     first = next(iter(logs.values())).about["robot"]
     robot = robots.load(settings.robot or first)
     for path, log in logs.items():
-        theirs = replace(robot, **{name: np.array(log.contract[name]) for name in ("kp", "kd")}) if log.contract.get("kp") else robot
-        if log.about["robot"] != robot.name or log.about["robot_fingerprint"] not in (robot.fingerprint(), theirs.fingerprint()):
-            said = f"{path} is of {log.about['robot']} (description {log.about['robot_fingerprint'][:12]})"
-            allowed = f"logs of {robot.name} (description {robot.fingerprint()[:12]})"
+        if log.about["robot"] != robot.name or log.about["robot_fingerprint"] != robot.fingerprint():
+            said = f"{path} is of {log.about['robot']} (description and gains {log.about['robot_fingerprint'][:12]})"
+            allowed = f"logs of {robot.name} (description and gains {robot.fingerprint()[:12]})"
             raise InputError("log", str(path), allowed, f"{said}: make a dataset of each robot, as it was described.")
     return robot
 
