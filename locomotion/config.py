@@ -16,7 +16,7 @@ GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
 OPEN = (
     "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.constraints.",
     "task.terminations.", "task.resets.", "task.metrics.", "task.curricula.", "randomization.parameters.", "randomization.noise.",
-    "randomization.bias.", "randomization.events.", "rewards.",
+    "randomization.bias.", "randomization.events.", "rewards.", "plant.",
 )  # fmt: skip
 
 

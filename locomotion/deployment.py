@@ -101,7 +101,8 @@ def conditions_of(plant: Mapping[str, Any]) -> Conditions:
     for name in plant:
         if name not in known:
             raise InputError(f"plant.{name}", plant[name], f"one of {', '.join(known)}", nearest(name, known))
-    return Conditions(**{name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()}
+    return Conditions(**values)
 
 
 def _limits(deploy: dict[str, Any]) -> Limits:
