@@ -168,6 +168,11 @@ class Recorder:
         names = np.array([str(state) for state in State])
         return found | {"state": names[found["state"].astype(int)]}
 
+    @property
+    def waiting(self) -> int:
+        """Rows that the writer has not come to yet, at most CAPACITY."""
+        return self._head - self._tail
+
     def warnings(self) -> list[str]:
         """What the log lacks, in words."""
         found = list(self._said)

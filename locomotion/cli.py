@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "record, look at and convert the data that offline algorithms learn from",
         (
             "locomotion dataset collect policy=runs/my_run output=datasets/walk-v0 steps=30000 noise=null    a policy acts in simulation",
+            "locomotion dataset from-logs deploy_log.mcap other.mcap output=datasets/robot-v0    what a robot did (docs/logs_to_policy.md)",
             "locomotion dataset inspect datasets/walk-v0 output=walk.html    coverage, returns, falls, missing data",
             "locomotion dataset import hopper.npz output=datasets/hopper-v0 env=gymnasium:Hopper-v5    or a folder of Minari's",
             "locomotion dataset export datasets/walk-v0 output=walk.npz    or a folder, with one file, for Minari",
@@ -130,11 +131,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 MORE = {
-    "dataset": ", of dataset collect",
+    "dataset": ", of dataset collect; of from-logs in configs/from_logs.yaml",
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
 }
+DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
@@ -183,12 +185,15 @@ def _run(words: list[str]) -> int:
         command = HIL[action]
     if command == "dataset":
         action, *rest = overrides or [""]
-        if action != "collect":
+        if action not in DATASET:
             return importlib.import_module("locomotion.commands.dataset").run(overrides)
-        command, overrides = "collect", rest
-    from locomotion.config import compose
+        command, overrides = DATASET[action], rest
+    from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
 
+    if command == "from_logs":
+        logs = [word for word in overrides if "=" not in word]
+        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}
@@ -222,6 +227,8 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "dataset":
+        text += "\n" + (FOLDER / "from_logs.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

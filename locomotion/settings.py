@@ -78,6 +78,16 @@ class CollectSettings(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)]
 
 
+class FromLogsSettings(Settings):
+    logs: tuple[Path, ...]
+    output: Path
+    robot: Text | None
+    task: TaskSettings
+    sim: SimSettings
+    randomization: RandomizationSettings
+    plugins: Plugins
+
+
 class OfflineSettings(Settings):
     dataset: Path | None
     rewards: dict[str, dict[str, Any] | None]  # laid over those of the dataset's task
@@ -141,6 +151,7 @@ class DeploySettings(Settings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are
+    hurry: bool
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool
@@ -218,6 +229,7 @@ class DemoSettings(TrainSettings):
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "collect": CollectSettings,
+    "from_logs": FromLogsSettings,
     "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,

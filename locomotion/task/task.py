@@ -68,7 +68,7 @@ class Task:
         self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
         privileged = make_privileged(settings, context)
         self.spaces = make_spaces(self.encoder, privileged, self.decoder, self.robot, settings.constraints)
-        self._privileged = [*privileged.values()]
+        self.privileged = [*privileged.values()]
         self._bind_terms(settings)
         self._allocate(settings, randomization)
         curricula = settings.curricula.items()
@@ -318,7 +318,7 @@ class Task:
         inputs[:, :, s:] = self._asked
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs
-        extra = [term(self._signal_views, self._told) for term in self._privileged]
+        extra = [term(self._signal_views, self._told) for term in self.privileged]
         self._observations = {"actor": seen[:n], "critic": torch.cat([seen[n:], *extra], dim=-1)}
 
     def frame(
@@ -380,5 +380,5 @@ class Task:
         inputs = {name: getattr(signals, name) for name in MEASURED} | {"command": command}
         actor = self.encoder.forward(inputs, record.memory[steps, rows])
         views = {name: view for name, view in vars(signals).items() if isinstance(view, Tensor)}
-        critic = torch.cat([actor, *(term(views, told) for term in self._privileged)], dim=-1)
+        critic = torch.cat([actor, *(term(views, told) for term in self.privileged)], dim=-1)
         return Ended(steps, rows, {"actor": actor, "critic": critic})
