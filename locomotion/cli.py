@@ -38,6 +38,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion offline algorithm=iql_gymnasium dataset=datasets/hopper-v0",
         ),
     ),
+    "finetune": (
+        "learn on the robot, a little, behind the safety layer; every candidate is tested against the base, and rolled back",
+        (
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
+        ),
+    ),
     "export": (
         "write a checkpoint's policy as policy.onnx, with its contract",
         (

@@ -45,8 +45,7 @@ def run_deployment(
 
     Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
     """
-    limits = _limits(deploy)
-    policy = load_policy(path)
+    limits, policy = limits_of(deploy), load_policy(path)
     robot, control_dt = policy.robot, policy.contract.control_dt
     shortest = round(limits.stand_up_seconds + Gate.seconds(robot, limits) + 1.0, 1)
     if not dry_run and not duration >= shortest:
@@ -105,7 +104,8 @@ def conditions_of(plant: Mapping[str, Any]) -> Conditions:
     return Conditions(**values)
 
 
-def _limits(deploy: dict[str, Any]) -> Limits:
+def limits_of(deploy: Mapping[str, Any]) -> Limits:
+    """The thresholds that ``deploy`` names. Raises InputError."""
     known = Limits.__dataclass_fields__
     given = deploy.get("limits", {})
     for name in given:
