@@ -26,6 +26,7 @@ SWING = 0.3  # rad that a joint's target swings to either side
 CLEARANCE = 0.02  # m between a swinging leg and the ground
 EDGE = 0.1  # rad between a swing and the joint's stops
 CANDIDATES = 2000  # poses that are tried for a leg in the air
+SINKING = 100  # tenths of a second in which legs give way
 MOVE, BLEND = 2.0, 1.0  # s from pose to pose; s to rise to and die down from full swing
 SHARES = (0.5, 0.25, 0.25)  # of the time that is left beside the moves: sway, and the swing of each pair
 
@@ -49,7 +50,7 @@ def on_ground(robot: Robot, seconds: float, control_dt: float, seed: int) -> np.
     if free < 12.0:
         raise InputError("seconds", seconds, f"at least {12.0 + 6 * MOVE:g} s on the ground", "For example seconds=45.")
     model = build_model(robot, 0.002, self_collision=True)
-    lie, ways = robot.lie_joint_pos.clip(*_stops(robot)), _legs(robot, model)
+    lie, ways = _sunk(robot, model), _legs(robot, model)
     parts = [_sway(robot, model, round(free * SHARES[0] / control_dt), control_dt, seed)]
     parts.append(_move(parts[-1][-1], lie, control_dt))
     for number, share in enumerate(SHARES[1:]):
@@ -66,6 +67,19 @@ def on_ground(robot: Robot, seconds: float, control_dt: float, seed: int) -> np.
 def _stops(robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     low, high = robot.joint_pos_limit.T
     return low + POSITION_MARGIN, high - POSITION_MARGIN
+
+
+def _sunk(robot: Robot, model: mujoco.MjModel) -> np.ndarray:
+    """[J] rad: the robot lies, and its legs give way until its trunk rests on the ground and not on them."""
+    target, (low, high) = robot.lie_joint_pos, _stops(robot)
+    data = joint_pose(model, robot, target)
+    data.qpos[2] = 0.5 * robot.standing_height
+    places = np.array([model.joint(name).qposadr[0] for name in robot.joint_names])
+    for _ in range(SINKING):
+        data.ctrl[:] = target
+        mujoco.mj_step(model, data, 50)
+        target = (target + 0.2 * (data.qpos[places] - target)).clip(low, high)
+    return target
 
 
 def _room(robot: Robot, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

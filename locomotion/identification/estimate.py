@@ -1,0 +1,179 @@
+"""Least squares over many short simulations: Gauss-Newton steps, how sure they are, and what the log does not show.
+
+The estimate minimises the squared residuals over their noise, plus the squared distance from what is believed beforehand over its
+deviation (maximum a posteriori). Steps are Levenberg-Marquardt's, with forward differences, all columns in one batch. Intervals are
+those of clustered residuals (White 1982, Liang and Zeger 1986): what is wrong with a window's initial state stays wrong for the
+whole window, so windows, and not samples, are what is independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from locomotion.identification.recording import MEASURED, NOISE, Recording, Windows
+from locomotion.identification.shooting import Shooting
+from locomotion.identification.unknowns import Unknown
+from robots.errors import InputError
+
+ITERATIONS = 12
+ENOUGH = 0.02  # of their standard deviations that a last step moves the parameters
+TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
+FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
+UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
+BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
+LEVEL = 0.95  # of the intervals
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """P parameters."""
+
+    sought: list[Unknown]
+    value: np.ndarray  # [P]
+    deviation: np.ndarray  # [P] standard deviations
+    interval: np.ndarray  # [P, 2] of LEVEL
+    seen: np.ndarray  # [P] bool: the log says more of it than was believed before
+    together: list[str]  # combinations that the log does not tell apart, in words
+    sigma: np.ndarray  # [D] deviation of each signal's residuals
+    fit: dict[str, float]  # root mean square residual over noise, of the windows fitted and held out, before and after
+
+
+@dataclass
+class _Problem:
+    """Residuals of the windows that are fitted."""
+
+    shooting: Shooting
+    measured: np.ndarray  # [W, K, D]
+    fitted: np.ndarray  # [W] bool
+    sigma: np.ndarray  # [D]
+    start: np.ndarray  # [P]
+    prior: np.ndarray  # [P] deviation beforehand
+
+    def residuals(self, theta: np.ndarray) -> np.ndarray:
+        """Over their noise, [C, W, K * D]; where a simulation diverged they are far."""
+        predicted = self.shooting.run(theta)
+        residual = (predicted - self.measured) / self.sigma
+        return np.where(np.isfinite(residual), residual, 100.0).reshape(*residual.shape[:2], -1)
+
+    def cost(self, residual: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """[C]"""
+        far = np.abs(residual[:, self.fitted])
+        huber = np.where(far < FAR, 0.5 * far**2, FAR * (far - 0.5 * FAR)).sum(axis=(1, 2))
+        return huber + 0.5 * np.square((theta - self.start) / self.prior).sum(axis=1)
+
+
+def estimate(
+    recording: Recording, windows: Windows, sought: Sequence[Unknown], threads: int = 0, progress: Callable[[str], None] = lambda words: None
+) -> Estimate:
+    """The parameters ``sought`` of the robot in ``recording``. Raises InputError where no simulation follows the log."""
+    count = len(sought)
+    many, few = Shooting(recording, windows, sought, count + 1, threads), Shooting(recording, windows, sought, len(TRIALS), threads)
+    start = np.array([unknown.start for unknown in sought])
+    prior = np.array([unknown.belief.deviation for unknown in sought])
+    sigma = np.concatenate([np.full(recording.measured[name].shape[1], NOISE[name]) for name in MEASURED])
+    problem = _Problem(many, many.measured(), ~windows.judge, sigma, start, prior)
+    theta = start.copy()
+    nominal = None
+    for iteration in range(ITERATIONS):
+        problem.shooting = many
+        residual, jacobian = _linearised(problem, theta, sought)
+        nominal = residual if nominal is None else nominal
+        problem.sigma, scale = _noise(residual[problem.fitted], problem.sigma)
+        residual, jacobian, nominal = residual / scale, jacobian / scale[:, None], nominal / scale
+        information, gradient, _ = _normal_equations(problem, residual, jacobian, theta)
+        step = -np.linalg.solve(information, gradient)
+        problem.shooting = few
+        trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
+        costs, here = problem.cost(problem.residuals(trials), trials), problem.cost(residual[None], theta[None])[0]
+        best = int(costs.argmin())
+        moved = np.sqrt(step @ information @ step / count)
+        progress(f"iteration {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, step of {moved:.2g} deviations, share {TRIALS[best]:g}")
+        if not costs[best] < here:
+            break
+        theta = trials[best]
+        if moved < ENOUGH:
+            break
+    problem.shooting = many
+    residual, jacobian = _linearised(problem, theta, sought)
+    if np.median(np.abs(residual)) > 50.0:
+        raise InputError("log", "its commands", "commands that a simulation follows", "Is the robot on level ground, and its description right?")
+    return _result(problem, windows, sought, theta, residual, jacobian, nominal)
+
+
+def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown]) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds."""
+    steps = np.array([unknown.belief.step for unknown in sought])
+    upper = np.array([unknown.bounds[1] for unknown in sought])
+    steps = np.where(theta + steps > upper, -steps, steps)
+    found = problem.residuals(np.concatenate([theta[None], theta + np.diag(steps)]))
+    return found[0], np.moveaxis((found[1:] - found[0]) / steps[:, None, None], 0, -1)
+
+
+def _noise(residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The noise that the residuals [W, K * D] show: their median size, of each kind of signal; and its ratio to before [K * D]."""
+    by_signal = np.abs(residual.reshape(len(residual), -1, len(sigma)))
+    ratio, j = np.empty(len(sigma)), (len(sigma) - 6) // 2
+    for part in (slice(0, j), slice(j, 2 * j), slice(2 * j, 2 * j + 3), slice(2 * j + 3, None)):
+        ratio[part] = max(1.0 / np.sqrt(len(sigma)), 1.4826 * float(np.median(by_signal[..., part])))
+    return sigma * ratio, np.tile(ratio, by_signal.shape[1])
+
+
+def _normal_equations(
+    problem: _Problem, residual: np.ndarray, jacobian: np.ndarray, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Information [P, P] and gradient [P], the belief's part in them, and the gradient of each window without it [W, P]."""
+    weight = np.minimum(1.0, FAR / np.maximum(np.abs(residual), 1e-12))[problem.fitted]  # of Huber's cost
+    r, j = residual[problem.fitted], jacobian[problem.fitted]
+    scores = np.einsum("wr,wr,wrp->wp", weight, r, j)
+    information = np.einsum("wr,wrp,wrq->pq", weight, j, j, optimize=True)
+    belief = np.diag(problem.prior**-2.0)
+    return information + belief, scores.sum(axis=0) + belief @ (theta - problem.start), scores
+
+
+def _within(theta: np.ndarray, sought: Sequence[Unknown]) -> np.ndarray:
+    low, high = np.array([unknown.bounds for unknown in sought]).T
+    return theta.clip(low, high)
+
+
+def _result(
+    problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, residual: np.ndarray, jacobian: np.ndarray,
+    nominal: np.ndarray,
+) -> Estimate:  # fmt: skip
+    information, _, scores = _normal_equations(problem, residual, jacobian, theta)
+    inverse = np.linalg.inv(information)
+    count = len(scores)
+    clustered = inverse @ (scores.T @ scores * (count / max(count - len(theta), 1)) + np.diag(problem.prior**-2.0)) @ inverse
+    deviation = np.sqrt(np.maximum(np.diag(clustered), np.diag(inverse)))
+    reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
+    seen = deviation < UNSEEN * problem.prior
+    size = {name: lambda r, mask: float(np.sqrt(np.mean(np.minimum(r[mask] ** 2, 1e4)))) for name in ("rms",)}["rms"]
+    fit = {
+        "fitted before": size(nominal, ~windows.judge), "fitted": size(residual, ~windows.judge),
+        "held out before": size(nominal, windows.judge), "held out": size(residual, windows.judge),
+    }  # fmt: skip
+    interval = np.stack([theta - reach, theta + reach], axis=1)
+    return Estimate(list(sought), theta, deviation, interval, seen, _together(problem, information, sought), problem.sigma, fit)
+
+
+def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown]) -> list[str]:
+    """Directions in which the log says less than was believed before."""
+    scaled = information * problem.prior * problem.prior[:, None]
+    values, vectors = np.linalg.eigh(scaled)
+    said = []
+    for value, vector in zip(values, vectors.T, strict=True):
+        if value < UNSEEN**-2:
+            named = [unknown.name for unknown, part in zip(sought, vector, strict=True) if abs(part) > BOUND_TOGETHER]
+            said.append(", ".join(named) + (": only seen together" if len(named) > 1 else ": not seen"))
+    return said
+
+
+def _student(level: float, freedom: int) -> float:
+    """Quantile of Student's t for a two-sided interval (Abramowitz and Stegun 1964, 26.7.5)."""
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf(0.5 + 0.5 * level)
+    g1, g2 = (z**3 + z) / 4.0, (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
+    return z + g1 / freedom + g2 / freedom**2

@@ -1,0 +1,183 @@
+"""What a log says of a robot's physics: what was measured, what the motors heard and when, cut into windows to simulate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+import robots
+from deploy.log_reader import RunLog, read_log
+from robots import Robot
+from robots.errors import InputError
+from robots.model import GROUND
+from sim.mujoco_model import build_model
+
+MEASURED = ("joint_pos", "joint_vel", "base_ang_vel", "projected_gravity")
+NEEDED = ("time", "sample_time", *MEASURED, "joint_pos_target", "kp", "kd", "feed_forward")
+FIGURES = ("default_joint_pos", "joint_pos_limit", "effort_limit")
+GAP = 1.5  # control periods between two samples that end a stretch
+STILL = 0.03  # rad: a joint that moves by less shows nothing
+BESIDE = 2  # samples to either side of a window's first that say where it begins
+NOISE = {"joint_pos": 0.001, "joint_vel": 0.1, "base_ang_vel": 0.02, "projected_gravity": 0.003}  # of a good robot's sensors, to start from
+TOUCHING = 0.01  # m above the lowest point of the robot that counts as on the ground
+
+
+@dataclass(frozen=True)
+class Recording:
+    """T control steps of one robot. Joints in its canonical order, SI units."""
+
+    robot: Robot  # with the gains that it ran with
+    control_dt: float  # s
+    sampled: np.ndarray  # [T] s, when the state was measured
+    heard: np.ndarray  # [T] s, when the command was sent
+    measured: dict[str, np.ndarray]  # [T, ...] by name of MEASURED
+    target: np.ndarray  # [T, J] rad, what the motors heard, a feed forward torque over kp added
+    stretches: list[tuple[int, int]]  # steps from and to, without gap and under constant gains
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W stretches of K control steps, and where each begins."""
+
+    first: np.ndarray  # [W] the step in the recording at which the simulation begins
+    steps: int  # K, control steps to simulate
+    lead: int  # of these, steps for what was not measured at the beginning to fade
+    begin: dict[str, np.ndarray]  # [W, ...] initial state, by name of sim.InitialState
+    judge: np.ndarray  # [W] bool: held out
+
+
+def read_recording(path: Path, robot: str | None = None) -> Recording:
+    """The log of a deployment. ``robot``, a name or folder, is the log's own where it is None.
+
+    Raises InputError where ``path`` is no log, is too short, lacks signals, is of another robot, or a joint does not move in it.
+    """
+    log = read_log(path)
+    missing = [name for name in NEEDED if name not in log.columns]
+    if not log.columns or missing:
+        allowed = "a log of at least one control step" if not log.columns else f"a log with {', '.join(missing)}"
+        raise InputError("log", str(path), allowed, "Record one: locomotion identify excite.")
+    found = _robot(log, robot)
+    columns = log.columns
+    target = columns["joint_pos_target"] + np.divide(
+        columns["feed_forward"], columns["kp"], out=np.zeros_like(columns["kp"]), where=columns["kp"] > 0.0
+    )
+    recording = Recording(
+        found, log.control_dt, columns["sample_time"], columns["time"], {name: columns[name] for name in MEASURED}, target, []
+    )
+    recording.stretches.extend(_stretches(recording, log))
+    _check_motion(path, recording)
+    return recording
+
+
+def _robot(log: RunLog, name: str | None) -> Robot:
+    """The robot of a log, as it ran."""
+    named = log.about["robot"]
+    robot = robots.load(named if name is None else name)
+    remedy = "Give the folder of the log's robot, robot=..."
+    if robot.name != named or tuple(log.robot["joint_names"]) != robot.joint_names:
+        raise InputError("robot", robot.name, f"{named}, the log's", remedy)
+    for figure in FIGURES:
+        if not np.allclose(log.robot[figure], getattr(robot, figure)):
+            raise InputError(f"robot.{figure}", getattr(robot, figure).tolist(), f"{log.robot[figure]}, the log's", remedy)
+    return replace(robot, kp=np.array(log.robot["kp"]), kd=np.array(log.robot["kd"]))
+
+
+def _stretches(recording: Recording, log: RunLog) -> list[tuple[int, int]]:
+    """Where every number is there, samples follow each other, and the motors have the whole of the robot's gains."""
+    robot, columns = recording.robot, log.columns
+    numbers = np.column_stack([recording.sampled, recording.heard, recording.target, *recording.measured.values()])
+    good = np.isfinite(numbers).all(axis=1)
+    good &= np.isclose(columns["kp"], robot.kp).all(axis=1) & np.isclose(columns["kd"], robot.kd).all(axis=1)
+    apart = np.diff(recording.sampled)
+    follows = good[1:] & good[:-1] & (apart > 0.0) & (apart < GAP * recording.control_dt) & (np.diff(log.steps) == 1)
+    edges = np.diff(np.concatenate([[0], follows.astype(int), [0]]))
+    return [(int(a), int(b)) for a, b in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1, strict=True)]
+
+
+def _check_motion(path: Path, recording: Recording) -> None:
+    inside = [recording.measured["joint_pos"][a:b] for a, b in recording.stretches]
+    span = np.ptp(np.concatenate(inside), axis=0) if inside else np.zeros(recording.robot.num_joints)
+    for name, moved in zip(recording.robot.joint_names, span, strict=True):
+        if not moved > STILL:
+            allowed = f"a log in which it moves by more than {STILL} rad under the robot's gains; it moves by {moved:.3f}"
+            raise InputError("log", f"{path}: {name}", allowed, "A joint at rest shows nothing: locomotion identify excite.")
+
+
+def cut(recording: Recording, seconds: float, lead: float, every: int) -> Windows:
+    """Windows of ``seconds`` that tile the stretches, each simulated from ``lead`` seconds before; every ``every``-th is held out.
+
+    Raises InputError where the log has too few.
+    """
+    dt = recording.control_dt
+    before, length = max(1, round(lead / dt)), round(seconds / dt)
+    first = [
+        start
+        for a, b in recording.stretches
+        for start in range(a + 2 * BESIDE, b - before - length - BESIDE, length)  # steps before it for commands under way
+    ]
+    if len(first) < 2 * every:
+        most = len(first) * seconds
+        allowed = f"at least {2 * every * seconds:g} s under the robot's own gains, without gaps; it has {most:g} s"
+        raise InputError("log", f"{len(recording.sampled)} steps", allowed, "Record a longer one: locomotion identify excite.")
+    chosen = np.array(first)
+    judge = np.arange(len(chosen)) % every == every - 1
+    return Windows(chosen, before + length, before, _begin(recording, chosen), judge)
+
+
+def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
+    """Initial states. Joints by a cubic through positions and velocities nearby, weighted by their noise; the trunk level by gravity,
+    as high as its lowest point is above the ground, and as fast as what touches the ground says by standing still."""
+    beside = np.arange(-BESIDE, BESIDE + 1)
+    near = first[:, None] + beside
+    offset = recording.sampled[near] - recording.sampled[first][:, None]  # [W, B] s
+    powers = offset[..., None] ** np.arange(4)
+    slopes = np.arange(4) * offset[..., None] ** np.maximum(np.arange(4) - 1, 0)
+    design = np.concatenate([powers / NOISE["joint_pos"], slopes / NOISE["joint_vel"]], axis=1)
+    given = [recording.measured[name][near] / NOISE[name] for name in ("joint_pos", "joint_vel")]
+    cubic = np.linalg.pinv(design) @ np.concatenate(given, axis=1)  # [W, 4, J]
+    gravity = recording.measured["projected_gravity"][near].mean(axis=1)
+    gravity /= np.linalg.norm(gravity, axis=1, keepdims=True)
+    state = {
+        "joint_pos": cubic[:, 0],
+        "joint_vel": cubic[:, 1],
+        "base_ang_vel": recording.measured["base_ang_vel"][near[:, 1:-1]].mean(axis=1),
+        "base_quat": np.array([_upright(vector) for vector in gravity]),
+    }
+    return state | _on_ground(recording.robot, state)
+
+
+def _upright(gravity: np.ndarray) -> np.ndarray:
+    """The rotation without yaw, w, x, y, z, of a base that sees gravity's unit vector [3] so."""
+    roll, pitch = np.arctan2(-gravity[1], -gravity[2]), np.arcsin(gravity[0].clip(-1.0, 1.0))
+    result = np.zeros(4)
+    mujoco.mju_euler2Quat(result, np.array([0.0, pitch, roll]), "ZYX" if False else "zyx")
+    return result
+
+
+def _on_ground(robot: Robot, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Height and velocity of the base of W robots of which the lowest points touch the ground and stand still there."""
+    model = build_model(robot, 0.002)
+    data, ground = mujoco.MjData(model), model.geom(GROUND).id
+    joints = [model.joint(name) for name in robot.joint_names]
+    places, dofs = (np.array([getattr(joint, name)[0] for joint in joints]) for name in ("qposadr", "dofadr"))
+    solid = [geom for geom in range(model.ngeom) if model.geom_conaffinity[geom] and geom != ground]
+    count = len(state["joint_pos"])
+    position, velocity = np.zeros((count, 3)), np.zeros((count, 3))
+    jacobian, ends = np.zeros((3, model.nv)), np.zeros(6)
+    for w in range(count):
+        data.qpos[:3], data.qpos[3:7], data.qpos[places] = (0.0, 0.0, 2.0), state["base_quat"][w], state["joint_pos"][w]
+        data.qvel[:3], data.qvel[3:6], data.qvel[dofs] = 0.0, state["base_ang_vel"][w], state["joint_vel"][w]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        found = []
+        for geom in solid:
+            distance = mujoco.mj_geomDistance(model, data, geom, ground, 10.0, ends)
+            mujoco.mj_jac(model, data, jacobian, None, ends[:3], model.geom_bodyid[geom])
+            found.append((distance, jacobian @ data.qvel))
+        lowest = min(distance for distance, _ in found)
+        position[w, 2] = 2.0 - lowest
+        velocity[w] = -np.mean([speed for distance, speed in found if distance < lowest + TOUCHING], axis=0)
+    return {"base_pos": position, "base_lin_vel_world": velocity}
