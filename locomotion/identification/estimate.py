@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +25,7 @@ TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
+BLOCK = 1.0  # s of residuals that are taken to be independent of the next
 LEVEL = 0.95  # of the intervals
 
 
@@ -78,6 +80,8 @@ def estimate(
     theta = start.copy()
     nominal = None
     for iteration in range(ITERATIONS):
+        many.begin(theta)
+        few.begin(theta)
         problem.shooting = many
         residual, jacobian = _linearised(problem, theta, sought)
         nominal = residual if nominal is None else nominal
@@ -96,6 +100,7 @@ def estimate(
         theta = trials[best]
         if moved < ENOUGH:
             break
+    many.begin(theta)
     problem.shooting = many
     residual, jacobian = _linearised(problem, theta, sought)
     if np.median(np.abs(residual)) > 50.0:
@@ -124,10 +129,12 @@ def _noise(residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _normal_equations(
     problem: _Problem, residual: np.ndarray, jacobian: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Information [P, P] and gradient [P], the belief's part in them, and the gradient of each window without it [W, P]."""
+    """Information [P, P] and gradient [P], the belief's part in them, and the gradient of each block without it [B, P]."""
     weight = np.minimum(1.0, FAR / np.maximum(np.abs(residual), 1e-12))[problem.fitted]  # of Huber's cost
     r, j = residual[problem.fitted], jacobian[problem.fitted]
-    scores = np.einsum("wr,wr,wrp->wp", weight, r, j)
+    blocks = max(1, round(problem.measured.shape[1] * problem.shooting.recording.control_dt / BLOCK))
+    parts = [slice(*ends) for ends in pairwise(np.linspace(0, r.shape[1], blocks + 1).astype(int))]
+    scores = np.concatenate([np.einsum("wr,wr,wrp->wp", weight[:, part], r[:, part], j[:, part]) for part in parts])
     information = np.einsum("wr,wrp,wrq->pq", weight, j, j, optimize=True)
     belief = np.diag(problem.prior**-2.0)
     return information + belief, scores.sum(axis=0) + belief @ (theta - problem.start), scores

@@ -12,8 +12,6 @@ import robots
 from deploy.log_reader import RunLog, read_log
 from robots import Robot
 from robots.errors import InputError
-from robots.model import GROUND
-from sim.mujoco_model import build_model
 
 MEASURED = ("joint_pos", "joint_vel", "base_ang_vel", "projected_gravity")
 NEEDED = ("time", "sample_time", *MEASURED, "joint_pos_target", "kp", "kd", "feed_forward")
@@ -22,7 +20,6 @@ GAP = 1.5  # control periods between two samples that end a stretch
 STILL = 0.03  # rad: a joint that moves by less shows nothing
 BESIDE = 2  # samples to either side of a window's first that say where it begins
 NOISE = {"joint_pos": 0.001, "joint_vel": 0.1, "base_ang_vel": 0.02, "projected_gravity": 0.003}  # of a good robot's sensors, to start from
-TOUCHING = 0.01  # m above the lowest point of the robot that counts as on the ground
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Windows:
     first: np.ndarray  # [W] the step in the recording at which the simulation begins
     steps: int  # K, control steps to simulate
     lead: int  # of these, steps for what was not measured at the beginning to fade
-    begin: dict[str, np.ndarray]  # [W, ...] initial state, by name of sim.InitialState
+    begin: dict[str, np.ndarray]  # [W, ...] what is measured of the initial state, by name of sim.InitialState
     judge: np.ndarray  # [W] bool: held out
 
 
@@ -128,8 +125,7 @@ def cut(recording: Recording, seconds: float, lead: float, every: int) -> Window
 
 
 def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
-    """Initial states. Joints by a cubic through positions and velocities nearby, weighted by their noise; the trunk level by gravity,
-    as high as its lowest point is above the ground, and as fast as what touches the ground says by standing still."""
+    """What of the initial states is measured. Joints by a cubic through positions and velocities nearby, weighted by their noise."""
     beside = np.arange(-BESIDE, BESIDE + 1)
     near = first[:, None] + beside
     offset = recording.sampled[near] - recording.sampled[first][:, None]  # [W, B] s
@@ -140,44 +136,17 @@ def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
     cubic = np.linalg.pinv(design) @ np.concatenate(given, axis=1)  # [W, 4, J]
     gravity = recording.measured["projected_gravity"][near].mean(axis=1)
     gravity /= np.linalg.norm(gravity, axis=1, keepdims=True)
-    state = {
+    return {
         "joint_pos": cubic[:, 0],
         "joint_vel": cubic[:, 1],
         "base_ang_vel": recording.measured["base_ang_vel"][near[:, 1:-1]].mean(axis=1),
         "base_quat": np.array([_upright(vector) for vector in gravity]),
     }
-    return state | _on_ground(recording.robot, state)
 
 
 def _upright(gravity: np.ndarray) -> np.ndarray:
     """The rotation without yaw, w, x, y, z, of a base that sees gravity's unit vector [3] so."""
     roll, pitch = np.arctan2(-gravity[1], -gravity[2]), np.arcsin(gravity[0].clip(-1.0, 1.0))
     result = np.zeros(4)
-    mujoco.mju_euler2Quat(result, np.array([0.0, pitch, roll]), "ZYX" if False else "zyx")
+    mujoco.mju_euler2Quat(result, np.array([0.0, pitch, roll]), "zyx")
     return result
-
-
-def _on_ground(robot: Robot, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Height and velocity of the base of W robots of which the lowest points touch the ground and stand still there."""
-    model = build_model(robot, 0.002)
-    data, ground = mujoco.MjData(model), model.geom(GROUND).id
-    joints = [model.joint(name) for name in robot.joint_names]
-    places, dofs = (np.array([getattr(joint, name)[0] for joint in joints]) for name in ("qposadr", "dofadr"))
-    solid = [geom for geom in range(model.ngeom) if model.geom_conaffinity[geom] and geom != ground]
-    count = len(state["joint_pos"])
-    position, velocity = np.zeros((count, 3)), np.zeros((count, 3))
-    jacobian, ends = np.zeros((3, model.nv)), np.zeros(6)
-    for w in range(count):
-        data.qpos[:3], data.qpos[3:7], data.qpos[places] = (0.0, 0.0, 2.0), state["base_quat"][w], state["joint_pos"][w]
-        data.qvel[:3], data.qvel[3:6], data.qvel[dofs] = 0.0, state["base_ang_vel"][w], state["joint_vel"][w]
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        found = []
-        for geom in solid:
-            distance = mujoco.mj_geomDistance(model, data, geom, ground, 10.0, ends)
-            mujoco.mj_jac(model, data, jacobian, None, ends[:3], model.geom_bodyid[geom])
-            found.append((distance, jacobian @ data.qvel))
-        lowest = min(distance for distance, _ in found)
-        position[w, 2] = 2.0 - lowest
-        velocity[w] = -np.mean([speed for distance, speed in found if distance < lowest + TOUCHING], axis=0)
-    return {"base_pos": position, "base_lin_vel_world": velocity}

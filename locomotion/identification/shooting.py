@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-import sim
+from locomotion.identification.footing import footing
 from locomotion.identification.recording import MEASURED, Recording, Windows
 from locomotion.identification.unknowns import Unknown, values_of
+from sim.actuation import choose
+from sim.mujoco_batch import MujocoSimulator
 from sim.signals import InitialState, initial_shapes, width
 
 PHYSICS_DT = 0.002  # s
@@ -22,25 +24,40 @@ class Shooting:
         self.recording, self.windows, self.sought, self.candidates = recording, windows, sought, candidates
         self._count = len(windows.first)
         robot = recording.robot
-        self._simulator = sim.make("mujoco", robot, candidates * self._count, PHYSICS_DT, threads)
+        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None))
         self._everyone = torch.ones(candidates * self._count, dtype=torch.bool)
         rows = windows.first[:, None] + np.arange(windows.steps + 1)
         self.rows = rows[:, windows.lead + 1 :]  # [W, K] steps of the recording that are compared
         since = recording.sampled[rows] - recording.sampled[windows.first][:, None]  # [W, 1 + steps] s
         self._places = since[:, windows.lead + 1 :] / PHYSICS_DT  # [W, K] in physics steps
         self._ticks = int(np.ceil(self._places.max() - 1e-6))
-        self._initial = self._initial_state()
         # commands under way, from a few steps before each window on
         earlier = windows.first[:, None] + np.arange(-4, windows.steps + 1)
         self._sent = (recording.heard[earlier] - recording.sampled[windows.first][:, None]) / PHYSICS_DT  # [W, B] physics steps
         self._told = recording.target[earlier]  # [W, B, J]
         self._delay = next((p for p, unknown in enumerate(sought) if unknown.parameter == "action_delay"), None)
 
+    def begin(self, theta: np.ndarray) -> None:
+        """Where the windows begin if the parameters are about ``theta`` [P]; before :meth:`run`."""
+        robot, w = self.recording.robot, self._count
+        self._set(np.repeat(theta[None], self.candidates, axis=0))
+        targets, _ = self._targets(theta[None])
+        model, _ = self._simulator.mj_model_data(0)
+        whole = self.windows.begin | footing(model, robot, self.windows.begin, targets[0, :, 0])
+        state = InitialState(torch.zeros(w, width(initial_shapes(robot.num_joints))), robot.num_joints)
+        for name, value in whole.items():
+            getattr(state, name)[:] = torch.from_numpy(value)
+        self._initial = InitialState(state.packed.repeat(self.candidates, 1), robot.num_joints)
+
+    def _set(self, theta: np.ndarray) -> None:
+        values = values_of(self.sought, np.repeat(theta, self._count, axis=0), self.recording.robot.num_joints)
+        self._simulator.set_parameters(self._everyone, dict(values))
+
     def run(self, theta: np.ndarray) -> np.ndarray:
         """What would have been measured, [C, W, K, D] in the order of :data:`MEASURED`, of ``theta`` [C, P]; NaN where it diverged."""
         simulator, c, w = self._simulator, self.candidates, self._count
         j = self.recording.robot.num_joints
-        simulator.set_parameters(self._everyone, dict(values_of(self.sought, np.repeat(theta, w, axis=0), j)))
+        self._set(theta)
         simulator.reset(self._everyone, self._initial)
         targets, which = self._targets(theta)
         result = np.empty((c, w, self._places.shape[1], 2 * j + 6))
@@ -86,10 +103,3 @@ class Shooting:
                 held = np.diff(np.clip(begin[None, :], -8.0 * self._ticks, edges[:, None]), axis=1)
                 result[d, w] = np.diff(held @ self._told[w], axis=0)
         return result, which
-
-    def _initial_state(self) -> InitialState:
-        j, begin = self.recording.robot.num_joints, self.windows.begin
-        state = InitialState(torch.zeros(self._count, width(initial_shapes(j))), j)
-        for name, value in begin.items():
-            getattr(state, name)[:] = torch.from_numpy(value)
-        return InitialState(state.packed.repeat(self.candidates, 1), j)
