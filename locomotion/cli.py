@@ -93,6 +93,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
         ),
     ),
+    "identify": (
+        "find what of a robot's physics explains a log",
+        (
+            "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
+            "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
+            "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -116,6 +124,7 @@ MORE = {
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
+    "identify": "; of identify excite in configs/excite.yaml",
 }
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
@@ -168,8 +177,12 @@ def _run(words: list[str]) -> int:
         if action != "collect":
             return importlib.import_module("locomotion.commands.dataset").run(overrides)
         command, overrides = "collect", rest
-    from locomotion.config import compose
+    from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
+
+    if command == "identify" and overrides and "=" not in overrides[0]:
+        action, *rest = overrides
+        command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
 
     prepare_gl()
     config = compose(command, overrides)
@@ -204,6 +217,8 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "identify":
+        text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

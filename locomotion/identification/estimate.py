@@ -25,6 +25,7 @@ TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
+LARGE = 100.0  # deviations that count for one that is further off
 BLOCK = 1.0  # s of residuals that are taken to be independent of the next
 LEVEL = 0.95  # of the intervals
 
@@ -41,6 +42,9 @@ class Estimate:
     together: list[str]  # combinations that the log does not tell apart, in words
     sigma: np.ndarray  # [D] deviation of each signal's residuals
     fit: dict[str, float]  # root mean square residual over noise, of the windows fitted and held out, before and after
+    measured: np.ndarray  # [W, K, D] of the windows held out
+    before: np.ndarray  # [W, K, D] as the robot is described
+    after: np.ndarray  # [W, K, D] as it was identified
 
 
 @dataclass
@@ -58,7 +62,7 @@ class _Problem:
         """Over their noise, [C, W, K * D]; where a simulation diverged they are far."""
         predicted = self.shooting.run(theta)
         residual = (predicted - self.measured) / self.sigma
-        return np.where(np.isfinite(residual), residual, 100.0).reshape(*residual.shape[:2], -1)
+        return np.where(np.isfinite(residual), residual, LARGE).reshape(*residual.shape[:2], -1)
 
     def cost(self, residual: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[C]"""
@@ -68,7 +72,7 @@ class _Problem:
 
 
 def estimate(
-    recording: Recording, windows: Windows, sought: Sequence[Unknown], threads: int = 0, progress: Callable[[str], None] = lambda words: None
+    recording: Recording, windows: Windows, sought: Sequence[Unknown], threads: int = 0, progress: Callable[[str], None] = print
 ) -> Estimate:
     """The parameters ``sought`` of the robot in ``recording``. Raises InputError where no simulation follows the log."""
     count = len(sought)
@@ -104,7 +108,7 @@ def estimate(
     problem.shooting = many
     residual, jacobian = _linearised(problem, theta, sought)
     if np.median(np.abs(residual)) > 50.0:
-        raise InputError("log", "its commands", "commands that a simulation follows", "Is the robot on level ground, and its description right?")
+        raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
     return _result(problem, windows, sought, theta, residual, jacobian, nominal)
 
 
@@ -156,13 +160,20 @@ def _result(
     deviation = np.sqrt(np.maximum(np.diag(clustered), np.diag(inverse)))
     reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
-    size = {name: lambda r, mask: float(np.sqrt(np.mean(np.minimum(r[mask] ** 2, 1e4)))) for name in ("rms",)}["rms"]
-    fit = {
-        "fitted before": size(nominal, ~windows.judge), "fitted": size(residual, ~windows.judge),
-        "held out before": size(nominal, windows.judge), "held out": size(residual, windows.judge),
-    }  # fmt: skip
-    interval = np.stack([theta - reach, theta + reach], axis=1)
-    return Estimate(list(sought), theta, deviation, interval, seen, _together(problem, information, sought), problem.sigma, fit)
+    held, shown = windows.judge, problem.measured[windows.judge]
+    before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
+    return Estimate(
+        list(sought), theta, deviation, np.stack([theta - reach, theta + reach], axis=1), seen, _together(problem, information, sought),
+        problem.sigma,
+        {"fitted before": _size(nominal[~held]), "fitted": _size(residual[~held]), "held out before": _size(nominal[held]),
+         "held out": _size(residual[held])},
+        shown, before, after,
+    )  # fmt: skip
+
+
+def _size(residual: np.ndarray) -> float:
+    """Root mean square; a simulation that diverged does not hide all others."""
+    return float(np.sqrt(np.mean(np.minimum(np.square(residual), LARGE**2))))
 
 
 def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown]) -> list[str]:

@@ -44,8 +44,8 @@ def on_ground(robot: Robot, seconds: float, control_dt: float, seed: int) -> np.
     Raises InputError for another robot, or one whose legs find no room beside it when it lies.
     """
     if len(robot.feet) < 4:
-        remedy = "Hang it from its stand, and say on=stand."
-        raise InputError("on", "ground", f"stand for a robot of {len(robot.feet)} feet: it would fall", remedy)
+        remedy = "Hang it from its stand, and say place=stand."
+        raise InputError("place", "ground", f"stand for a robot of {len(robot.feet)} feet: it would fall", remedy)
     free = seconds - 6 * MOVE
     if free < 12.0:
         raise InputError("seconds", seconds, f"at least {12.0 + 6 * MOVE:g} s on the ground", "For example seconds=45.")
@@ -177,7 +177,9 @@ def _in_air(robot: Robot, model: mujoco.MjModel, lie: np.ndarray, legs: Sequence
                 break
         else:
             names = [robot.joint_names[i] for i in leg]
-            raise InputError("on", "ground", f"stand: {', '.join(names)} find no room to swing", "Hang the robot from a stand, on=stand.")
+            raise InputError(
+                "place", "ground", f"stand: {', '.join(names)} find no room to swing", "Hang the robot from a stand, place=stand."
+            )
         data.qpos[places[leg]] = pose[leg]
     return pose
 
@@ -216,9 +218,7 @@ def _meets(model: mujoco.MjModel, data: mujoco.MjData, shapes: list[int], ground
     return bool((np.isin(touching, shapes).any(axis=1) & (touching != ground).all(axis=1)).any()) if len(touching) else False
 
 
-def _reaches(
-    model: mujoco.MjModel, data: mujoco.MjData, places: np.ndarray, begin: np.ndarray, end: np.ndarray, shapes: list[int]
-) -> bool:
+def _reaches(model: mujoco.MjModel, data: mujoco.MjData, places: np.ndarray, begin: np.ndarray, end: np.ndarray, shapes: list[int]) -> bool:
     """Whether the straight way there keeps off the robot."""
     for share in np.linspace(0.0, 1.0, 11):
         data.qpos[places] = begin + share * (end - begin)

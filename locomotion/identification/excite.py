@@ -1,4 +1,4 @@
-"""An excitation as a policy bundle: a table of joint targets that is played from its beginning, behind the same supervisor as any policy."""
+"""An excitation as a policy bundle: a table of joint targets, played from its beginning behind the same supervisor as any policy."""
 
 from __future__ import annotations
 
