@@ -19,8 +19,8 @@ from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
 from robots.errors import InputError
 
-ITERATIONS = 12
-ENOUGH = 0.02  # of their standard deviations that a last step moves the parameters
+STAGES = ((4, 8), (1, 4))  # first every fourth window and up to eight steps, then all
+ENOUGH = 0.2  # standard deviations that the last step moves a parameter
 TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
@@ -49,19 +49,25 @@ class Estimate:
 
 @dataclass
 class _Problem:
-    """Residuals of the windows that are fitted."""
+    """Residuals of some windows."""
 
-    shooting: Shooting
+    many: Shooting  # one candidate more than parameters
+    few: Shooting  # as many as TRIALS
     measured: np.ndarray  # [W, K, D]
     fitted: np.ndarray  # [W] bool
     sigma: np.ndarray  # [D]
     start: np.ndarray  # [P]
     prior: np.ndarray  # [P] deviation beforehand
 
-    def residuals(self, theta: np.ndarray) -> np.ndarray:
-        """Over their noise, [C, W, K * D]; where a simulation diverged they are far."""
-        predicted = self.shooting.run(theta)
-        residual = (predicted - self.measured) / self.sigma
+    @classmethod
+    def of(cls, recording: Recording, windows: Windows, sought: Sequence[Unknown], sigma: np.ndarray, threads: int) -> _Problem:
+        many, few = (Shooting(recording, windows, sought, count, threads) for count in (len(sought) + 1, len(TRIALS)))
+        start, prior = np.array([(unknown.start, unknown.belief.deviation) for unknown in sought]).T
+        return cls(many, few, many.measured(), ~windows.judge, sigma, start, prior)
+
+    def residuals(self, shooting: Shooting, theta: np.ndarray) -> np.ndarray:
+        """Over their noise, [C, W, K * D], of ``theta`` [C, P]; where a simulation diverged they are far."""
+        residual = (shooting.run(theta) - self.measured) / self.sigma
         return np.where(np.isfinite(residual), residual, LARGE).reshape(*residual.shape[:2], -1)
 
     def cost(self, residual: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -75,49 +81,51 @@ def estimate(
     recording: Recording, windows: Windows, sought: Sequence[Unknown], threads: int = 0, progress: Callable[[str], None] = print
 ) -> Estimate:
     """The parameters ``sought`` of the robot in ``recording``. Raises InputError where no simulation follows the log."""
-    count = len(sought)
-    many, few = Shooting(recording, windows, sought, count + 1, threads), Shooting(recording, windows, sought, len(TRIALS), threads)
-    start = np.array([unknown.start for unknown in sought])
-    prior = np.array([unknown.belief.deviation for unknown in sought])
+    theta = np.array([unknown.start for unknown in sought])
     sigma = np.concatenate([np.full(recording.measured[name].shape[1], NOISE[name]) for name in MEASURED])
-    problem = _Problem(many, many.measured(), ~windows.judge, sigma, start, prior)
-    theta = start.copy()
-    nominal = None
-    for iteration in range(ITERATIONS):
-        many.begin(theta)
-        few.begin(theta)
-        problem.shooting = many
-        residual, jacobian = _linearised(problem, theta, sought)
-        nominal = residual if nominal is None else nominal
-        problem.sigma, scale = _noise(residual[problem.fitted], problem.sigma)
-        residual, jacobian, nominal = residual / scale, jacobian / scale[:, None], nominal / scale
-        information, gradient, _ = _normal_equations(problem, residual, jacobian, theta)
-        step = -np.linalg.solve(information, gradient)
-        problem.shooting = few
-        trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
-        costs, here = problem.cost(problem.residuals(trials), trials), problem.cost(residual[None], theta[None])[0]
-        best = int(costs.argmin())
-        moved = np.sqrt(step @ information @ step / count)
-        progress(f"iteration {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, step of {moved:.2g} deviations, share {TRIALS[best]:g}")
-        if not costs[best] < here:
-            break
-        theta = trials[best]
-        if moved < ENOUGH:
-            break
-    many.begin(theta)
-    problem.shooting = many
+    for every, iterations in STAGES:
+        problem = _Problem.of(recording, windows.some(every), sought, sigma, threads)
+        theta = _descend(problem, theta, sought, iterations, progress)
+        sigma = problem.sigma
+    problem.few.begin(problem.start)
+    nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
     residual, jacobian = _linearised(problem, theta, sought)
-    if np.median(np.abs(residual)) > 50.0:
+    if np.median(np.abs(residual)) > 0.5 * LARGE:
         raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
     return _result(problem, windows, sought, theta, residual, jacobian, nominal)
 
 
+def _descend(
+    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, progress: Callable[[str], None]
+) -> np.ndarray:
+    """Gauss-Newton steps from ``theta``, each as far as it helps, until they are short beside the deviations."""
+    for iteration in range(iterations):
+        residual, jacobian = _linearised(problem, theta, sought)
+        problem.sigma, scale = _noise(residual[problem.fitted], problem.sigma)
+        residual, jacobian = residual / scale, jacobian / scale[:, None]
+        information, gradient, scores = _normal_equations(problem, residual, jacobian, theta)
+        step = -np.linalg.solve(information, gradient)
+        trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
+        problem.few.begin(theta)
+        costs, here = problem.cost(problem.residuals(problem.few, trials), trials), problem.cost(residual[None], theta[None])[0]
+        best = int(costs.argmin())
+        far = float(np.abs(step / _deviation(problem, information, scores)).max())
+        windows = problem.fitted.sum()
+        progress(f"{windows} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {TRIALS[best] * far:.2g} deviations")
+        if costs[best] < here:
+            theta = trials[best]
+        if not costs[best] < here or TRIALS[best] * far < ENOUGH:
+            break
+    return theta
+
+
 def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown]) -> tuple[np.ndarray, np.ndarray]:
     """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds."""
+    problem.many.begin(theta)
     steps = np.array([unknown.belief.step for unknown in sought])
     upper = np.array([unknown.bounds[1] for unknown in sought])
     steps = np.where(theta + steps > upper, -steps, steps)
-    found = problem.residuals(np.concatenate([theta[None], theta + np.diag(steps)]))
+    found = problem.residuals(problem.many, np.concatenate([theta[None], theta + np.diag(steps)]))
     return found[0], np.moveaxis((found[1:] - found[0]) / steps[:, None, None], 0, -1)
 
 
@@ -136,7 +144,7 @@ def _normal_equations(
     """Information [P, P] and gradient [P], the belief's part in them, and the gradient of each block without it [B, P]."""
     weight = np.minimum(1.0, FAR / np.maximum(np.abs(residual), 1e-12))[problem.fitted]  # of Huber's cost
     r, j = residual[problem.fitted], jacobian[problem.fitted]
-    blocks = max(1, round(problem.measured.shape[1] * problem.shooting.recording.control_dt / BLOCK))
+    blocks = max(1, round(problem.measured.shape[1] * problem.many.recording.control_dt / BLOCK))
     parts = [slice(*ends) for ends in pairwise(np.linspace(0, r.shape[1], blocks + 1).astype(int))]
     scores = np.concatenate([np.einsum("wr,wr,wrp->wp", weight[:, part], r[:, part], j[:, part]) for part in parts])
     information = np.einsum("wr,wrp,wrq->pq", weight, j, j, optimize=True)
@@ -154,10 +162,7 @@ def _result(
     nominal: np.ndarray,
 ) -> Estimate:  # fmt: skip
     information, _, scores = _normal_equations(problem, residual, jacobian, theta)
-    inverse = np.linalg.inv(information)
-    count = len(scores)
-    clustered = inverse @ (scores.T @ scores * (count / max(count - len(theta), 1)) + np.diag(problem.prior**-2.0)) @ inverse
-    deviation = np.sqrt(np.maximum(np.diag(clustered), np.diag(inverse)))
+    deviation, count = _deviation(problem, information, scores), len(scores)
     reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
     held, shown = windows.judge, problem.measured[windows.judge]
@@ -169,6 +174,13 @@ def _result(
          "held out": _size(residual[held])},
         shown, before, after,
     )  # fmt: skip
+
+
+def _deviation(problem: _Problem, information: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """[P] standard deviations, of clustered residuals, or as independent ones would have them where that is more."""
+    inverse, (blocks, count) = np.linalg.inv(information), scores.shape
+    spread = scores.T @ scores * (blocks / max(blocks - count, 1)) + np.diag(problem.prior**-2.0)
+    return np.sqrt(np.maximum(np.diag(inverse @ spread @ inverse), np.diag(inverse)))
 
 
 def _size(residual: np.ndarray) -> float:

@@ -45,6 +45,14 @@ class Windows:
     begin: dict[str, np.ndarray]  # [W, ...] what is measured of the initial state, by name of sim.InitialState
     judge: np.ndarray  # [W] bool: held out
 
+    def some(self, every: int) -> Windows:
+        """Every ``every``-th of those that are fitted; all for 1, those held out too."""
+        if every == 1:
+            return self
+        kept = np.flatnonzero(~self.judge)[::every]
+        begin = {name: value[kept] for name, value in self.begin.items()}
+        return replace(self, first=self.first[kept], begin=begin, judge=self.judge[kept])
+
 
 def read_recording(path: Path, robot: str | None = None) -> Recording:
     """The log of a deployment. ``robot``, a name or folder, is the log's own where it is None.
