@@ -19,7 +19,7 @@ from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
 from robots.errors import InputError
 
-STAGES = ((4, 8), (1, 4))  # first every fourth window and up to eight steps, then all
+STAGES = ((4, 6), (1, 4))  # first every fourth window and up to six steps, then all
 ENOUGH = 0.2  # standard deviations that the last step moves a parameter
 TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
@@ -87,7 +87,6 @@ def estimate(
         problem = _Problem.of(recording, windows.some(every), sought, sigma, threads)
         theta = _descend(problem, theta, sought, iterations, progress)
         sigma = problem.sigma
-    problem.few.begin(problem.start)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
     residual, jacobian = _linearised(problem, theta, sought)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
@@ -106,7 +105,6 @@ def _descend(
         information, gradient, scores = _normal_equations(problem, residual, jacobian, theta)
         step = -np.linalg.solve(information, gradient)
         trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
-        problem.few.begin(theta)
         costs, here = problem.cost(problem.residuals(problem.few, trials), trials), problem.cost(residual[None], theta[None])[0]
         best = int(costs.argmin())
         far = float(np.abs(step / _deviation(problem, information, scores)).max())
@@ -121,7 +119,6 @@ def _descend(
 
 def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown]) -> tuple[np.ndarray, np.ndarray]:
     """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds."""
-    problem.many.begin(theta)
     steps = np.array([unknown.belief.step for unknown in sought])
     upper = np.array([unknown.bounds[1] for unknown in sought])
     steps = np.where(theta + steps > upper, -steps, steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import mujoco
 import numpy as np
 
 import robots
@@ -123,9 +122,9 @@ def cut(recording: Recording, seconds: float, lead: float, every: int) -> Window
         for a, b in recording.stretches
         for start in range(a + 2 * BESIDE, b - before - length - BESIDE, length)  # steps before it for commands under way
     ]
-    if len(first) < 2 * every:
+    if len(first) < every + 1:
         most = len(first) * seconds
-        allowed = f"at least {2 * every * seconds:g} s under the robot's own gains, without gaps; it has {most:g} s"
+        allowed = f"at least {(every + 1) * seconds:g} s under the robot's own gains, without gaps; it has {most:g} s"
         raise InputError("log", f"{len(recording.sampled)} steps", allowed, "Record a longer one: locomotion identify excite.")
     chosen = np.array(first)
     judge = np.arange(len(chosen)) % every == every - 1
@@ -148,13 +147,12 @@ def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
         "joint_pos": cubic[:, 0],
         "joint_vel": cubic[:, 1],
         "base_ang_vel": recording.measured["base_ang_vel"][near[:, 1:-1]].mean(axis=1),
-        "base_quat": np.array([_upright(vector) for vector in gravity]),
+        "base_quat": upright(gravity),
     }
 
 
-def _upright(gravity: np.ndarray) -> np.ndarray:
-    """The rotation without yaw, w, x, y, z, of a base that sees gravity's unit vector [3] so."""
-    roll, pitch = np.arctan2(-gravity[1], -gravity[2]), np.arcsin(gravity[0].clip(-1.0, 1.0))
-    result = np.zeros(4)
-    mujoco.mju_euler2Quat(result, np.array([0.0, pitch, roll]), "zyx")
-    return result
+def upright(gravity: np.ndarray) -> np.ndarray:
+    """The rotations without yaw [W, 4] (w, x, y, z; world <- base) of bases that see gravity's unit vector [W, 3] so."""
+    half_roll, half_pitch = 0.5 * np.arctan2(-gravity[:, 1], -gravity[:, 2]), 0.5 * np.arcsin(gravity[:, 0].clip(-1.0, 1.0))
+    roll, pitch = (np.cos(half_roll), np.sin(half_roll)), (np.cos(half_pitch), np.sin(half_pitch))
+    return np.stack([pitch[0] * roll[0], pitch[0] * roll[1], pitch[1] * roll[0], -pitch[1] * roll[1]], axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from locomotion.identification.footing import footing
+from locomotion.identification.footing import Footing
 from locomotion.identification.recording import MEASURED, Recording, Windows
 from locomotion.identification.unknowns import Unknown, values_of
 from sim.actuation import choose
@@ -25,6 +25,7 @@ class Shooting:
         self._count = len(windows.first)
         robot = recording.robot
         self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None))
+        self._footing = Footing(self._simulator.model, robot, windows.begin)
         self._everyone = torch.ones(candidates * self._count, dtype=torch.bool)
         rows = windows.first[:, None] + np.arange(windows.steps + 1)
         self.rows = rows[:, windows.lead + 1 :]  # [W, K] steps of the recording that are compared
@@ -37,18 +38,6 @@ class Shooting:
         self._told = recording.target[earlier]  # [W, B, J]
         self._delay = next((p for p, unknown in enumerate(sought) if unknown.parameter == "action_delay"), None)
 
-    def begin(self, theta: np.ndarray) -> None:
-        """Where the windows begin if the parameters are about ``theta`` [P]; before :meth:`run`."""
-        robot, w = self.recording.robot, self._count
-        self._set(np.repeat(theta[None], self.candidates, axis=0))
-        targets, _ = self._targets(theta[None])
-        model, _ = self._simulator.mj_model_data(0)
-        whole = self.windows.begin | footing(model, robot, self.windows.begin, targets[0, :, 0])
-        state = InitialState(torch.zeros(w, width(initial_shapes(robot.num_joints))), robot.num_joints)
-        for name, value in whole.items():
-            getattr(state, name)[:] = torch.from_numpy(value)
-        self._initial = InitialState(state.packed.repeat(self.candidates, 1), robot.num_joints)
-
     def _set(self, theta: np.ndarray) -> None:
         values = values_of(self.sought, np.repeat(theta, self._count, axis=0), self.recording.robot.num_joints)
         self._simulator.set_parameters(self._everyone, dict(values))
@@ -58,8 +47,8 @@ class Shooting:
         simulator, c, w = self._simulator, self.candidates, self._count
         j = self.recording.robot.num_joints
         self._set(theta)
-        simulator.reset(self._everyone, self._initial)
         targets, which = self._targets(theta)
+        simulator.reset(self._everyone, self._initial(targets[which, :, 0]))
         result = np.empty((c, w, self._places.shape[1], 2 * j + 6))
         faults = torch.zeros_like(self._everyone)
         before, whole = self._read(), np.floor(self._places + 1e-6).astype(int)
@@ -76,6 +65,16 @@ class Shooting:
             before = after
         result[faults.view(c, w).numpy()] = np.nan
         return result
+
+    def _initial(self, targets: np.ndarray) -> InitialState:
+        """Where every candidate begins, with motors that follow ``targets`` [C, W, J]; its weight is its own."""
+        c, w, j = self.candidates, self._count, self.recording.robot.num_joints
+        state = InitialState(torch.zeros(c * w, width(initial_shapes(j))), j)
+        for name, value in (self.windows.begin | {"base_lin_vel_world": self._footing.velocity}).items():
+            getattr(state, name)[:] = torch.from_numpy(value).repeat(c, 1)
+        heights = [self._footing.height(self._simulator.mj_model_data(i * w)[0], targets[i]) for i in range(c)]
+        state.base_pos[:, 2] = torch.from_numpy(np.concatenate(heights))
+        return state
 
     def measured(self) -> np.ndarray:
         """[W, K, D]"""

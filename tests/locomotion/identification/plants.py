@@ -66,4 +66,4 @@ def write_log(folder, robot, steps=400, still=None, name=None):
     return path
 
 
-__all__ = ["DT", "Conditions", "follow", "run", "write_log"]
+__all__ = ["DT", "Conditions", "MotorCommand", "SimulatedRobot", "SimulatedTime", "follow", "run", "write_log"]
