@@ -19,14 +19,15 @@ from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
 from robots.errors import InputError
 
-STAGES = ((4, 6), (1, 4))  # first every fourth window and up to six steps, then all
-ENOUGH = 0.2  # standard deviations that the last step moves a parameter
+COARSE, STEPS = 4, (6, 4)  # first every fourth window and up to six steps, then all and up to four
+ENOUGH = 0.003  # of the cost that a step must take off for another to follow
 TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
 LARGE = 100.0  # deviations that count for one that is further off
 BLOCK = 1.0  # s of residuals that are taken to be independent of the next
+MADE_UP = 1e-3  # of the best known direction's information: what differences of simulations may pretend of another
 LEVEL = 0.95  # of the intervals
 
 
@@ -83,10 +84,10 @@ def estimate(
     """The parameters ``sought`` of the robot in ``recording``. Raises InputError where no simulation follows the log."""
     theta = np.array([unknown.start for unknown in sought])
     sigma = np.concatenate([np.full(recording.measured[name].shape[1], NOISE[name]) for name in MEASURED])
-    for every, iterations in STAGES:
-        problem = _Problem.of(recording, windows.some(every), sought, sigma, threads)
-        theta = _descend(problem, theta, sought, iterations, progress)
-        sigma = problem.sigma
+    coarse = _Problem.of(recording, windows.some(COARSE), sought, sigma, threads)
+    theta = _descend(coarse, theta, sought, STEPS[0], progress)
+    problem = _Problem.of(recording, windows, sought, coarse.sigma, threads)
+    theta = _descend(problem, theta, sought, STEPS[1], progress)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
     residual, jacobian = _linearised(problem, theta, sought)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
@@ -97,22 +98,21 @@ def estimate(
 def _descend(
     problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, progress: Callable[[str], None]
 ) -> np.ndarray:
-    """Gauss-Newton steps from ``theta``, each as far as it helps, until they are short beside the deviations."""
+    """Gauss-Newton steps from ``theta``, each as far as it helps, until they help little."""
     for iteration in range(iterations):
         residual, jacobian = _linearised(problem, theta, sought)
         problem.sigma, scale = _noise(residual[problem.fitted], problem.sigma)
         residual, jacobian = residual / scale, jacobian / scale[:, None]
-        information, gradient, scores = _normal_equations(problem, residual, jacobian, theta)
+        information, gradient, _ = _normal_equations(problem, residual, jacobian, theta)
         step = -np.linalg.solve(information, gradient)
         trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
         costs, here = problem.cost(problem.residuals(problem.few, trials), trials), problem.cost(residual[None], theta[None])[0]
         best = int(costs.argmin())
-        far = float(np.abs(step / _deviation(problem, information, scores)).max())
-        windows = problem.fitted.sum()
-        progress(f"{windows} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {TRIALS[best] * far:.2g} deviations")
+        far = float(np.abs(trials[best] - theta) @ (1.0 / problem.prior))
+        progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.3f} of the beliefs")
         if costs[best] < here:
             theta = trials[best]
-        if not costs[best] < here or TRIALS[best] * far < ENOUGH:
+        if not costs[best] < (1.0 - ENOUGH) * here:
             break
     return theta
 
@@ -162,10 +162,11 @@ def _result(
     deviation, count = _deviation(problem, information, scores), len(scores)
     reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
+    together = _together(problem, information, sought, seen)
     held, shown = windows.judge, problem.measured[windows.judge]
     before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
     return Estimate(
-        list(sought), theta, deviation, np.stack([theta - reach, theta + reach], axis=1), seen, _together(problem, information, sought),
+        list(sought), theta, deviation, np.stack([theta - reach, theta + reach], axis=1), seen, together,
         problem.sigma,
         {"fitted before": _size(nominal[~held]), "fitted": _size(residual[~held]), "held out before": _size(nominal[held]),
          "held out": _size(residual[held])},
@@ -185,14 +186,14 @@ def _size(residual: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.minimum(np.square(residual), LARGE**2))))
 
 
-def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown]) -> list[str]:
-    """Directions in which the log says less than was believed before."""
-    scaled = information * problem.prior * problem.prior[:, None]
-    values, vectors = np.linalg.eigh(scaled)
+def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown], seen: np.ndarray) -> list[str]:
+    """Directions in which the log says less than was believed before, or no more than finite differences make up."""
+    values, vectors = np.linalg.eigh(information * problem.prior * problem.prior[:, None])
     said = []
     for value, vector in zip(values, vectors.T, strict=True):
-        if value < UNSEEN**-2:
-            named = [unknown.name for unknown, part in zip(sought, vector, strict=True) if abs(part) > BOUND_TOGETHER]
+        large = np.abs(vector) > BOUND_TOGETHER
+        if value < UNSEEN**-2 or (value < MADE_UP * values[-1] and not seen[large].any()):
+            named = [unknown.name for unknown, part in zip(sought, large, strict=True) if part]
             said.append(", ".join(named) + (": only seen together" if len(named) > 1 else ": not seen"))
     return said
 

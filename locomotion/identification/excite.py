@@ -60,7 +60,7 @@ def _graph(table: np.ndarray, action: np.ndarray) -> onnx.ModelProto:
         helper.make_node("Add", ["memory", "one"], ["next"]),
         helper.make_node("Min", ["next", "last"], ["memory_out"]),
     ]
-    constants = {"table": table, "actions": action, "one": np.float32([1.0]), "last": np.float32([steps - 1])}
+    constants = {"table": table, "actions": action, "one": np.ones(1, np.float32), "last": np.full(1, steps - 1, np.float32)}
     graph = helper.make_graph(
         nodes,
         "excitation",

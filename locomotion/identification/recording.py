@@ -93,8 +93,8 @@ def _stretches(recording: Recording, log: RunLog) -> list[tuple[int, int]]:
     """Where every number is there, samples follow each other, and the motors have the whole of the robot's gains."""
     robot, columns = recording.robot, log.columns
     numbers = np.column_stack([recording.sampled, recording.heard, recording.target, *recording.measured.values()])
-    good = np.isfinite(numbers).all(axis=1)
-    good &= np.isclose(columns["kp"], robot.kp).all(axis=1) & np.isclose(columns["kd"], robot.kd).all(axis=1)
+    gains = np.isclose(columns["kp"], robot.kp).all(axis=1) & np.isclose(columns["kd"], robot.kd).all(axis=1)
+    good = np.asarray(np.isfinite(numbers).all(axis=1) & gains)
     apart = np.diff(recording.sampled)
     follows = good[1:] & good[:-1] & (apart > 0.0) & (apart < GAP * recording.control_dt) & (np.diff(log.steps) == 1)
     edges = np.diff(np.concatenate([[0], follows.astype(int), [0]]))

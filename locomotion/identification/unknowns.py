@@ -25,19 +25,19 @@ class Belief:
 
 
 BELIEFS = {
-    "motor_strength": Belief(0.3, 0.02),
-    "joint_friction_scale": Belief(1.0, 0.1),
-    "joint_damping_scale": Belief(1.0, 0.1),
-    "armature_scale": Belief(0.5, 0.05),
-    "kp_scale": Belief(0.3, 0.02),
-    "kd_scale": Belief(0.5, 0.05),
-    "action_delay": Belief(0.02, 0.001, 0.008),
-    "base_mass_offset": Belief(5.0, 0.1),
-    "base_com_offset": Belief(0.05, 0.003),
-    "link_mass_scale": Belief(0.2, 0.02),
-    "inertia_scale": Belief(0.3, 0.03),
-    "joint_zero_offset": Belief(0.05, 0.003),
-    "friction": Belief(0.5, 0.05),
+    "motor_strength": Belief(0.3, 0.004),
+    "joint_friction_scale": Belief(1.0, 0.02),
+    "joint_damping_scale": Belief(1.0, 0.02),
+    "armature_scale": Belief(0.5, 0.01),
+    "kp_scale": Belief(0.3, 0.004),
+    "kd_scale": Belief(0.5, 0.01),
+    "action_delay": Belief(0.02, 0.0003, 0.008),
+    "base_mass_offset": Belief(5.0, 0.03),
+    "base_com_offset": Belief(0.05, 0.001),
+    "link_mass_scale": Belief(0.2, 0.005),
+    "inertia_scale": Belief(0.3, 0.005),
+    "joint_zero_offset": Belief(0.05, 0.001),
+    "friction": Belief(0.5, 0.01),
 }
 DEFAULT = (
     "motor_strength", "joint_friction_scale", "joint_damping_scale", "armature_scale", "action_delay", "base_mass_offset",
