@@ -17,6 +17,7 @@ NEEDED = ("time", "sample_time", *MEASURED, "joint_pos_target", "kp", "kd", "fee
 FIGURES = ("default_joint_pos", "joint_pos_limit", "effort_limit")
 GAP = 1.5  # control periods between two samples that end a stretch
 STILL = 0.03  # rad: a joint that moves by less shows nothing
+RESTING = 15  # samples over which a robot at rest moves no joint
 BESIDE = 2  # samples to either side of a window's first that say where it begins
 NOISE = {"joint_pos": 0.001, "joint_vel": 0.1, "base_ang_vel": 0.02, "projected_gravity": 0.003}  # of a good robot's sensors, to start from
 
@@ -68,12 +69,19 @@ def read_recording(path: Path, robot: str | None = None) -> Recording:
     target = columns["joint_pos_target"] + np.divide(
         columns["feed_forward"], columns["kp"], out=np.zeros_like(columns["kp"]), where=columns["kp"] > 0.0
     )
-    recording = Recording(
-        found, log.control_dt, columns["sample_time"], columns["time"], {name: columns[name] for name in MEASURED}, target, []
-    )
+    measured = {name: columns[name] for name in MEASURED}
+    measured["base_ang_vel"] = measured["base_ang_vel"] - gyroscope_bias(measured)
+    recording = Recording(found, log.control_dt, columns["sample_time"], columns["time"], measured, target, [])
     recording.stretches.extend(_stretches(recording, log))
     _check_motion(path, recording)
     return recording
+
+
+def gyroscope_bias(measured: dict[str, np.ndarray]) -> np.ndarray:
+    """[3] rad/s: what the gyroscope says while no joint moves; 0 where they always do."""
+    moved = np.ptp(np.lib.stride_tricks.sliding_window_view(measured["joint_pos"], RESTING, axis=0), axis=-1).max(axis=1)
+    still = np.flatnonzero(moved < 8.0 * NOISE["joint_pos"]) + RESTING // 2 if len(measured["joint_pos"]) >= RESTING else np.zeros(0, int)
+    return np.median(measured["base_ang_vel"][still], axis=0) if len(still) > RESTING else np.zeros(3)
 
 
 def _robot(log: RunLog, name: str | None) -> Robot:

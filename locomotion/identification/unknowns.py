@@ -17,27 +17,28 @@ OTHERS = "others"  # joints of no group
 
 @dataclass(frozen=True)
 class Belief:
-    """How far a robot may be from its description, one standard deviation, and a step that changes a simulation by little."""
+    """How far a robot may be from its description, one standard deviation, and the step of its differences."""
 
     deviation: float
     step: float
     start: float | None = None  # None: nominal
 
 
+# steps are large beside what a contact that comes or goes changes at once, and small beside what bends the simulation's answer
 BELIEFS = {
-    "motor_strength": Belief(0.3, 0.004),
-    "joint_friction_scale": Belief(1.0, 0.02),
-    "joint_damping_scale": Belief(1.0, 0.02),
-    "armature_scale": Belief(0.5, 0.01),
-    "kp_scale": Belief(0.3, 0.004),
-    "kd_scale": Belief(0.5, 0.01),
-    "action_delay": Belief(0.02, 0.0003, 0.008),
-    "base_mass_offset": Belief(5.0, 0.03),
-    "base_com_offset": Belief(0.05, 0.001),
-    "link_mass_scale": Belief(0.2, 0.005),
-    "inertia_scale": Belief(0.3, 0.005),
-    "joint_zero_offset": Belief(0.05, 0.001),
-    "friction": Belief(0.5, 0.01),
+    "motor_strength": Belief(0.3, 0.05),
+    "joint_friction_scale": Belief(1.0, 0.2),
+    "joint_damping_scale": Belief(1.0, 0.2),
+    "armature_scale": Belief(0.5, 0.1),
+    "kp_scale": Belief(0.3, 0.05),
+    "kd_scale": Belief(0.5, 0.1),
+    "action_delay": Belief(0.02, 0.002, 0.008),
+    "base_mass_offset": Belief(5.0, 0.4),
+    "base_com_offset": Belief(0.05, 0.006),
+    "link_mass_scale": Belief(0.2, 0.05),
+    "inertia_scale": Belief(0.3, 0.1),
+    "joint_zero_offset": Belief(0.05, 0.01),
+    "friction": Belief(0.5, 0.1),
 }
 DEFAULT = (
     "motor_strength", "joint_friction_scale", "joint_damping_scale", "armature_scale", "action_delay", "base_mass_offset",
