@@ -113,6 +113,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
         ),
     ),
+    "identify": (
+        "find what of a robot's physics explains a log",
+        (
+            "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
+            "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
+            "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -143,6 +151,7 @@ MORE = {
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
+    "identify": "; of identify excite in configs/excite.yaml",
 }
 DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
@@ -199,6 +208,9 @@ def _run(words: list[str]) -> int:
     from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
 
+    if command == "identify" and overrides and "=" not in overrides[0]:
+        action, *rest = overrides
+        command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
     if command == "from_logs":
         logs = [word for word in overrides if "=" not in word]
         overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
@@ -237,6 +249,8 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "faults.yaml").read_text()
     if command == "dataset":
         text += "\n" + (FOLDER / "from_logs.yaml").read_text()
+    if command == "identify":
+        text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

@@ -218,6 +218,28 @@ class FaultsSettings(Settings):
     output: Path | None
 
 
+class IdentifySettings(Settings):
+    log: Path
+    output: Path | None
+    robot: Text | None
+    randomization: RandomizationSettings
+    parameters: Annotated[tuple[Text, ...], Field(min_length=1)]
+    joints: Literal["all", "group", "joint"]
+    window: Annotated[float, Field(ge=0.1, le=60)]
+    lead: Annotated[float, Field(ge=0, le=10)]
+    judge: Annotated[int, Field(ge=2, le=100)]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+
+
+class ExciteSettings(Settings):
+    robot: Text
+    place: Literal["ground", "stand"]
+    seconds: Annotated[float, Field(ge=5, le=600)]
+    control_dt: Annotated[float, Field(ge=0.002, le=0.05)]
+    seed: Seed
+    output: Path
+
+
 class DemoSettings(TrainSettings):
     deploy: dict[str, Any]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -241,5 +263,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "sweep": SweepSettings,
     "hil": HilSettings,
     "faults": FaultsSettings,
+    "identify": IdentifySettings,
+    "excite": ExciteSettings,
     "demo": DemoSettings,
 }
