@@ -47,8 +47,6 @@ def _num_envs(settings: TrainSettings) -> int:
 def task(settings: TrainSettings) -> Task:
     """The training task."""
     engine, num_envs = settings.sim, _num_envs(settings)
-    if engine.engine == "pybullet":
-        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
     robot = robots.load(settings.robot)
     simulator = sim.make(
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,

@@ -52,4 +52,4 @@ def make(
         raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
     from sim.pybullet import PybulletSimulator
 
-    return PybulletSimulator(robot, num_envs, physics_dt, actuator, self_collision)
+    return PybulletSimulator(robot, num_envs, physics_dt, threads, actuator, self_collision)
