@@ -47,6 +47,8 @@ class Crew:
 
     def do(self, command: str, *given: int) -> None:
         """Run a command of :class:`Batch` in all workers; the first one makes the robots. Raises LostWorkerError."""
+        if not self._workers:
+            raise LostWorkerError("sim", "pybullet", "its worker processes: none is left", "Make another simulator.")
         text = " ".join([command, *map(str, given)]).encode()
         for worker in range(len(self._workers)):
             self._send(worker, text)

@@ -15,6 +15,7 @@ from robots.robot import GRAVITY
 from sim.pybullet_model import BulletRobot
 
 SOLVER_ITERATIONS = 50
+FAR = 1000.0  # m
 SURFACE = (
     "friction", "restitution", "gravity_scale", "ground_slope", "joint_friction_scale", "joint_damping_scale", "armature_scale",
 )  # fmt: skip
@@ -27,23 +28,27 @@ class World:
     """A robot on its ground. What Bullet forgets between two steps (forces) is given again with every step."""
 
     def __init__(self, bullet: Any, robot: BulletRobot, physics_dt: float, self_collision: bool, values: Values) -> None:
-        self._bullet, self._robot, self._physics_dt = bullet, robot, physics_dt
+        self._bullet, self._robot = bullet, robot
         meeting = bullet.URDF_USE_SELF_COLLISION | bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT if self_collision else 0
         self._flags = bullet.URDF_USE_INERTIA_FROM_FILE | meeting
-        self._client = bullet.connect(bullet.DIRECT)
-        self.load(values)
-
-    def load(self, values: Values) -> None:
-        """Begin anew, with the robot at the origin: what other masses, or a state that is no number, need."""
-        bullet, client = self._bullet, self._client
-        bullet.resetSimulation(physicsClientId=client)
+        self._client = client = bullet.connect(bullet.DIRECT)
         bullet.setPhysicsEngineParameter(
-            fixedTimeStep=self._physics_dt, numSubSteps=0, numSolverIterations=SOLVER_ITERATIONS,
+            fixedTimeStep=physics_dt, numSubSteps=0, numSolverIterations=SOLVER_ITERATIONS,
             enableFileCaching=0,  # else Bullet remembers what a path has held, and paths come again
             physicsClientId=client,
         )  # fmt: skip
         shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
-        self._ground = bullet.createMultiBody(0, shape, physicsClientId=client)
+        seen = bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[0.01] * 3, physicsClientId=client)  # else Bullet draws the plane
+        self._ground = bullet.createMultiBody(0, shape, seen, physicsClientId=client)
+        self._load(values)
+
+    def load(self, values: Values) -> None:
+        """Begin anew, with the robot at the origin: what other masses, or a state that is no number, need."""
+        self._bullet.removeBody(self._body, physicsClientId=self._client)
+        self._load(values)
+
+    def _load(self, values: Values) -> None:
+        bullet, client = self._bullet, self._client
         with scratch(self._robot.urdf(values).encode()) as path:
             self._body = bullet.loadURDF(path, flags=self._flags, physicsClientId=client)
         infos = [bullet.getJointInfo(self._body, i, physicsClientId=client) for i in range(bullet.getNumJoints(self._body, client))]
@@ -86,8 +91,11 @@ class World:
         position, (w, x, y, z), joint_pos = values[:3], values[3:7], values[7 : 7 + n]
         linear, spin, joint_vel = values[7 + n : 10 + n], state[10 + n : 13 + n].astype(np.float64), values[13 + n :]
         rotation = np.array(bullet.getMatrixFromQuaternion((x, y, z, w))).reshape(3, 3)
+        # contacts of the old episode would stay: Bullet forgets them where nothing touches
+        bullet.resetBasePositionAndOrientation(self._body, [0.0, 0.0, FAR], (x, y, z, w), physicsClientId=client)
+        bullet.performCollisionDetection(physicsClientId=client)
         self._put(position, (x, y, z, w), linear, (rotation @ spin).tolist(), joint_pos, joint_vel)
-        bullet.performCollisionDetection(physicsClientId=client)  # contacts of the old episode would stay
+        bullet.performCollisionDetection(physicsClientId=client)
 
     def reload(self, values: Values) -> None:
         """Other masses; the motion goes on."""
@@ -194,7 +202,7 @@ def scratch(content: bytes = b"") -> Iterator[str]:
 def load_bullet() -> Any:
     """Bullet's module. Raises InputError where it is not installed."""
     try:
-        with _quiet_stdout():
+        with _quiet():
             import pybullet
     except ImportError as error:
         raise InputError(
@@ -204,14 +212,16 @@ def load_bullet() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_stdout() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Bullet's library prints its build time when it is loaded."""
-    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    before, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         yield
     finally:
         ctypes.CDLL(None).fflush(None)  # what C has buffered would come out later
-        os.dup2(before, 1)
-        os.close(before)
+        for stream, copy in enumerate(before, 1):
+            os.dup2(copy, stream)
+            os.close(copy)
         os.close(nowhere)
