@@ -62,6 +62,7 @@ class World:
             # in a call of its own: beside the damping Bullet passes it over
             bullet.changeDynamics(self._body, link, lateralFriction=1.0, physicsClientId=client)
             bullet.changeDynamics(self._body, link, restitution=1.0, physicsClientId=client)
+        self._com = (self._robot.com[0] + values["base_com_offset"]).tolist()  # of the base without its payload
         self._inertia = [self._principal(*one) for one in zip(self._joints, self._robot.axis, strict=True)]
         self.set_surface(values)
 
@@ -112,11 +113,12 @@ class World:
         return [state[0] for state in states], [state[1] for state in states]
 
     def step(self, torque: list[float], pressed: list[float] | None) -> None:
-        """One physics step under ``torque`` [J] (N m), and force and torque on the base [6]."""
+        """One physics step under ``torque`` [J] (N m), and force and torque [6] at the base's centre of mass (world)."""
         bullet, client = self._bullet, self._client
         bullet.setJointMotorControlArray(self._body, self._joints, bullet.TORQUE_CONTROL, forces=torque, physicsClientId=client)
         if pressed is not None:
-            at, _ = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
+            origin, quat = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
+            at, _ = bullet.multiplyTransforms(origin, quat, self._com, (0.0, 0.0, 0.0, 1.0))
             bullet.applyExternalForce(self._body, -1, pressed[:3], at, bullet.WORLD_FRAME, physicsClientId=client)
             bullet.applyExternalTorque(self._body, -1, pressed[3:], bullet.WORLD_FRAME, physicsClientId=client)
         bullet.stepSimulation(physicsClientId=client)

@@ -100,6 +100,26 @@ def test_a_force_changes_momentum_and_a_torque_turns(make, go2, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_wrench_acts_at_the_centre_of_mass_of_the_base(make, go2, engine):
+    """M dv = dt J^T (f, tau) from rest, the base's centre of mass being moved; a payload is no part of it."""
+    moved = {"base_com_offset": [0.1, 0.05, -0.05], "payload_mass": 2.0, "payload_pos": [0.2, 0.0, 0.1]}
+    simulator = make(engine, limp=True, gravity_scale=0.0, **moved)
+
+    def edit(model):
+        model.body_ipos[1] += moved["base_com_offset"]
+        _payload(model, 2.0, moved["payload_pos"])
+
+    model, data, matrix = edited(simulator, edit)
+    force, torque, expected = np.array([30.0, -10.0, 20.0]), np.array([0.5, 1.0, -2.0]), np.zeros(18)
+    mujoco.mj_applyFT(model, data, force, torque, data.xipos[1], 1, expected)
+    simulator.wrench(ONE, torch.tensor([[*force, *torque]]).float())
+    simulator.step(pose(go2), 1)
+    s = simulator.signals
+    got = torch.cat([s.base_lin_vel_world[0], s.base_ang_vel[0], s.joint_vel[0]]).numpy()
+    assert got == pytest.approx(np.linalg.solve(matrix, expected) * DT, rel=0.02, abs=2e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("values", "edit"),
     [
