@@ -69,9 +69,7 @@ class Batch:
         self._values, self._every = named(self._packed, j), np.arange(n)
         self._given = self._packed.copy()  # the parameters that the worlds have
         marks = named(np.arange(self._packed.shape[1])[None], j)
-        self._mass_columns, self._surface_columns = (
-            np.concatenate([marks[name].ravel() for name in names]) for names in (MASSES, SURFACE)
-        )
+        self._mass_columns, self._surface_columns = (np.concatenate([marks[name].ravel() for name in names]) for names in (MASSES, SURFACE))
         self._worlds = [self._new(i) for i in range(n)]
         self._q, self._dq = np.zeros((n, j)), np.zeros((n, j))
 

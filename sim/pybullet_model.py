@@ -49,7 +49,8 @@ class BulletRobot:
             model.body_mass[base:].copy(), model.body_ipos[base:].copy(),
             np.array([_inertia_in_body_frame(model, body) for body in bodies]),
             np.where(moved.any(axis=0), moved.argmax(axis=0), -1),
-            model.dof_armature[dofs].copy(), model.jnt_axis[ids].copy(), model.dof_damping[dofs].copy(), model.dof_frictionloss[dofs].copy(),
+            model.dof_armature[dofs].copy(), model.jnt_axis[ids].copy(),
+            model.dof_damping[dofs].copy(), model.dof_frictionloss[dofs].copy(),
         )  # fmt: skip
 
     def urdf(self, values: Mapping[str, np.ndarray]) -> str:

@@ -8,13 +8,15 @@ parent ends, and a parent without one of its workers raises :class:`LostWorkerEr
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import pickle
 import subprocess
 import sys
+from itertools import pairwise
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -26,6 +28,7 @@ BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from si
 DONE, FAILED = b"+", b"-"
 ENDING = 2.0  # s that a worker has to end by itself
 LARGEST = 1000  # robots of a process: Bullet has room for 1024
+MEGABYTES = 33  # of memory that a robot's world takes
 
 
 class Crew:
@@ -36,7 +39,7 @@ class Crew:
         file, size = make_memory(layout)
         self.arrays = over_memory(file, size, layout)
         edges = np.linspace(0, rows, count + 1).round().astype(int).tolist()
-        self._rows = list(zip(edges[:-1], edges[1:], strict=True))
+        self._rows = list(pairwise(edges))
         self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
         try:
             for part in self._rows:
@@ -95,7 +98,7 @@ class Crew:
             self._lose(worker, RuntimeError(answer[1:].decode()))
         return answer[1:]
 
-    def _lose(self, worker: int, error: Exception) -> Any:
+    def _lose(self, worker: int, error: Exception) -> NoReturn:
         process = self._workers[worker][0]
         if isinstance(error, RuntimeError):
             said = str(error)
@@ -106,8 +109,10 @@ class Crew:
             said = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
         count = len(self._workers)
         self.close()
-        remedy = "Too little memory ends processes: a robot takes about 40 MB; lower algorithm.num_envs or sim.threads."
-        raise LostWorkerError("sim", f"pybullet, worker {worker + 1} of {count} (process {process.pid}): {said}", "all workers", remedy) from error
+        remedy = f"Too little memory ends processes: a robot takes {MEGABYTES} MB, so lower algorithm.num_envs."
+        raise LostWorkerError(
+            "sim", f"pybullet, worker {worker + 1} of {count} (process {process.pid}): {said}", "all workers", remedy
+        ) from error
 
 
 def _start(memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
@@ -148,9 +153,19 @@ def _bytes(kind: str, shape: tuple[int, ...]) -> int:
 
 
 def check_size(rows: int, workers: int) -> None:
-    """Raises InputError where a process would have more robots than Bullet has room for."""
+    """Raises InputError where a process would have more robots than Bullet has room for, or all would have more than the memory has."""
     if rows > LARGEST * workers:
         raise InputError("num_envs", rows, f"at most {LARGEST} robots a process in engine pybullet", "Lower it, or raise sim.threads.")
+    free = _free_megabytes()
+    if rows * MEGABYTES > free:
+        allowed = f"at most {int(free / MEGABYTES)} robots in engine pybullet: each takes {MEGABYTES} MB, and {free:.0f} MB are free"
+        raise InputError("num_envs", rows, allowed, "For example algorithm.num_envs=64 algorithm.steps=32 (docs/pybullet.md).")
+
+
+def _free_megabytes() -> float:
+    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
+        return float(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "inf")) / 1e3
+    return math.inf
 
 
 def main() -> None:

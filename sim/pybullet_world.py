@@ -101,11 +101,11 @@ class World:
     def reload(self, values: Values) -> None:
         """Other masses; the motion goes on."""
         bullet, client = self._bullet, self._client
-        pose = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
-        velocity = bullet.getBaseVelocity(self._body, physicsClientId=client)
-        joints = self.joints()
+        position, quat = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
+        linear, angular = bullet.getBaseVelocity(self._body, physicsClientId=client)
+        joint_pos, joint_vel = self.joints()
         self.load(values)
-        self._put(*pose, *velocity, *joints)
+        self._put(position, quat, linear, angular, joint_pos, joint_vel)
 
     def joints(self) -> tuple[list[float], list[float]]:
         """Positions and velocities [J]."""
@@ -130,7 +130,7 @@ class World:
         self._bullet.resetBaseVelocity(self._body, pushed, angular, physicsClientId=self._client)
 
     def read(self, joint_pos: list[float], joint_vel: list[float], torque: list[float]) -> tuple[list[float], tuple[float, ...]]:
-        """The packed row up to ``ground_contacts`` (:func:`sim.signals.signal_shapes`), and the base's angular velocity, all world frame."""
+        """The packed row up to ``ground_contacts`` (:func:`sim.signals.signal_shapes`) and the base's angular velocity, world frame."""
         bullet, client = self._bullet, self._client
         position, (x, y, z, w) = bullet.getBasePositionAndOrientation(self._body, physicsClientId=client)
         linear, angular = bullet.getBaseVelocity(self._body, physicsClientId=client)
@@ -179,9 +179,7 @@ class World:
                 continue
             count[foot] += 1.0
             for axis in range(3):
-                force[3 * foot + axis] += (
-                    contact[9] * contact[7][axis] + contact[10] * contact[11][axis] + contact[12] * contact[13][axis]
-                )
+                force[3 * foot + axis] += contact[9] * contact[7][axis] + contact[10] * contact[11][axis] + contact[12] * contact[13][axis]
         return force, count, float(len(contacts))
 
 

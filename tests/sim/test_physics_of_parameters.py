@@ -164,7 +164,8 @@ def test_the_period_of_a_joint_on_its_motors_spring_is_that_of_its_inertia(make,
     """All other joints limp, in weightlessness, a small swing: M ddq = -kp q e_j, so T = 2 pi / sqrt(kp (M^-1)_jj)."""
     j, kp, swing, cycles = 2, go2.kp[2], 0.004, 5
     alone = [float(i == j) for i in range(12)]
-    simulator = make(engine, gravity_scale=0.0, motor_strength=alone, kd_scale=0.0, joint_damping_scale=0.0, joint_friction_scale=0.0, **values)
+    frictionless = {"kd_scale": 0.0, "joint_damping_scale": 0.0, "joint_friction_scale": 0.0}
+    simulator = make(engine, gravity_scale=0.0, motor_strength=alone, **frictionless, **values)
     period, nominal = (2 * math.pi / math.sqrt(kp * np.linalg.inv(edited(simulator, e)[2])[6 + j, 6 + j]) for e in (edit, lambda m: None))
     assert abs(period / nominal - 1) > 0.02
     target, angle = pose(go2), []

@@ -12,6 +12,7 @@ import torch
 
 import sim
 from robots import InputError
+from sim import pybullet_workers
 from sim.simulator import LostWorkerError
 from tests.conftest import only, standing
 
@@ -141,6 +142,12 @@ def test_more_robots_than_bullet_has_room_for_are_refused(go2):
         sim.make("pybullet", go2, 2001, DT, threads=2)
 
 
+def test_more_robots_than_the_memory_has_room_for_are_refused(go2, monkeypatch):
+    monkeypatch.setattr(pybullet_workers, "_free_megabytes", lambda: 100.0)
+    with pytest.raises(InputError, match=r"num_envs.*at most 3 robots.*33 MB, and 100 MB are free.*num_envs=64"):
+        sim.make("pybullet", go2, 4, DT, threads=2)
+
+
 @pytest.mark.slow
 def test_an_error_in_a_worker_is_told_in_its_words(go2):
     simulator = sim.make("pybullet", go2, 2, DT, threads=2)
@@ -189,9 +196,9 @@ def test_a_worker_that_is_killed_is_one_clear_error_and_the_others_end(three, go
     simulator = three[2]
     workers = pids(simulator)
     os.kill(workers[1], signal.SIGKILL)
+    within(5.0, lambda: ended(workers[1]))
     with pytest.raises(LostWorkerError, match=rf"worker 2 of 3 \(process {workers[1]}\): ended by signal 9") as caught:
-        for _ in range(3):
-            simulator.step(standing(go2, N).joint_pos, 4)
+        simulator.step(standing(go2, N).joint_pos, 4)
     assert "\n" not in str(caught.value)
     assert within(5.0, lambda: all(ended(pid) for pid in workers))
     with pytest.raises(LostWorkerError, match="none is left"):
