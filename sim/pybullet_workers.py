@@ -169,22 +169,27 @@ def _free_megabytes() -> float:
 
 
 def main() -> None:
-    """A worker: what it is to do comes on its connection."""
+    """A worker: what it is to do comes on its connection, and when that ends it ends at once."""
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone, or has closed
+        _serve()
+    os._exit(0)  # taking all worlds apart would take seconds
+
+
+def _serve() -> None:
     connection = Connection(pickle.load(sys.stdin.buffer))
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone
-        setup, rows, (low, high), file, size = pickle.loads(connection.recv_bytes())
-        arrays = over_memory(file, size, setup.layout(rows))
-        batch: Any = None
-        while True:
-            command, *given = connection.recv_bytes().decode().split()
-            try:
-                if batch is None:
-                    batch = Batch(setup, {name: array[low:high] for name, array in arrays.items()})
-                if command == "restore":
-                    answer = batch.restore(pickle.loads(connection.recv_bytes()))
-                else:
-                    answer = getattr(batch, command)(*map(int, given))
-            except (Exception, SystemExit) as error:
-                connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
-                return
-            connection.send_bytes(DONE if answer is None else DONE + pickle.dumps(answer))
+    setup, rows, (low, high), file, size = pickle.loads(connection.recv_bytes())
+    arrays = over_memory(file, size, setup.layout(rows))
+    batch: Any = None
+    while True:
+        command, *given = connection.recv_bytes().decode().split()
+        try:
+            if batch is None:
+                batch = Batch(setup, {name: array[low:high] for name, array in arrays.items()})
+            if command == "restore":
+                answer = batch.restore(pickle.loads(connection.recv_bytes()))
+            else:
+                answer = getattr(batch, command)(*map(int, given))
+        except (Exception, SystemExit) as error:
+            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+            return
+        connection.send_bytes(DONE if answer is None else DONE + pickle.dumps(answer))

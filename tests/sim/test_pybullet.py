@@ -136,6 +136,16 @@ def test_links_carry_the_rotors_inertia(pair, scale):
         assert sum(inertia) == pytest.approx(model.body_inertia[model.jnt_bodyid[dof.id]].sum() + scale * dof.armature[0], rel=1e-4)
 
 
+def test_a_fifth_of_the_base_stays_whatever_is_taken_off(pair, go2):
+    engine, bullet = pair[1], world(pair[1])
+    engine.set_parameters(only(1), {"base_mass_offset": torch.tensor([-100.0])})
+    engine.reset(only(1), standing(go2, 1))
+    mass, _, inertia, *_ = bullet._bullet.getDynamicsInfo(bullet._body, 0, physicsClientId=bullet._client)
+    nominal = pair[0].model.body("base")
+    assert mass == pytest.approx(0.2 * nominal.mass[0])
+    assert sum(inertia) == pytest.approx(0.2 * nominal.inertia.sum())
+
+
 def test_the_ground_has_the_nominal_friction_until_it_is_told_another(pair, go2):
     engine, bullet = pair[1], world(pair[1])
 
