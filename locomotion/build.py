@@ -57,8 +57,6 @@ def _num_envs(settings: TrainSettings) -> int:
 def task(settings: TrainSettings) -> Task:
     """The training task."""
     engine, num_envs = settings.sim, _num_envs(settings)
-    if engine.engine == "pybullet":
-        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
     robot = robots.load(settings.robot)
     _refuse_beyond_memory(num_envs, robot)
     simulator = sim.make(
