@@ -1,5 +1,7 @@
 """The MuJoCo engine: frames, forces, resets, randomization, delays, faults and exact continuation."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
