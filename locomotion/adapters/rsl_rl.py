@@ -35,7 +35,7 @@ class RslRlEnv(VecEnv):
         self.cfg = {"robot": task.robot.name, "task": plain(task.settings), "randomization": plain(task.randomization)}
 
     @property
-    def episode_length_buf(self) -> Tensor:  # type: ignore[override]
+    def episode_length_buf(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """[N] int64 steps since each episode began. rsl_rl sets it where it is asked for ``init_at_random_ep_len``."""
         return self.env.elapsed
 

@@ -36,6 +36,7 @@ SIGNALS = ("foot_contact_force", "foot_height", "joint_torque", "joint_vel", "jo
            "base_height", "action")  # fmt: skip
 SCORES = {"tracking_score": "tracking", "yaw_score": "yaw", "fall_rate": "falls"}
 Array = np.ndarray
+Recorded = tuple[dict[str, Array], Array]  # signals [T, N, components] by name, and who fell [N]
 Way = tuple[str | None, str | None]  # actuator and device of an engine; None: its own choice
 Progress = Callable[[str, float], object]
 
@@ -86,11 +87,11 @@ def compare(
     return [_matched(policy, recorded, told, c) for c, told in enumerate(command.tolist())]
 
 
-def _matched(policy: RobotPolicy, recorded: Mapping[str, Any], command: Sequence[float], c: int) -> Matched:
+def _matched(policy: RobotPolicy, recorded: Mapping[str, Recorded], command: Sequence[float], c: int) -> Matched:
     first, *others = recorded
     count, dt, names = len(recorded[first][1]) // (1 + TWINS), policy.contract.control_dt, components(policy.robot)
-    runs = {name: _run(*record, c) for name, record in recorded.items()}
-    twins = [_run(*recorded[first], c + (1 + i) * count) for i in range(TWINS)]
+    runs = {name: _run(record, c) for name, record in recorded.items()}
+    twins = [_run(recorded[first], c + (1 + i) * count) for i in range(TWINS)]
     spread = {signal: spread_of(runs[first].signals[signal], [twin.signals[signal] for twin in twins]) for signal in SIGNALS}
 
     def beside(run: Run, signal: str) -> Divergence:
@@ -226,7 +227,7 @@ def _record(
     state: Tensor,
     progress: Progress,
     twins: tuple[RandomizationSettings, int] | None = None,
-) -> tuple[dict[str, Array], Array]:
+) -> Recorded:
     """Signals [T, N, components] of a matched run, and who fell [N]; ``twins``: all after the first N / (1 + TWINS) have drawn physics."""
     simulator = _simulator(policy, engine, way, len(command))
     try:
@@ -265,5 +266,6 @@ def _features(simulator: Simulator, action: Tensor) -> dict[str, Array]:
     return {name: value.detach().double().cpu().numpy().copy() for name, value in values.items()}
 
 
-def _run(signals: Mapping[str, Array], fell: Array, row: int) -> Run:
+def _run(recorded: Recorded, row: int) -> Run:
+    signals, fell = recorded
     return Run({name: value[:, row] for name, value in signals.items()}, bool(fell[row]))
