@@ -18,7 +18,7 @@ test-all: lint $(VENV)/warp
 # the oldest admitted versions, in an environment of their own
 test-floor:
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet,warp,unitree,offline]" pytest hypothesis mcap mcap-ros2-support minari
+	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet,warp,unitree,offline,neighbours]" pytest hypothesis mcap mcap-ros2-support minari
 	.venv-floor/bin/python -m pytest
 
 lint: setup

@@ -59,4 +59,4 @@ def make(
         return WarpSimulator(robot, num_envs, physics_dt, device, firm, actuator, self_collision, contacts)
     from sim.pybullet import PybulletSimulator
 
-    return PybulletSimulator(robot, num_envs, physics_dt, actuator, self_collision)
+    return PybulletSimulator(robot, num_envs, physics_dt, threads, actuator, self_collision)

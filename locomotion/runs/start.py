@@ -256,8 +256,11 @@ def _train(run: Run, folder: Path, view_of: Callable[[Path], View], say: Callabl
     return run, folder
 
 
-def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
-    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return."""
+def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]] | None:
+    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return. In Isaac Gym, whose process holds one
+    simulation, None: the training score chooses."""
+    if str(run.config["env"]).startswith("isaacgym:"):
+        return None
     if run.config["env"] is not None:
         return lambda learner: _returns(run, learner)
     from locomotion.evaluation import scorecard
@@ -275,7 +278,7 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
 
 
 def _returns(run: Run, learner: Algorithm) -> dict[str, float]:
-    from locomotion.adapters import gymnasium_environment as outside
+    from locomotion.adapters import outside, vector_environment
 
-    totals = outside.returns(run.config["env"].removeprefix(outside.PREFIX), learner.actor, EPISODES, seed=EVALUATION_SEED)
+    totals = outside.returns(vector_environment.make(run.config["env"], EPISODES, EVALUATION_SEED), learner.actor)
     return {"return": float(totals.mean()), "return_std": float(totals.std()), "selection": float(totals.mean())}
