@@ -15,7 +15,7 @@ from tests.conftest import only
 
 BY_NAME = {check.name: check for check in CHECKS}
 LACKING = {"mujoco": {"restitution"}, "mujoco_warp": {"restitution"}}  # engines that are to do everything else
-WARP = pytest.param("mujoco_warp", marks=[pytest.mark.slow, pytest.mark.usefixtures("warp")])  # on the CPU it takes minutes
+WARP = pytest.param("mujoco_warp", marks=pytest.mark.slow)  # on the CPU it takes minutes
 ENGINES = ["mujoco", WARP, "pybullet"]
 
 

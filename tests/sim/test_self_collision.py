@@ -20,9 +20,7 @@ def crossed(go2):
     return target
 
 
-@pytest.mark.parametrize(
-    "engine", ["mujoco", pytest.param("mujoco_warp", marks=[pytest.mark.slow, pytest.mark.usefixtures("warp")]), "pybullet"]
-)
+@pytest.mark.parametrize("engine", ["mujoco", pytest.param("mujoco_warp", marks=pytest.mark.slow), "pybullet"])
 def test_legs_stop_at_each_other(engine, go2):
     pytest.importorskip(engine)
     gap = {}
