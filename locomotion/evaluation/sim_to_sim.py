@@ -88,8 +88,9 @@ def compare(
 def _matched(policy: RobotPolicy, recorded: Mapping[str, Any], command: Sequence[float], c: int) -> Matched:
     first, *others = recorded
     count, dt, names = len(recorded[first][1]) // (1 + TWINS), policy.contract.control_dt, components(policy.robot)
-    runs = {name: _run(*record, c) for name, record in recorded.items()}
-    twins = [_run(*recorded[first], c + (1 + i) * count) for i in range(TWINS)]
+    runs = {name: _run(record[0], record[1], c) for name, record in recorded.items()}
+    signals, fell = recorded[first]
+    twins = [_run(signals, fell, c + (1 + i) * count) for i in range(TWINS)]
     spread = {signal: spread_of(runs[first].signals[signal], [twin.signals[signal] for twin in twins]) for signal in SIGNALS}
 
     def beside(run: Run, signal: str) -> Divergence:

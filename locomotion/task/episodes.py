@@ -97,7 +97,7 @@ class Episodes:
 
 
 def put(mask: Tensor, values: Tensor, into: Tensor) -> None:
-    """Write ``values`` [N, ...] into ``into`` [N, ...] where ``mask`` [N] is true: row by row on the CPU, elsewhere without a look at it."""
+    """Write ``values`` [N, ...] into ``into`` [N, ...] where ``mask`` [N] is true: by rows on the CPU, elsewhere without a look at it."""
     if mask.device.type == "cpu":
         some = mask.nonzero().squeeze(-1)
         into.index_copy_(0, some, values[some])

@@ -1,6 +1,5 @@
 """The MuJoCo engine: frames, forces, resets, randomization, delays, faults and exact continuation."""
 
-
 import numpy as np
 import pytest
 import torch
