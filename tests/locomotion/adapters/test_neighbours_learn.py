@@ -60,7 +60,7 @@ def test_stable_baselines3_learns_to_run():
     assert after > 0.5
 
 
-def test_skrl_learns_to_run(tmp_path, monkeypatch):
+def test_the_reward_of_skrl_rises(tmp_path, monkeypatch):
     adapter = library("skrl")
     from skrl.agents.torch.ppo import PPO, PPO_CFG
     from skrl.memories.torch import RandomMemory
@@ -102,7 +102,7 @@ def test_skrl_learns_to_run(tmp_path, monkeypatch):
     rising(seen, "skrl, 102,400 steps")
 
 
-def test_rl_games_learns_to_run(tmp_path, monkeypatch):
+def test_the_reward_of_rl_games_rises(tmp_path, monkeypatch):
     adapter = library("rl_games")
     from rl_games.torch_runner import Runner
 
