@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "record, look at and convert the data that offline algorithms learn from",
         (
             "locomotion dataset collect policy=runs/my_run output=datasets/walk-v0 steps=30000 noise=null    a policy acts in simulation",
+            "locomotion dataset from-logs deploy_log.mcap other.mcap output=datasets/robot-v0    what a robot did (docs/logs_to_policy.md)",
             "locomotion dataset inspect datasets/walk-v0 output=walk.html    coverage, returns, falls, missing data",
             "locomotion dataset import hopper.npz output=datasets/hopper-v0 env=gymnasium:Hopper-v5    or a folder of Minari's",
             "locomotion dataset export datasets/walk-v0 output=walk.npz    or a folder, with one file, for Minari",
@@ -37,17 +38,36 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion offline algorithm=iql_gymnasium dataset=datasets/hopper-v0",
         ),
     ),
+    "finetune": (
+        "learn on the robot, a little, behind the safety layer; every candidate is tested against the base, and rolled back",
+        (
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
+        ),
+    ),
     "export": (
         "write a checkpoint's policy as policy.onnx, with its contract",
-        ("locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",),
+        (
+            "locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",
+            'locomotion export checkpoint=runs/demo/best.pt sim="[mujoco,pybullet]" gate.tracking=0.95    else it is not written',
+        ),
     ),
     "evaluate": (
         "score a policy.onnx in an engine",
         (
             "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=scorecard.json",
             "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
+            'locomotion evaluate policy=policy.onnx sim="[mujoco,pybullet]" gate.tracking=0.95 gate.falls=0    exit status 1 below them',
             "locomotion evaluate policy=policy.onnx sweep=randomization against=other.onnx",
             "locomotion evaluate policy=policy.onnx sweep=falsify",
+        ),
+    ),
+    "conformance": (
+        "hold physics engines against answers that are known",
+        (
+            "locomotion conformance    every engine that is installed; exit status 1 where one is further off than its tolerance",
+            'locomotion conformance robot=anymal_c sim="[mujoco,pybullet]" output=conformance.json    or .md, a table for a page',
         ),
     ),
     "play": (
@@ -93,6 +113,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
         ),
     ),
+    "identify": (
+        "find what of a robot's physics explains a log",
+        (
+            "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
+            "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
+            "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -119,11 +147,13 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 MORE = {
-    "dataset": ", of dataset collect",
+    "dataset": ", of dataset collect; of from-logs in configs/from_logs.yaml",
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
+    "identify": "; of identify excite in configs/excite.yaml",
 }
+DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
@@ -172,12 +202,18 @@ def _run(words: list[str]) -> int:
         command = HIL[action]
     if command == "dataset":
         action, *rest = overrides or [""]
-        if action != "collect":
+        if action not in DATASET:
             return importlib.import_module("locomotion.commands.dataset").run(overrides)
-        command, overrides = "collect", rest
-    from locomotion.config import compose
+        command, overrides = DATASET[action], rest
+    from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
 
+    if command == "identify" and overrides and "=" not in overrides[0]:
+        action, *rest = overrides
+        command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
+    if command == "from_logs":
+        logs = [word for word in overrides if "=" not in word]
+        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}
@@ -211,6 +247,10 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "dataset":
+        text += "\n" + (FOLDER / "from_logs.yaml").read_text()
+    if command == "identify":
+        text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
