@@ -227,7 +227,7 @@ def test_an_engine_that_dies_is_quoted_with_the_last_good_checkpoint(installed, 
 
 
 def test_a_kind_of_environment_that_is_not_known_is_refused():
-    with pytest.raises(InputError, match="isaacgym:Anymal"):
+    with pytest.raises(InputError, match="isaacgym:TASK"):
         check(TrainSettings, settings() | {"env": "isaaclab:Anymal"})
 
 
