@@ -12,6 +12,7 @@ from deploy import mcap
 from deploy.hil.simulated_robot import Conditions
 from locomotion.config import compose
 from locomotion.evaluation.page import STYLE
+from locomotion.identification import estimate as estimate_module
 from locomotion.identification import excitation, excite, result
 from locomotion.identification.estimate import estimate
 from locomotion.identification.footing import Footing
@@ -84,6 +85,8 @@ def test_what_only_acts_together_is_said_and_named(weak, go2):
     assert any("motor_strength" in words and "kp_scale" in words and "together" in words for words in found.together)
     assert not found.seen.any()
     assert found.value[0] * found.value[1] == pytest.approx(0.85, rel=0.03)  # what is seen is right
+    hard = replace(weak, robot=replace(go2, effort_limit=0.02 * go2.effort_limit))  # as if the motors had come to their limits
+    assert estimate_module._one_torque(hard, sought) == (pytest.approx(np.zeros(3)), [])
 
 
 def test_a_trunk_that_nothing_moves_is_not_seen_and_keeps_its_range(weak, go2):
