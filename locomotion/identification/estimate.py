@@ -112,8 +112,6 @@ def _descend(
         best = int(costs.argmin())
         far = float(np.abs(trials[best] - theta) @ (1.0 / problem.prior))
         progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.3f} of the beliefs")
-        if __import__("os").environ.get("K7"):
-            print(theta.round(4), (trials[0] - theta).round(4), TRIALS[best])
         if costs[best] < here:
             theta = trials[best]
         if not costs[best] < (1.0 - ENOUGH) * here:

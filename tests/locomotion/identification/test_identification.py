@@ -10,6 +10,7 @@ import yaml
 import robots
 from deploy import mcap
 from deploy.hil.simulated_robot import Conditions
+from locomotion import cli
 from locomotion.config import compose
 from locomotion.evaluation.page import STYLE
 from locomotion.identification import estimate as estimate_module
@@ -214,9 +215,28 @@ def test_a_weak_late_rough_and_heavy_plant_is_found_from_a_minute_s_log(tmp_path
     assert not [event for event in runtime.supervisor.events if event.kind not in ("transition", "override")]
     recording = read_recording(tmp_path / "log.mcap")
     assert recording.sampled[-1] < 60.0
-    found = estimate(recording, cut(recording, 4.0, 1.0, 5), unknowns(go2, DEFAULT, "all"))
+    found = estimate(recording, cut(recording, 2.0, 0.6, 5), unknowns(go2, DEFAULT, "all"))
     truth = TRUTH | {"base_mass_offset": 2.5}
     for unknown, value, interval in zip(found.sought, found.value, found.interval, strict=True):
         if unknown.parameter in truth:
             assert right(unknown, value, interval, truth[unknown.parameter]), (unknown.name, value, interval)
     assert found.fit["held out"] < 0.2 * found.fit["held out before"]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["identify", "absent.mcap"], "log"),
+        (["identify", "absent.mcap", "joints=every"], "joints"),
+        (["identify"], "log"),
+        (["identify", "excite", "seconds=1"], "seconds"),
+        (["identify", "excite", "place=sea"], "place"),
+        (["identify", "excite", "robot=unitree_g1.legs"], "place"),
+    ],
+)
+def test_bad_words_are_one_error(words, field, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: {field}")
