@@ -113,6 +113,10 @@ class Runtime:
                         self.estop.close()
                     self.warnings += self.log.warnings()
 
+    def end(self) -> None:
+        """The loop ends at its next step, and so with damping, as after a signal."""
+        self._stopped = time.monotonic() if self._stopped is None else self._stopped
+
     def _loop(self, duration: float, operator: Operator) -> None:
         """Steps begin on a grid of deadlines. One that is late begins at once; whole periods that were missed are skipped."""
         dt, due = self.policy.contract.control_dt, self._start

@@ -114,6 +114,10 @@ class Window:
         self.foreign_commands = sample.foreign_commands
         self._warm(sample)
 
+    def begin_warm(self, temperature: Floats) -> None:
+        """Motors are [J] degrees C as this begins; sensors that say otherwise are believed."""
+        self._warmth = np.maximum(temperature, AMBIENT)
+
     @property
     def temperature(self) -> Floats:
         """[J] degrees C, mean of 0.2 s: one sample that is wrong is no hot motor."""

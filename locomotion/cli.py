@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "record, look at and convert the data that offline algorithms learn from",
         (
             "locomotion dataset collect policy=runs/my_run output=datasets/walk-v0 steps=30000 noise=null    a policy acts in simulation",
+            "locomotion dataset from-logs deploy_log.mcap other.mcap output=datasets/robot-v0    what a robot did (docs/logs_to_policy.md)",
             "locomotion dataset inspect datasets/walk-v0 output=walk.html    coverage, returns, falls, missing data",
             "locomotion dataset import hopper.npz output=datasets/hopper-v0 env=gymnasium:Hopper-v5    or a folder of Minari's",
             "locomotion dataset export datasets/walk-v0 output=walk.npz    or a folder, with one file, for Minari",
@@ -35,6 +36,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion offline algorithm=bc dataset=datasets/walk-v0",
             "locomotion offline dataset=datasets/walk-v0 rewards.power.weight=-0.4    under another reward",
             "locomotion offline algorithm=iql_gymnasium dataset=datasets/hopper-v0",
+        ),
+    ),
+    "finetune": (
+        "learn on the robot, a little, behind the safety layer; every candidate is tested against the base, and rolled back",
+        (
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
         ),
     ),
     "export": (
@@ -104,6 +113,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
         ),
     ),
+    "identify": (
+        "find what of a robot's physics explains a log",
+        (
+            "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
+            "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
+            "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -116,18 +133,27 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "policies": (
         "import policies trained elsewhere, and find what their description has wrong",
         (
-            "locomotion policies import walk.yaml output=policy.onnx    a bundle of an ONNX or TorchScript file (docs/foreign_policies.md)",
+            "locomotion policies import walk.yaml output=policy.onnx    ONNX, TorchScript, rl_games or rsl_rl (docs/foreign_policies.md)",
             "locomotion policies check walk.yaml    does it stand as described, or with another joint order, history, scale, frame?",
+        ),
+    ),
+    "tasks": (
+        "import tasks of isaacgymenvs and legged_gym",
+        (
+            "locomotion tasks import Anymal.yaml robot=anymal_c output=mine    task, randomization, robot, and what has no counterpart",
+            "locomotion tasks import legged_gym/envs/a1/a1_config.py robot=unitree_go2    (docs/isaacgym.md)",
         ),
     ),
 }  # fmt: skip
 
 MORE = {
-    "dataset": ", of dataset collect",
+    "dataset": ", of dataset collect; of from-logs in configs/from_logs.yaml",
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
+    "identify": "; of identify excite in configs/excite.yaml",
 }
+DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
 
 
@@ -160,7 +186,7 @@ def _run(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in overrides):
         print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
-    if command in ("robots", "policies", "logs", "sweep"):
+    if command in ("robots", "policies", "tasks", "logs", "sweep"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
     if command == "deploy" and overrides and "=" not in overrides[0]:
         from deploy import __main__ as deploy
@@ -176,12 +202,18 @@ def _run(words: list[str]) -> int:
         command = HIL[action]
     if command == "dataset":
         action, *rest = overrides or [""]
-        if action != "collect":
+        if action not in DATASET:
             return importlib.import_module("locomotion.commands.dataset").run(overrides)
-        command, overrides = "collect", rest
-    from locomotion.config import compose
+        command, overrides = DATASET[action], rest
+    from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
 
+    if command == "identify" and overrides and "=" not in overrides[0]:
+        action, *rest = overrides
+        command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
+    if command == "from_logs":
+        logs = [word for word in overrides if "=" not in word]
+        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}
@@ -215,6 +247,10 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "dataset":
+        text += "\n" + (FOLDER / "from_logs.yaml").read_text()
+    if command == "identify":
+        text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

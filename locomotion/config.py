@@ -17,7 +17,7 @@ SEVERAL = ("evaluate", "export", "conformance")  # commands that take several en
 OPEN = (
     "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.constraints.",
     "task.terminations.", "task.resets.", "task.metrics.", "task.curricula.", "randomization.parameters.", "randomization.noise.",
-    "randomization.bias.", "randomization.events.", "rewards.",
+    "randomization.bias.", "randomization.events.", "rewards.", "plant.",
 )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1
 
 
 def _outside(value: str) -> str:
-    if not value.removeprefix("gymnasium:") or not value.startswith("gymnasium:"):
-        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1")
+    kind, _, name = value.partition(":")
+    if kind not in ("gymnasium", "gymnasium_vec", "isaacgym") or not name:
+        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1, gymnasium_vec:ID, a vector environment, or isaacgym:TASK")
     return value
 
 
@@ -31,10 +32,12 @@ Plugins = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 
 
 class SimSettings(Settings):
-    engine: Literal["mujoco", "pybullet"]
+    engine: Literal["mujoco", "mujoco_warp", "pybullet"]
     physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
     threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
     actuator: Text | None  # pd, dc_motor or a plugin's; None: dc_motor where the robot's figures are known, else pd
+    device: Text | None = None  # of mujoco_warp: cuda, cuda:1, ... or cpu; None: a GPU where there is one
+    contacts: Annotated[int, Field(ge=1, le=10_000)] | None = None  # of a robot that mujoco_warp has room for; None: all with the ground
 
 
 Engines = Annotated[tuple[SimSettings, ...], Field(min_length=1), BeforeValidator(_one_or_more)]
@@ -53,6 +56,7 @@ class TrainSettings(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)]
     snapshot_every: Count
     score_every: Annotated[int, Field(ge=0)]
+    score_sim: Literal["mujoco", "mujoco_warp", "pybullet"] = "mujoco"  # the engine whose scorecards choose best.pt
     run: Path | None
     resume: Path | None
     init: Path | None
@@ -72,6 +76,16 @@ class CollectSettings(Settings):
     noise: NotNegative | None
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+class FromLogsSettings(Settings):
+    logs: tuple[Path, ...]
+    output: Path
+    robot: Text | None
+    task: TaskSettings
+    sim: SimSettings
+    randomization: RandomizationSettings
+    plugins: Plugins
 
 
 class OfflineSettings(Settings):
@@ -137,6 +151,7 @@ class DeploySettings(Settings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are
+    hurry: bool
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool
@@ -203,6 +218,28 @@ class FaultsSettings(Settings):
     output: Path | None
 
 
+class IdentifySettings(Settings):
+    log: Path
+    output: Path | None
+    robot: Text | None
+    randomization: RandomizationSettings
+    parameters: Annotated[tuple[Text, ...], Field(min_length=1)]
+    joints: Literal["all", "group", "joint"]
+    window: Annotated[float, Field(ge=0.1, le=60)]
+    lead: Annotated[float, Field(ge=0, le=10)]
+    judge: Annotated[int, Field(ge=2, le=100)]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+
+
+class ExciteSettings(Settings):
+    robot: Text
+    place: Literal["ground", "stand"]
+    seconds: Annotated[float, Field(ge=5, le=600)]
+    control_dt: Annotated[float, Field(ge=0.002, le=0.05)]
+    seed: Seed
+    output: Path
+
+
 class DemoSettings(TrainSettings):
     deploy: dict[str, Any]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -214,6 +251,7 @@ class DemoSettings(TrainSettings):
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "collect": CollectSettings,
+    "from_logs": FromLogsSettings,
     "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,
@@ -225,5 +263,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "sweep": SweepSettings,
     "hil": HilSettings,
     "faults": FaultsSettings,
+    "identify": IdentifySettings,
+    "excite": ExciteSettings,
     "demo": DemoSettings,
 }

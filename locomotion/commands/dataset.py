@@ -16,10 +16,10 @@ from robots.errors import InputError, nearest
 
 
 def run(words: list[str]) -> int:
-    """One action; ``collect`` is a command with settings of its own (see :mod:`locomotion.commands.collect`)."""
+    """One action; ``collect`` and ``from-logs`` are commands with settings of their own."""
     action, *rest = words or [""]
     if action not in ACTIONS:
-        known = ("collect", *ACTIONS)
+        known = ("collect", "from-logs", *ACTIONS)
         raise InputError("dataset", action, f"one of {', '.join(known)}", nearest(action, known))
     return ACTIONS[action](rest)
 

@@ -41,6 +41,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
             view.phase,
             settings.gait,
             settings.sim[0].actuator,
+            next((one.device for one in settings.sim if one.device), None),
         )
         matched = _matched(settings, view) if len(engines) > 1 else []
     print_scores(card["scores"])
@@ -56,7 +57,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
 
 
 def _matched(settings: EvaluateSettings, view: LiveView) -> list[sim_to_sim.Matched]:
-    engines = {one.engine: one.actuator for one in settings.sim}
+    engines = {one.engine: (one.actuator, one.device) for one in settings.sim}
     return sim_to_sim.compare(load_policy(Path(settings.policy)), engines, settings.randomization, settings.seed, view.phase)
 
 

@@ -58,6 +58,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
                 settings.seed,
                 lambda axis, share, name=name: view.phase(name, share, axis),
                 settings.sim[0].actuator,
+                settings.sim[0].device,
             )
             for name, policy in policies.items()
         }
@@ -103,7 +104,13 @@ def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> i
     film, dt = output.with_suffix(".mp4"), policy.contract.control_dt
     with LiveView(f"locomotion evaluate  {settings.policy}  sweep=falsify") as view:
         report, motion = falsify.falsify(
-            policy, settings.sim[0].engine, settings.randomization, settings.seed, view.phase, settings.sim[0].actuator
+            policy,
+            settings.sim[0].engine,
+            settings.randomization,
+            settings.seed,
+            view.phase,
+            settings.sim[0].actuator,
+            settings.sim[0].device,
         )
         message = "no video: no fall to show"
         if motion is not None:

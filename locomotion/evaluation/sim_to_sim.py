@@ -36,6 +36,8 @@ SIGNALS = ("foot_contact_force", "foot_height", "joint_torque", "joint_vel", "jo
            "base_height", "action")  # fmt: skip
 SCORES = {"tracking_score": "tracking", "yaw_score": "yaw", "fall_rate": "falls"}
 Array = np.ndarray
+Recorded = tuple[dict[str, Array], Array]  # signals [T, N, components] by name, and who fell [N]
+Way = tuple[str | None, str | None]  # actuator and device of an engine; None: its own choice
 Progress = Callable[[str, float], object]
 
 
@@ -70,12 +72,12 @@ class Matched:
 
 def compare(
     policy: RobotPolicy,
-    engines: Mapping[str, str | None],
+    engines: Mapping[str, Way],
     randomization: RandomizationSettings,
     seed: int,
     progress: Progress = lambda name, share: None,
 ) -> list[Matched]:
-    """Matched runs in ``engines`` (with their actuators), a :class:`Matched` a command."""
+    """Matched runs in ``engines`` (with their actuators and devices), a :class:`Matched` a command."""
     command = _commands(policy)
     state = _beginning(policy, len(command), seed)
     first, *others = engines
@@ -85,12 +87,11 @@ def compare(
     return [_matched(policy, recorded, told, c) for c, told in enumerate(command.tolist())]
 
 
-def _matched(policy: RobotPolicy, recorded: Mapping[str, Any], command: Sequence[float], c: int) -> Matched:
+def _matched(policy: RobotPolicy, recorded: Mapping[str, Recorded], command: Sequence[float], c: int) -> Matched:
     first, *others = recorded
     count, dt, names = len(recorded[first][1]) // (1 + TWINS), policy.contract.control_dt, components(policy.robot)
-    runs = {name: _run(record[0], record[1], c) for name, record in recorded.items()}
-    signals, fell = recorded[first]
-    twins = [_run(signals, fell, c + (1 + i) * count) for i in range(TWINS)]
+    runs = {name: _run(record, c) for name, record in recorded.items()}
+    twins = [_run(recorded[first], c + (1 + i) * count) for i in range(TWINS)]
     spread = {signal: spread_of(runs[first].signals[signal], [twin.signals[signal] for twin in twins]) for signal in SIGNALS}
 
     def beside(run: Run, signal: str) -> Divergence:
@@ -205,7 +206,7 @@ def _commands(policy: RobotPolicy) -> Tensor:
 
 def _beginning(policy: RobotPolicy, rows: int, seed: int) -> Tensor:
     """Initial states [rows, ...], all alike, as the policy's protocol begins."""
-    simulator, start = _simulator(policy, "mujoco", None, 1), protocols.start_of(policy.contract.protocol)
+    simulator, start = _simulator(policy, "mujoco", (None, None), 1), protocols.start_of(policy.contract.protocol)
     begin = start(policy.robot, simulator) if start else standing(policy.robot, simulator, drop=DROP)
     state = InitialState(torch.zeros(1, width(initial_shapes(policy.robot.num_joints))), policy.robot.num_joints)
     begin(torch.rand(1, begin.draws, generator=torch.Generator().manual_seed(seed)), state)
@@ -213,22 +214,22 @@ def _beginning(policy: RobotPolicy, rows: int, seed: int) -> Tensor:
     return state.packed.repeat(rows, 1)
 
 
-def _simulator(policy: RobotPolicy, engine: str, actuator: str | None, count: int) -> Simulator:
-    meeting = protocols.lies(policy.contract.protocol)
-    return make_simulator(policy.robot, count, policy.contract.control_dt, actuator, engine, self_collision=meeting)
+def _simulator(policy: RobotPolicy, engine: str, way: Way, count: int) -> Simulator:
+    meeting, (actuator, device) = protocols.lies(policy.contract.protocol), way
+    return make_simulator(policy.robot, count, policy.contract.control_dt, actuator, engine, self_collision=meeting, device=device)
 
 
 def _record(
     policy: RobotPolicy,
     engine: str,
-    actuator: str | None,
+    way: Way,
     command: Tensor,
     state: Tensor,
     progress: Progress,
     twins: tuple[RandomizationSettings, int] | None = None,
-) -> tuple[dict[str, Array], Array]:
+) -> Recorded:
     """Signals [T, N, components] of a matched run, and who fell [N]; ``twins``: all after the first N / (1 + TWINS) have drawn physics."""
-    simulator = _simulator(policy, engine, actuator, len(command))
+    simulator = _simulator(policy, engine, way, len(command))
     try:
         told, begin = command.to(simulator.device), state.to(simulator.device)
         world = World(simulator, NOMINAL, policy.contract.control_dt, 0, lambda robot, simulator: _Beginning(begin))
@@ -265,5 +266,6 @@ def _features(simulator: Simulator, action: Tensor) -> dict[str, Array]:
     return {name: value.detach().double().cpu().numpy().copy() for name, value in values.items()}
 
 
-def _run(signals: Mapping[str, Array], fell: Array, row: int) -> Run:
+def _run(recorded: Recorded, row: int) -> Run:
+    signals, fell = recorded
     return Run({name: value[:, row] for name, value in signals.items()}, bool(fell[row]))

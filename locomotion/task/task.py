@@ -68,7 +68,7 @@ class Task:
         self.decoder = ActionDecoder(self.robot, settings.control_dt, self.device)
         privileged = make_privileged(settings, context)
         self.spaces = make_spaces(self.encoder, privileged, self.decoder, self.robot, settings.constraints)
-        self._privileged = [*privileged.values()]
+        self.privileged = [*privileged.values()]
         self._bind_terms(settings)
         self._allocate(settings, randomization)
         curricula = settings.curricula.items()
@@ -130,6 +130,15 @@ class Task:
         self._observe()
         return Transition(self._observations, terminated, truncated)
 
+    @property
+    def elapsed(self) -> Tensor:
+        """[N] int64 steps since each episode began. May be set: an episode is cut off ``max_steps`` after its beginning."""
+        return self.max_steps - (self._timers[:, 0] - self.now)
+
+    @elapsed.setter
+    def elapsed(self, steps: Tensor) -> None:
+        self._timers[:, 0] = self.now + self.max_steps - steps
+
     def rewards(self) -> Tensor:
         self._evaluate()
         result = self._outcome.rewards()
@@ -147,7 +156,8 @@ class Task:
 
     def statistics(self) -> dict[str, float]:
         levels = {f"curriculum/{name}": float(one.level) for name, one in zip(self.settings.curricula, self.curricula, strict=True)}
-        return self._outcome.statistics() | levels
+        overflows = getattr(self.simulator, "overflows", None)  # of an engine with room for so many contacts only
+        return self._outcome.statistics() | levels | ({} if overflows is None else {"overflows": float(overflows)})
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)
@@ -308,7 +318,7 @@ class Task:
         inputs[:, :, s:] = self._asked
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs
-        extra = [term(self._signal_views, self._told) for term in self._privileged]
+        extra = [term(self._signal_views, self._told) for term in self.privileged]
         self._observations = {"actor": seen[:n], "critic": torch.cat([seen[n:], *extra], dim=-1)}
 
     def frame(
@@ -370,5 +380,5 @@ class Task:
         inputs = {name: getattr(signals, name) for name in MEASURED} | {"command": command}
         actor = self.encoder.forward(inputs, record.memory[steps, rows])
         views = {name: view for name, view in vars(signals).items() if isinstance(view, Tensor)}
-        critic = torch.cat([actor, *(term(views, told) for term in self._privileged)], dim=-1)
+        critic = torch.cat([actor, *(term(views, told) for term in self.privileged)], dim=-1)
         return Ended(steps, rows, {"actor": actor, "critic": critic})

@@ -102,7 +102,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["robots", "check"], "a robot"),
         (["robots", "import", "none.urdf"], "none.urdf"),
         (["robots", "show", "go2"], "Did you mean unitree_go2?"),
-        (["train", "sim=pybullet"], "an engine that can train"),
+        (["train", "sim=pybullet", "sim.actuator=net"], "sim.actuator"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
     ],
 )

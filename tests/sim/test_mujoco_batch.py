@@ -1,5 +1,7 @@
 """The MuJoCo engine: frames, forces, resets, randomization, delays, faults and exact continuation."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,19 @@ from tests.conftest import only, standing
 
 ALL = only(4)
 
+ENGINES = ["mujoco", "pybullet"]
 WEIGHT = 15.206 * 9.81  # N
 
 
 @pytest.fixture
 def simulator(go2):
     return sim.make("mujoco", go2, 4, 0.005, threads=1)
+
+
+def make(engine, robot, n, physics_dt):
+    if engine == "pybullet":
+        pytest.importorskip("pybullet")
+    return sim.make(engine, robot, n, physics_dt, threads=1)
 
 
 def target(go2, n=4):
@@ -67,7 +76,28 @@ def test_mass_reaches_the_constants_that_derive_from_it(simulator):
     assert model.body_subtreemass[0] == pytest.approx(15.206 + 3.0, abs=1e-3)
 
 
-def test_sloped_ground_is_felt_as_tilted_gravity(simulator, go2):
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("delay", [0.0, 0.010, 0.013, 0.020])
+def test_a_new_target_takes_the_delay_to_reach_the_motors(go2, engine, delay):
+    simulator = make(engine, go2, 4, 0.005)
+    simulator.set_parameters(ALL, {"action_delay": torch.full((4,), delay)})
+    simulator.reset(ALL, standing(go2, 4, height=1.0))
+    held = simulator.signals.joint_torque.clone()
+    moved = target(go2) + 0.3
+    quiet = 0
+    for _ in range(10):
+        simulator.step(moved, 1)
+        if (simulator.signals.joint_torque - held).abs().max() > 3.0:
+            break
+        held = simulator.signals.joint_torque.clone()
+        quiet += 1
+    assert quiet == math.ceil(delay / 0.005)
+    simulator.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sloped_ground_is_felt_as_tilted_gravity(go2, engine):
+    simulator = make(engine, go2, 4, 0.005)
     slope = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.0, 0.0], [0.1, 0.1]])
     simulator.set_parameters(ALL, {"ground_slope": slope})
     simulator.reset(ALL, standing(go2, 4))
@@ -142,6 +172,26 @@ def test_values_set_by_name_stay_set_until_set_again(simulator, go2):
 def test_a_delay_longer_than_the_history_is_refused(simulator):
     with pytest.raises(InputError, match=r"up to 0\.06"):
         simulator.set_parameters(ALL, {"action_delay": torch.full((4,), 0.07)})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("friction", [0.15, 0.4])
+def test_a_sliding_robot_stops_after_the_distance_that_friction_gives(go2, engine, friction):
+    """v^2 / (2 mu g), whatever friction and priority the robot's own shapes have."""
+    simulator = make(engine, go2, 1, 0.002)
+    simulator.set_parameters(only(1), {"friction": torch.tensor([friction])})
+    pose, height = go2.lie_joint_pos, 0.12
+    state = standing(go2, 1, height=height)
+    state.joint_pos[:] = torch.tensor(pose)
+    simulator.reset(only(1), state)
+    hold = torch.tensor(pose, dtype=torch.float32)[None]
+    for _ in range(100):
+        simulator.step(hold, 5)
+    start = simulator.signals.base_pos[0, 0].item()
+    simulator.push(only(1), torch.tensor([[1.0, 0.0]]))
+    for _ in range(150):
+        simulator.step(hold, 5)
+    assert simulator.signals.base_pos[0, 0].item() - start == pytest.approx(1.0 / (2 * friction * 9.81), rel=0.15)
 
 
 def test_terrain_raises_the_ground(go2):

@@ -20,7 +20,9 @@ def crossed(go2):
     return target
 
 
-@pytest.mark.parametrize("engine", sim.ENGINES)
+@pytest.mark.parametrize(
+    "engine", ["mujoco", pytest.param("mujoco_warp", marks=[pytest.mark.slow, pytest.mark.usefixtures("warp")]), "pybullet"]
+)
 def test_legs_stop_at_each_other(engine, go2):
     pytest.importorskip(engine)
     gap = {}

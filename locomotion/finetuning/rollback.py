@@ -1,0 +1,67 @@
+"""The paired test: candidate and base under the same commands by turns, on the robot's own reward; and whether the candidate must go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729)
+"""Student's t, of 1 to 19 degrees of freedom, below which 95 % of it lies."""
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What one walk came to."""
+
+    reward: float  # a second, of the robot's own
+    changed: float  # share of the steps that the supervisor's filters changed
+    early: bool  # it ended before its time because of the robot
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of pairs of walks. ``low`` to ``high`` is the 90 % interval of the mean ``difference``; ``worse`` says why the candidate must go."""
+
+    pairs: int
+    base: float
+    difference: float
+    low: float
+    high: float
+    worse: str
+
+    @property
+    def better(self) -> bool:
+        return not self.worse and self.low > 0.0
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self) | {"better": self.better}
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """90 % confidence interval of the mean of paired differences, by Student's t; of fewer than two there is none."""
+    n = len(differences)
+    if n < 2:
+        return -math.inf, math.inf
+    mean, half = float(np.mean(differences)), T_95[min(n - 1, len(T_95)) - 1] * float(np.std(differences, ddof=1)) / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def judge(candidate: Sequence[Walked], base: Sequence[Walked], margin: float, intervention_margin: float) -> Verdict:
+    """``candidate`` and ``base``, pair by pair. The candidate is worse where that is shown, where its mean reward is more than ``margin``
+    (of the base's) below the base's, where filters change ``intervention_margin`` more of its steps, or more of its walks end early."""
+    differences = [ours.reward - theirs.reward for ours, theirs in zip(candidate, base, strict=True)]
+    low, high = interval(differences)
+    mean, level = float(np.mean(differences)), float(np.mean([one.reward for one in base]))
+    changed = [float(np.mean([one.changed for one in walks])) for walks in (candidate, base)]
+    early = [sum(one.early for one in walks) for walks in (candidate, base)]
+    reasons = {
+        f"its reward is lower, {mean:+.3f} a second in [{low:+.3f}, {high:+.3f}]": not high >= 0.0,
+        f"its reward is {-mean:.3f} a second lower, more than {margin:g} of the base's": not mean >= -margin * abs(level),
+        f"filters change {changed[0]:.3f} of its steps, {changed[1]:.3f} of the base's": changed[0] > changed[1] + intervention_margin,
+        f"{early[0]} of its walks ended early, {early[1]} of the base's": early[0] > early[1],
+    }
+    return Verdict(len(differences), level, mean, low, high, "; ".join(reason for reason, holds in reasons.items() if holds))

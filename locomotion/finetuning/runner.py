@@ -1,0 +1,196 @@
+"""The episode runner: a plan of short walks through the deployment's runtime, supervisor and guard, and what came of each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deploy.connect import connect
+from deploy.contract import Contract
+from deploy.dry_run import DryRun, Observer
+from deploy.guard import Guard, GuardError, LockstepGuard
+from deploy.hil.simulated_robot import Conditions, SimulatedRobot
+from deploy.interface import Clock, RealTime, RobotInterface, SimulatedTime
+from deploy.limits import Limits
+from deploy.log import Recorder
+from deploy.monitors import BY_NAME
+from deploy.policy import RobotPolicy
+from deploy.runtime import Runtime
+from deploy.states import State
+from deploy.supervisor import Event, Supervisor
+from locomotion.data.measured import MEASURED
+from locomotion.finetuning.area import Area
+from locomotion.finetuning.base import Base
+from locomotion.finetuning.bounds import refuse_unsupervised, widest
+from locomotion.finetuning.exploring import ExploringPolicy, Noise
+from locomotion.finetuning.walks import Ends, Walk, WalkOperator, Word
+from locomotion.models.actor_critic import Actor
+from robots.errors import InputError
+from robots.heat import AMBIENT
+
+LONGEST = 3600.0  # s that one run may take, a person's waiting included
+IN_ORDER = frozenset({"settled", "stop"})  # faults that are the end of a run that was asked for
+UNCHANGED = 1e-5  # rad: as deploy.filters
+
+
+class Connected(NamedTuple):
+    """A robot, ready to be run once."""
+
+    interface: RobotInterface
+    supervisor: Supervisor
+    clock: Clock
+
+
+Connection = Callable[[RobotPolicy, Limits, int], Connected]
+"""Opens the robot for a run, whose number is given, behind a supervisor of these limits."""
+
+
+def simulated(conditions: Conditions, dry_run: bool = False) -> Connection:
+    """The simulated robot, in step with a simulated clock: as fast as it can, and the same each time. Other noise in each run."""
+
+    def open_(policy: RobotPolicy, limits: Limits, run: int) -> Connected:
+        robot, clock = policy.robot, SimulatedTime()
+        plant = SimulatedRobot(robot, clock, replace(conditions, seed=conditions.seed + run))
+        if dry_run:
+            return Connected(DryRun(plant), Observer(robot, policy.contract.control_dt, limits), clock)
+        guarded = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock)
+        return Connected(guarded, Supervisor(robot, policy.contract.control_dt, limits), clock)
+
+    return open_
+
+
+def real(way: Mapping[str, Any], dry_run: bool = False) -> Connection:
+    """The robot that ``way`` leads to, its name and options, behind the guard's process."""
+
+    def open_(policy: RobotPolicy, limits: Limits, run: int) -> Connected:
+        rest = [[0.0, policy.contract.command_rest.tolist()]]
+        interface, supervisor, _ = connect(policy, limits, way, rest, None, dry_run)
+        return Connected(interface, supervisor, RealTime())
+
+    return open_
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one walk left: T steps, and the sample that its last step led to. SI units, joints in the robot's order."""
+
+    walk: Walk
+    ended: str  # see WalkOperator
+    columns: dict[str, np.ndarray]  # what was measured, [T + 1, ...]; command, asked and sent targets [T, ...]
+    observation: Tensor  # [T, D] that the policy saw
+    mean: Tensor  # [T, A] of its action
+    action: Tensor  # [T, A] that was asked for
+    memory: Tensor  # [T, M] after each step
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    @property
+    def changed(self) -> np.ndarray:
+        """[T] whether the supervisor's filters changed what was asked for."""
+        return np.abs(self.columns["joint_pos_target"] - self.columns["asked_joint_pos_target"]).max(axis=-1) > UNCHANGED
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run, from standing up to lying down, came to."""
+
+    episodes: list[Episode]
+    seconds: float  # that the robot was driven
+    events: list[Event]
+    temperature: np.ndarray  # [J] degrees C at its end
+    stopped: bool  # by the person, or a signal
+    warm: bool  # a motor was
+    interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
+
+    @property
+    def latched(self) -> str:
+        """The fault that only a person resets, or nothing."""
+        faults = [event for event in self.events if event.kind == "transition" and "-> fault" in event.detail]
+        return next((event.detail for event in faults if not any(f"({kind})" in event.detail for kind in IN_ORDER)), "")
+
+    @property
+    def findings(self) -> int:
+        """Times that a monitor found something."""
+        return sum(event.kind in BY_NAME and event.detail != "over" for event in self.events)
+
+
+class EpisodeRunner:
+    """Runs plans of walks on the robot behind ``connection``, under limits that are never wider than the base's.
+
+    Raises InputError where the connection brings no supervisor, a mere onlooker's, or wider limits; ``dry_run`` is for an onlooker.
+    """
+
+    def __init__(
+        self, base: Base, contract: Contract, connection: Connection, noise: Noise, ends: Ends, word: Word, area: Area,
+        dry_run: bool = False,
+    ) -> None:  # fmt: skip
+        self.base, self.contract, self.noise = base, contract, noise
+        self._connection, self._ends, self._word, self.area, self._dry_run = connection, ends, word, area, dry_run
+        self.temperature = np.full(base.robot.num_joints, AMBIENT)  # [J] degrees C, with which the next run begins, where no sensor says
+        self.widest = widest(contract)
+
+    def run(self, plan: Sequence[Walk], actors: Mapping[str, Actor], limits: Limits, number: int, log: Path | None = None) -> Outcome:
+        """One run of ``plan``, its ``number`` for the simulated robot's noise, with ``limits``. ``actors`` by the walks' ``who``."""
+        exploring = ExploringPolicy(self.contract, self.base.policy(self.base.actor))
+        policy = RobotPolicy(exploring, self.base.robot)
+        interface, supervisor, clock = self._connection(policy, limits, number)
+        try:
+            if not self._dry_run:
+                refuse_unsupervised(supervisor, self.widest)
+        except InputError:
+            interface.close()
+            raise
+        supervisor.window.begin_warm(self.temperature)
+        started: list[Walk] = []
+
+        def begin(walk: Walk) -> None:
+            steps = round(walk.seconds / self.noise.control_dt) + 1
+            noise = self.noise.sequence(steps, policy.robot.num_joints, walk.seed)
+            exploring.begin(actors[walk.who], noise * (not walk.quiet))
+            started[:] = [*started[: len(operator.ended)], walk]
+
+        operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
+        record = Recorder(log, policy.robot, self.contract, supervisor.limits)
+        runtime, began = Runtime(policy, interface, supervisor, clock, record), clock.now()
+        operator.end = runtime.end
+        with torch.inference_mode(), contextlib.suppress(GuardError):  # the supervisor has noted it
+            runtime.run(LONGEST, operator)
+        if record.lost or record.malformed:
+            raise InputError("log", f"{record.lost} steps lost", "every step of a run, which is what is learned from", "Lighten the load.")
+        operator.ended += ["supervisor"] * (len(started) - len(operator.ended))
+        columns = record.columns()
+        return Outcome(
+            _episodes(columns, exploring, started, operator.ended) if columns else [], clock.now() - began, list(supervisor.events),
+            supervisor.window.temperature.copy(), operator.stopped or supervisor.state is State.DAMPING, operator.warm,
+            Counter(supervisor.interventions),
+        )  # fmt: skip
+
+
+STEP = ("command", "asked_joint_pos_target", "joint_pos_target")
+
+
+def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str]) -> list[Episode]:
+    """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them."""
+    ran = np.isfinite(columns["asked_joint_pos_target"][:, 0])
+    records = [record for record in exploring.records if len(record.action) > 1]  # one step is a walk that was refused
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ran, [False]]).astype(int))).reshape(-1, 2)
+    edges, found = edges[edges[:, 1] - edges[:, 0] > 1], []
+    for (begin, end), record, walk, why in zip(edges.tolist(), records, walks, ended, strict=False):
+        if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
+            end -= 1
+        if end - begin < 2 or end >= len(ran):
+            continue
+        steps = slice(begin, end)
+        table = {name: columns[name][begin : end + 1] for name in MEASURED} | {name: columns[name][steps] for name in STEP}
+        kept = (torch.stack(rows[: end - begin]) for rows in (record.observation, record.mean, record.action, record.memory))
+        found.append(Episode(walk, why, table, *kept))
+    return found

@@ -1,0 +1,311 @@
+"""The recipe: walk, learn, pass the gate, walk beside the base, be kept or rolled back; until the robot's time is used.
+
+Read :meth:`Session.run`. Whatever is decided is in ``state.pt`` before the next thing happens: a kill costs the run that it falls into.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deploy.policy import load as load_bundle
+from locomotion.export import export_checkpoint
+from locomotion.files import write_atomically, write_json
+from locomotion.finetuning.area import Area
+from locomotion.finetuning.base import Base
+from locomotion.finetuning.batch import EARLY, Measure
+from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, widest
+from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.learner import Learner
+from locomotion.finetuning.rollback import Verdict, Walked, judge
+from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Outcome
+from locomotion.finetuning.settings import RecipeSettings
+from locomotion.finetuning.walks import Ends, Walk, Word, script_of
+from locomotion.runs import checkpoint
+from locomotion.runs.folder import append_line
+from locomotion.schema import plain
+from robots.errors import InputError
+from robots.heat import AMBIENT, TIME_CONSTANT
+
+STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word; and the check of each joint
+BETWEEN = 1.6  # s between walks
+SHORTEN = 0.5  # of a candidate's way, after it failed the gate
+TRIES = 3  # at the gate
+PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "final")
+UNSEEN = "it did not come to walk beside the base"
+
+Say = Callable[[str], None]
+
+
+class Session:
+    """One fine-tuning in ``folder``, which the caller has locked. Raises InputError for settings that do not fit the policy."""
+
+    def __init__(
+        self, base: Base, settings: RecipeSettings, connection: Connection, word: Word, folder: Path, seed: int, limits: Any,
+        wait: Callable[[float], None] = lambda seconds: None, say: Say = print,
+    ) -> None:  # fmt: skip
+        self.base, self.settings, self.folder, self.seed, self._wait, self._say = base, settings, folder, seed, wait, say
+        self.contract = load_bundle(base_bundle(base, folder), base.robot).contract
+        refuse_wider(limits, widest(self.contract))
+        self.limits, s = limits, settings
+        channels = len(self.contract.command_names)
+        for command in s.commands:
+            if len(command) != channels:
+                raise InputError("commands", list(command), f"{channels} numbers: {', '.join(self.contract.command_names)}", "Mend it.")
+        dt = base.settings.task.control_dt
+        self.measure, self.noise = Measure(base, s.rewards), Noise(s.std, s.correlation, dt)
+        self.runner = EpisodeRunner(
+            base, self.contract, connection, self.noise, Ends(s.ends.tilt, s.ends.temperature), word,
+            Area(self.measure.kinematics, s.ends.radius, dt),
+        )  # fmt: skip
+        self.learner = Learner(s.learner, base, self.noise, seed)
+        self.gate: SimulationGate | None = None
+        self.box: ActionBox | None = None  # none while the base alone walks
+        self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
+        self.seconds, self.steps, self.resting = 0.0, 0, False
+        self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
+        self.final: dict[str, Any] | None = None
+
+    def run(self) -> str:
+        """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
+        while self.stage != "done":
+            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
+                self.stage = "final" if self.learner.moved else "done"
+                continue
+            self._cool()
+            plan = self._plan(self.stage)
+            actors = {"base": self.base.actor, "candidate": self.learner.candidate()}
+            limits = self.box.limits(self.limits) if self.box else self.limits
+            outcome = self.runner.run(plan, actors, limits, self.number, self.folder / "logs" / f"run_{self.number:03d}.mcap")
+            self.seconds += outcome.seconds
+            self.steps += sum(map(len, outcome.episodes))
+            self.resting, self.runner.temperature = outcome.warm, outcome.temperature
+            if outcome.stopped:
+                checkpoint.save(self.folder / "state.pt", self.state_dict())
+                return "stopped"
+            figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
+            figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
+            self._box(outcome)
+            self.number += 1
+            self._keep(figures)
+            if outcome.latched:
+                return "latched"
+        self._leave()
+        return "done"
+
+    def _learned(self, plan: Sequence[Walk], episodes: Sequence[Episode]) -> dict[str, Any]:
+        """What follows from a run's episodes; of one that was cut short nothing does but another."""
+        if 2 * len(episodes) < len(plan):
+            self._say(f"{len(episodes)} of {len(plan)} walks: once more")
+            self.failures += not episodes
+            if self.stage != "learn" and (self._given_up or not self._time_for(plan)):
+                self.stage = "done"
+            return {"short": True}
+        if self.stage != "final":
+            self.learner.take(self.measure.batch(episodes))
+        stages = {"warm_up": self._warm_up, "learn": self._learn, "final": self._final}
+        return stages[self.stage](episodes)
+
+    # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
+
+    def _warm_up(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """The base alone: what it earns, how far it reaches, and the first candidate."""
+        figures = self.learner.warm_up()
+        reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in episodes)
+        self.box = ActionBox.around(reach, self.settings.box.margin, self.settings.box.growth)
+        self.stage, self.accepted = "learn", self.learner.policy
+        return figures | {"reach": reach} | self._improve()
+
+    def _learn(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """The candidate beside the base: kept or rolled back; and where it is kept, the next one."""
+        self.rounds += 1
+        verdict = self._judge(episodes)
+        figures: dict[str, Any] = {"verdict": verdict.plain() if verdict else None}
+        if verdict is None or verdict.worse:
+            self._say(f"rolled back: {verdict.worse if verdict else UNSEEN}")
+            self.learner.go_back(self.accepted)
+            self.failures += 1
+            return figures | {"rolled_back": True}
+        self.accepted, self.failures = self.learner.policy, 0
+        return figures | self._improve()
+
+    def _final(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """The last test decides what is left in the folder: the candidate where it is shown to be better, else the base."""
+        verdict = self._judge(episodes)
+        self.stage, self.final = "done", verdict.plain() if verdict else {"better": False, "worse": UNSEEN}
+        return {"verdict": self.final}
+
+    def _improve(self) -> dict[str, Any]:
+        """A candidate that passes the gate; the accepted one again where none does."""
+        figures = self.learner.update()
+        self.gate = self.gate or SimulationGate(
+            self.base, self.contract, self.base.settings.randomization, self.settings.gate.episodes, self.settings.gate.margin
+        )
+        for attempt in range(TRIES):
+            passed = self.gate.judge(self.learner.candidate())
+            figures |= {"gate": passed.figures, "gate_why": passed.why, "gate_tries": attempt + 1}
+            if not passed.why:
+                return figures
+            self._say(f"the gate refuses a candidate: {passed.why}")
+            self.learner.go_back(self.accepted, SHORTEN)
+        self.learner.go_back(self.accepted)
+        self.failures += 1
+        return figures
+
+    def _fault(self, outcome: Outcome) -> dict[str, Any]:
+        """A person must look; whoever walked is not trusted any more."""
+        self._say(f"the supervisor wants a person: {outcome.latched}")
+        self.failures += 1
+        if self.stage != "warm_up":
+            self.learner.go_back(self.accepted)
+        return {"latched": outcome.latched}
+
+    # beside them -------------------------------------------------------------------------------------------------------
+
+    def _plan(self, stage: str) -> list[Walk]:
+        """Walks under commands drawn for this run; a pair has the same commands and the same noise, and who goes first takes turns."""
+        s, rng = self.settings, np.random.default_rng([self.seed, self.number])
+        count = {"warm_up": s.warm_up_walks, "learn": s.walks, "final": s.final_pairs}[stage]
+        pairs = {"warm_up": 0, "learn": s.pairs, "final": s.final_pairs}[stage]
+        who, plan = ("base" if stage == "warm_up" else "candidate"), list[Walk]()
+        for i in range(count):
+            chosen = [s.commands[k] for k in rng.choice(len(s.commands), min(3, len(s.commands)), replace=False)]
+            script = script_of(chosen, s.walk_seconds, self.contract.command_rest.tolist())
+            walk = Walk(who, script, s.walk_seconds, int(rng.integers(2**31)), i, quiet=stage == "final")
+            twin = [replace(walk, who="base")] if i < pairs else []
+            plan += [walk, *twin] if i % 2 else [*twin, walk]
+        return plan
+
+    @property
+    def _given_up(self) -> bool:
+        return self.failures >= self.settings.ends.failures
+
+    def _time_for(self, *plans: Sequence[Walk]) -> bool:
+        """Whether there is, a run each."""
+        per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
+        return self.seconds + sum(stand + len(plan) * per_walk for plan in plans) <= 60.0 * self.settings.minutes
+
+    def _judge(self, episodes: Sequence[Episode]) -> Verdict | None:
+        """Of the pairs that are whole; None where there are not two."""
+        by_pair: dict[int, dict[str, Walked]] = {}
+        for one in episodes:
+            if one.ended == "time" or one.ended in EARLY:  # what ended for another reason cannot be compared
+                by_pair.setdefault(one.walk.pair, {})[one.walk.who] = Walked(self._rate(one), float(one.changed.mean()), one.ended in EARLY)
+        pairs = [pair for pair in by_pair.values() if len(pair) == 2]
+        if len(pairs) < 2:
+            return None
+        s = self.settings
+        return judge([pair["candidate"] for pair in pairs], [pair["base"] for pair in pairs], s.margin, s.intervention_margin)
+
+    def _rate(self, episode: Episode) -> float:
+        """Reward a second. What the robot's own doing cut short earns nothing in the time that is missing."""
+        seconds = episode.walk.seconds if episode.ended in EARLY else len(episode) * self.noise.control_dt
+        return float(self.measure.rewards(episode).sum()) / seconds
+
+    def _told(self, outcome: Outcome) -> dict[str, Any]:
+        rewards: dict[str, list[float]] = {}
+        for one in outcome.episodes:
+            rewards.setdefault(one.walk.who, []).append(self._rate(one))
+        return {
+            "reward": {who: float(np.mean(values)) for who, values in rewards.items()},
+            "ended": [one.ended for one in outcome.episodes], "changed": [float(one.changed.mean()) for one in outcome.episodes],
+            "interventions": dict(outcome.interventions), "findings": outcome.findings, "temperature": float(outcome.temperature.max()),
+            "torque_share": max(
+                (float((np.abs(one.columns["joint_torque"]) / self.base.robot.effort_limit).max()) for one in outcome.episodes), default=0.0
+            ),
+        }  # fmt: skip
+
+    def _box(self, outcome: Outcome) -> None:
+        if self.box is not None:
+            clean = not outcome.latched and not outcome.findings and not any(one.ended in EARLY for one in outcome.episodes)
+            walked = sum(map(len, outcome.episodes)) * self.noise.control_dt
+            self.box = self.box.after(clean, walked)
+
+    def _cool(self) -> None:
+        """Motors that were warm rest, lying, until they are not."""
+        cool, warm = self.settings.ends.cool - AMBIENT, self.runner.temperature - AMBIENT
+        if self.resting and warm.max() > cool:
+            pause = TIME_CONSTANT * math.log(warm.max() / cool)
+            self._say(f"a motor is {AMBIENT + warm.max():.0f} degrees C warm: {pause:.0f} s of rest")
+            self._wait(pause)
+            self.runner.temperature = AMBIENT + warm * math.exp(-pause / TIME_CONSTANT)
+        self.resting = False
+
+    # what is kept ------------------------------------------------------------------------------------------------------
+
+    def _keep(self, figures: dict[str, Any]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as stream:
+            append_line(stream, figures)
+        checkpoint.save(self.folder / "state.pt", self.state_dict())
+        reward = ", ".join(f"{who} {value:.3f}" for who, value in figures["reward"].items())
+        self._say(f"run {figures['run']}, {self.seconds / 60:.1f} min: {figures['stage']}; reward a second: {reward}")
+
+    def _leave(self) -> None:
+        """best.pt, policy.onnx and summary.json: of the candidate where it is shown to be better, else of the base."""
+        better = bool(self.final and self.final["better"])
+        actor = self.learner.candidate() if better else self.base.actor
+        state = self.base.checkpoint(actor, self.learner.critic, self.steps)
+        checkpoint.save(self.folder / "best.pt", state)
+        export_checkpoint(self.folder / "best.pt", self.folder / "policy.onnx")
+        rows = read_rows(self.folder)
+        summary = {
+            "result": "candidate" if better else "base", "last_test": self.final, "robot_minutes": self.seconds / 60.0,
+            "steps": self.steps, "runs": self.number, "rounds": self.rounds,
+            "rolled_back": sum(row.get("rolled_back", False) for row in rows),
+            "refused_by_the_gate": sum(bool(row.get("gate_why")) for row in rows),
+            "latched": [row["latched"] for row in rows if "latched" in row], "findings": sum(row["findings"] for row in rows),
+            "torque_share": max((row["torque_share"] for row in rows), default=0.0),
+        }  # fmt: skip
+        write_json(self.folder / "summary.json", summary, "output")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next run depends on."""
+        area = self.runner.area
+        return {
+            **{name: getattr(self, name) for name in PROGRESS}, "learner": self.learner.state_dict(),
+            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings),
+            "box": None if self.box is None else asdict(self.box),
+            "temperature": self.runner.temperature.tolist(),
+            "area": [*area.place.tolist(), area.yaw, float(area.returning)],
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in PROGRESS:
+            setattr(self, name, state[name])
+        self.learner.load_state_dict(state["learner"])
+        self.box = None if state["box"] is None else ActionBox(**state["box"])
+        self.runner.temperature = np.array(state["temperature"])
+        x, y, yaw, returning = state["area"]
+        area = self.runner.area
+        lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many
+        write_atomically(self.folder / "metrics.jsonl", lambda stream: stream.write("".join(lines).encode()))
+        area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
+
+
+def base_bundle(base: Base, folder: Path) -> Path:
+    """The base as a bundle, for its contract and to compare with; written once."""
+    path = folder / "base.onnx"
+    if not path.exists():
+        checkpoint.save(folder / "base.pt", base.state)
+        export_checkpoint(folder / "base.pt", path)
+    return path
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The good lines of ``metrics.jsonl``, the newest of each run, in order."""
+    rows: dict[int, dict[str, Any]] = {}
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            rows[row["run"]] = row
+    return [rows[number] for number in sorted(rows)]

@@ -1,0 +1,109 @@
+"""From what a person asked for to a fine-tuning that runs, goes on, or shows what it would send."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deploy.limits import Limits
+from deploy.policy import load as load_bundle
+from locomotion.data.kinematics import Kinematics
+from locomotion.deployment import conditions_of, limits_of
+from locomotion.files import make_folder
+from locomotion.finetuning import base as bases
+from locomotion.finetuning.area import Area
+from locomotion.finetuning.base import Base
+from locomotion.finetuning.bounds import refuse_wider, widest
+from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.runner import Connection, EpisodeRunner, real, simulated
+from locomotion.finetuning.session import Session, base_bundle
+from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
+from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, Word, script_of
+from locomotion.runs import checkpoint
+from locomotion.runs.folder import alone
+from robots.errors import InputError
+
+Say = Callable[[str], None]
+PERSONAL = ("minutes", "final_pairs")  # what may change from one start to the next
+
+
+def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, Any] | None]:
+    """Fine-tune into ``settings.output``, or go on there. Returns how it ended (see Session.run) and the last test's verdict.
+
+    Raises InputError for settings that are refused before anything moves: limits that are wider than a deployment's, a policy that
+    cannot be fine-tuned, an operator who is no person where a robot is none of ours.
+    """
+    torch.set_num_threads(settings.threads)
+    word, limits = _word(settings), limits_of(settings.deploy)
+    base = bases.load(settings.policy, settings.robot)
+    folder = make_folder(Path(settings.output), "output")
+    make_folder(folder / "logs", "output")
+    with alone(folder, "output"):
+        if settings.dry_run:
+            return dry_run(base, settings, limits, folder, say)
+        wait = time.sleep if settings.interface != "sim" else lambda seconds: None
+        recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
+        session = Session(base, recipe, _connection(settings), word, folder, settings.seed, limits, wait, say)
+        if (folder / "state.pt").exists():
+            _go_on(session, folder, say)
+        return session.run(), session.final
+
+
+def _word(settings: FinetuneSettings) -> Word:
+    if settings.operator == "enter":
+        return Enter()
+    if settings.interface != "sim":
+        raise InputError("operator", "auto", "enter: a person gives the word for each walk of a robot", "Leave operator out.")
+    return Auto()
+
+
+def _connection(settings: FinetuneSettings) -> Connection:
+    if settings.interface == "sim":
+        return simulated(conditions_of(settings.plant), settings.dry_run)
+    way = {"network": settings.network, "domain": settings.domain, "release": settings.release}
+    return real({"name": settings.interface, **way}, settings.dry_run)
+
+
+def _go_on(session: Session, folder: Path, say: Say) -> None:
+    """From ``state.pt``. Raises InputError where it is of another policy, or began under other settings."""
+    state, _ = checkpoint.unpack(folder / "state.pt")
+    ours: Mapping[str, Any] = session.state_dict()
+    for name in ("policy", "seed"):
+        if state[name] != ours[name]:
+            raise InputError(name, ours[name], f"that of {folder}: {state[name]}", "Choose another output.")
+    for name, value in state["settings"].items():
+        if name not in PERSONAL and value != ours["settings"][name]:
+            raise InputError(name, ours["settings"][name], f"as {folder} began: {value}", "Leave it out, or choose another output.")
+    session.load_state_dict(state)
+    say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
+
+
+def dry_run(base: Base, settings: FinetuneSettings, limits: Limits, folder: Path, say: Say) -> tuple[str, None]:
+    """One walk of the base with exploration, of which no motor hears; says what was decided and what would have been sent."""
+    contract = load_bundle(base_bundle(base, folder), base.robot).contract
+    refuse_wider(limits, widest(contract))
+    dt = contract.control_dt
+    runner = EpisodeRunner(
+        base, contract, _connection(settings), Noise(settings.std, settings.correlation, dt),
+        Ends(settings.ends.tilt, settings.ends.temperature), Auto(), Area(Kinematics(base.robot), settings.ends.radius, dt), dry_run=True,
+    )  # fmt: skip
+    script = script_of(settings.commands[:3], settings.walk_seconds, contract.command_rest.tolist())
+    outcome = runner.run(
+        [Walk("base", script, settings.walk_seconds, settings.seed)], {"base": base.actor}, limits, 0, folder / "logs" / "dry_run.mcap"
+    )  # fmt: skip
+    say(f"dry run of {settings.policy} on {settings.interface}: nothing was sent. The robot would be told, by joint:")
+    for episode in outcome.episodes:
+        asked, sent = (episode.columns[name] for name in ("asked_joint_pos_target", "joint_pos_target"))
+        ends = np.stack([sent.min(axis=0), sent.max(axis=0), asked.min(axis=0), asked.max(axis=0)], axis=-1)
+        for name, (low, high, least, most) in zip(base.robot.joint_names, ends, strict=True):
+            say(f"  {name:20} {low:6.2f} to {high:6.2f} rad (asked: {least:6.2f} to {most:6.2f})")
+        say(f"filters would change {100 * float(np.mean(episode.changed)):.1f} % of {len(episode)} steps")
+    for event in outcome.events:
+        say(f"  {event.time:7.2f} s  {event.kind:14} {event.detail}")
+    say(f"log: {folder / 'logs' / 'dry_run.mcap'}")
+    return "done", None

@@ -1,0 +1,199 @@
+"""Short walks, one after the other, between standing up and lying down: who walks, what it is told, and what ends it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from deploy.contract import Contract
+from deploy.dry_run import Observer
+from deploy.monitors import tilt
+from deploy.operator import Intent, Stop
+from deploy.states import State
+from deploy.supervisor import Supervisor
+from locomotion.finetuning.area import Area
+
+REST = 1.0  # s at the end of each walk, told to stand, so that it ends in order
+PATIENCE = 5.0  # s that a supervisor may refuse a walk
+ATTENTION = 300.0  # s that the robot stands and waits for a person's word
+CHANNELS = ("forward", "left", "yaw")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One episode. ``script`` holds commands [C] by the seconds since its start."""
+
+    who: str  # "base" or "candidate"
+    script: tuple[tuple[float, tuple[float, ...]], ...]
+    seconds: float
+    seed: int  # of its exploration
+    pair: int = 0  # number of the walk, the same for one of the candidate and one of the base that are compared
+    quiet: bool = False  # without exploration
+
+    def command(self, time: float) -> np.ndarray:
+        """[C] at ``time`` (s)."""
+        return np.array(next(command for start, command in reversed(self.script) if start <= time))
+
+
+def script_of(commands: Sequence[Sequence[float]], seconds: float, rest: Sequence[float]) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    """``commands`` for equal parts of ``seconds``, and then ``rest``."""
+    part = (seconds - REST) / len(commands)
+    return (*((i * part, tuple(map(float, one))) for i, one in enumerate(commands)), (seconds - REST, tuple(map(float, rest))))
+
+
+class Word(Protocol):
+    """The operator's: nothing starts before it is given."""
+
+    def given(self, question: str) -> bool:
+        """Whether the person has said yes since it was asked; asks where nobody has."""
+        ...
+
+    def stopped(self) -> bool:
+        """Whether the person has asked for an end."""
+        ...
+
+
+class Auto:
+    """Says yes: for a simulated robot."""
+
+    def given(self, question: str) -> bool:
+        return True
+
+    def stopped(self) -> bool:
+        return False
+
+
+class Enter:
+    """A person at a terminal: Enter starts; while the robot walks, Enter lies it down; so does q."""
+
+    def __init__(self, read: Callable[[], str] = sys.stdin.readline) -> None:
+        self._read, self._lines, self._asked, self._stop = read, list[str](), "", False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while line := self._read():
+            self._lines.append(line.strip().lower())
+        self._lines.append("q")  # the terminal is gone
+
+    def given(self, question: str) -> bool:
+        if question != self._asked:
+            self._lines.clear()  # what was said before it was asked is no answer
+            self._asked = question
+            print(f"{question}  [Enter: go, q: end]", flush=True)
+        if not self._lines:
+            return False
+        self._stop |= self._lines.pop(0) == "q"
+        self._asked = ""
+        return not self._stop
+
+    def stopped(self) -> bool:
+        if self._lines and not self._asked:
+            self._lines.clear()
+            self._stop = True
+        return self._stop
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What ends a walk before its time."""
+
+    tilt: float  # rad from upright
+    temperature: float  # degrees C of a motor, measured or reckoned: it rests, lying, until it is cooler
+
+
+class WalkOperator:
+    """Follows ``plan`` behind a supervisor: stand up, the walks with the default pose between them, lie down.
+
+    ``begin`` is told of each walk before it starts. ``ended`` says why each one did: time, tilt, area, warm, asked, or supervisor where
+    that stopped it.
+    """
+
+    def __init__(
+        self, plan: Sequence[Walk], contract: Contract, supervisor: Supervisor, ends: Ends, word: Word, area: Area,
+        begin: Callable[[Walk], None],
+    ) -> None:  # fmt: skip
+        self.plan, self.ended, self.returned = list(plan), list[str](), 0  # steps that were spent on the way home
+        self.stopped, self.dry = False, isinstance(supervisor, Observer)  # by the person; nobody is led to lie down
+        self.warm = False  # a motor was
+        self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
+        self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
+        self._names, self._rest = contract.command_names, np.array(contract.command_rest)
+        self._since = self._ready_since = self._granted = np.nan  # s when the walk, standing ready, and the word for a walk began
+        self._resting, self._reason = np.nan, ""  # s when a walk began to come to rest before its time, and why
+
+    def __call__(self, time: float, state: State) -> Intent:
+        if state is State.WALK:
+            return self._walk(time)
+        if not np.isnan(self._since):  # it walked a step ago
+            self.ended.append(self._reason or "supervisor")
+            self._since, self._resting, self._reason = np.nan, np.nan, ""
+        if state is State.IDLE:
+            ready = self._word.given(f"Stand up for {len(self.plan)} walks?")
+            if self._stop():
+                self.end()
+            return Intent(State.STAND_UP if ready else None, self._rest)
+        if state is not State.READY:
+            self._ready_since = np.nan
+            return Intent(None, self._rest, stop=self._stop())
+        return self._stand(time)
+
+    def _stop(self) -> Stop:
+        self.stopped |= self._word.stopped()
+        return Stop.SETTLE if self.stopped else Stop.NONE
+
+    def _warm(self) -> bool:
+        self.warm |= bool(self._supervisor.window.temperature.max() >= self._ends.temperature)
+        return self.warm
+
+    def _stand(self, time: float) -> Intent:
+        """Between walks: the default pose is reached before anything else is asked for."""
+        self._ready_since = time if np.isnan(self._ready_since) else self._ready_since
+        limits, waited = self._supervisor.limits, time - self._ready_since
+        if waited < limits.ramp_seconds + limits.dwell_seconds:
+            return Intent(None, self._rest)
+        done = len(self.ended) >= len(self.plan)
+        if done and self.dry:
+            self.end()
+        if done or self._warm() or waited > ATTENTION or time - self._granted > PATIENCE:
+            return Intent(None, self._rest, stop=Stop.SETTLE)
+        walk, number = self.plan[len(self.ended)], len(self.ended) + 1
+        away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
+        if np.isnan(self._granted):
+            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?{away}"):
+                return Intent(None, self._rest, stop=self._stop())
+            self._granted = time
+        if self._area.outside:
+            self._area.put_down()
+        self._area.begin()
+        self._begin(walk)
+        return Intent(State.WALK, walk.command(0.0))
+
+    def _walk(self, time: float) -> Intent:
+        """A walk that is to end comes to rest first; one that tilts stands at once."""
+        self._since, self._ready_since, self._granted = time if np.isnan(self._since) else self._since, np.nan, np.nan
+        walk, sample, area = self.plan[len(self.ended)], self._supervisor.sample, self._area
+        area.look(sample)
+        walked = time - self._since
+        if tilt(sample.projected_gravity) > self._ends.tilt:
+            self._reason = "tilt"
+            return Intent(State.READY, self._rest)
+        if walked >= walk.seconds - 1e-9 or time - self._resting >= REST:
+            self._reason = self._reason or "time"
+            return Intent(State.READY, self._rest)
+        in_order = walked >= walk.seconds - REST  # it comes to rest by itself
+        reasons = {"area": area.outside, "warm": self._warm(), "asked": self._stop() is not Stop.NONE}
+        if np.isnan(self._resting) and not in_order and (reason := next((name for name, holds in reasons.items() if holds), "")):
+            self._reason, self._resting = reason, time
+        if not np.isnan(self._resting):
+            return Intent(None, self._rest)
+        command = walk.command(walked)
+        if area.returning and not in_order:
+            self.returned += 1
+            command = self._rest.copy()
+            command[[self._names.index(name) for name in CHANNELS]] = area.home()
+        return Intent(None, command)

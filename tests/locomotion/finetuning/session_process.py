@@ -1,0 +1,29 @@
+"""A small fine-tuning in a process of its own, to be killed: FOLDER CHECKPOINT. Says a line after each run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from deploy.hil.simulated_robot import Conditions
+from deploy.limits import Limits
+from locomotion.finetuning import base as bases
+from locomotion.finetuning.runner import simulated
+from locomotion.finetuning.session import Session
+from locomotion.finetuning.walks import Auto
+from tests.locomotion.finetuning.standing import recipe
+
+LIMITS = Limits(stand_up_seconds=1.0)
+PLANT = Conditions(noise=1.0, payload=1.0)
+
+
+def session(folder: Path, source: Path, say=print, **changes) -> Session:
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    return Session(bases.load(str(source)), recipe(**changes), simulated(PLANT), Auto(), folder, 0, LIMITS, say=say)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    session(Path(sys.argv[1]), Path(sys.argv[2]), lambda text: print(text, flush=True)).run()

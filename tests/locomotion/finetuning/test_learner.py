@@ -1,0 +1,113 @@
+"""Learning from few walks: what it moves, which way, and no further than the leash."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from locomotion.finetuning import leash
+from locomotion.finetuning.batch import Batch
+from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.learner import Learner, hidden_of
+from tests.locomotion.finetuning.standing import recipe, standing_base
+
+NOISE = Noise(0.1, 0.1, 0.02)
+WALKS, STEPS = 4, 400
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory):
+    return standing_base(tmp_path_factory.mktemp("base"), weight=1.0)
+
+
+def walked(base, learner: Learner, seed: int, goal: float = 0.3) -> Batch:
+    """Walks in a world that pays for action 2 to be ``goal`` higher than the base has it, and for nothing else."""
+    generator = torch.Generator().manual_seed(seed)
+    size = WALKS * STEPS
+    with torch.no_grad():
+        observation = torch.randn(size, base.spaces.groups["actor"], generator=generator)
+        mean = learner.candidate()(observation)
+        noise = torch.cat([NOISE.sequence(STEPS, 12, seed * WALKS + walk) for walk in range(WALKS)])
+        action = mean + noise
+        off = action[:, 2] - base.actor(observation)[:, 2] - goal
+    first = torch.zeros(size, dtype=torch.bool)
+    first[::STEPS] = True
+    done, never = first.roll(-1), torch.zeros(size, dtype=torch.bool)
+    critic = torch.randn(size, base.spaces.groups["critic"], generator=generator)
+    final = torch.randn(WALKS, base.spaces.groups["critic"], generator=generator)
+    return Batch(observation, mean, action, critic, final, -off.square(), never, done, first, never)
+
+
+def learner_of(base, **changes) -> Learner:
+    return Learner(recipe(learner=changes).learner, base, NOISE, seed=0)
+
+
+def run(base, learner: Learner, rounds: int, changed: bool = False) -> torch.Tensor:
+    """[12] how far the mean action has moved from the base's."""
+    for seed in range(rounds):
+        batch = walked(base, learner, seed)
+        learner.take(replace(batch, changed=batch.done | True) if changed else batch)
+        if learner.adapter is None:
+            learner.warm_up()
+        learner.update()
+    observation = torch.randn(500, base.spaces.groups["actor"], generator=torch.Generator().manual_seed(99))
+    with torch.no_grad():
+        return (learner.candidate()(observation) - base.actor(observation)).mean(dim=0)
+
+
+def test_it_moves_towards_what_is_paid_for_and_little_else(base) -> None:
+    learner = learner_of(base, kl_price=0.0, kl_limit=100.0)
+    moved = run(base, learner, 6)
+    assert moved[2] > 0.05
+    assert moved[2] > 3.0 * moved[torch.arange(12) != 2].abs().max()
+
+
+def test_the_leash_holds_it_and_its_price_slows_it(base) -> None:
+    free, short, dear = (learner_of(base, **changes) for changes in (
+        {"kl_price": 0.0, "kl_limit": 100.0}, {"kl_price": 0.0, "kl_limit": 0.01}, {"kl_price": 10.0, "kl_limit": 100.0},
+    ))  # fmt: skip
+    moved = {name: run(base, learner, 4) for name, learner in (("free", free), ("short", short), ("dear", dear))}
+    observation = torch.cat([batch.observation for batch in short.batches])
+    with torch.no_grad():
+        far = leash.distance(short.candidate()(observation), base.actor(observation), short.std)
+    assert float(far) <= 0.01 * 1.001
+    assert moved["short"][2] < 0.5 * moved["free"][2]
+    assert moved["dear"].norm() < 0.5 * moved["free"].norm()
+
+
+def test_steps_that_filters_changed_teach_the_policy_nothing(base) -> None:
+    learner = learner_of(base, kl_price=0.0)
+    assert run(base, learner, 2, changed=True).abs().max() < 1e-6
+
+
+def test_an_update_is_as_long_as_the_clip_and_folding_changes_the_last_layer_alone(base) -> None:
+    learner = learner_of(base, kl_price=0.0)
+    batch = walked(base, learner, 0)
+    learner.take(batch)
+    learner.warm_up()
+    learner.update()
+    with torch.no_grad():
+        change = learner.candidate()(batch.observation) - base.actor(batch.observation)
+        new = NOISE.off(change, torch.zeros_like(change), batch.first) / NOISE.innovation
+        assert 0.3 * 0.05 < float(new.square().sum(dim=-1).mean().sqrt()) <= 0.05 * 1.001
+        features = learner.adapter.features(hidden_of(base.actor, batch.observation))
+        assert torch.allclose(change, learner.adapter(features), atol=1e-5)
+        assert float(features[:, :-1].var(dim=0).sub(1.0).abs().max()) < 0.01  # each direction varies as much as another
+    ours, theirs = learner.candidate().state_dict(), base.actor.state_dict()
+    last = max(name for name in theirs if name.startswith("network"))[: len("network.4")]
+    assert {name for name in theirs if not torch.equal(ours[name], theirs[name])} == {f"{last}.weight", f"{last}.bias"}
+
+
+def test_it_goes_on_bit_for_bit(base) -> None:
+    one, other = learner_of(base), learner_of(base)
+    run(base, one, 2)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for learner in (one, other):
+        learner.take(walked(base, learner, 7))
+        learner.update()
+    assert torch.equal(one.policy, other.policy)
+    assert one.moved
+    assert not learner_of(base).moved

@@ -1,0 +1,226 @@
+"""Walks through the deployment's runtime: whose word starts them, what ends them, and what is kept of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deploy.dry_run import Observer
+from deploy.hil.simulated_robot import Conditions
+from deploy.hil.unsupervised import Unsupervised
+from deploy.interface import RobotState
+from deploy.limits import Limits
+from deploy.log_reader import read_log
+from deploy.policy import load
+from locomotion.data.kinematics import Kinematics
+from locomotion.finetuning.area import Area
+from locomotion.finetuning.batch import Measure
+from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.runner import Connected, EpisodeRunner, Outcome, simulated
+from locomotion.finetuning.session import base_bundle
+from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, script_of
+from robots.errors import InputError
+from tests.locomotion.data.trotting import MEASURED, trot
+from tests.locomotion.finetuning.standing import recipe, standing_base
+
+LIMITS = Limits(stand_up_seconds=1.0)
+SCRIPT = script_of([[0.0, 0.0, 0.0]], 2.5, [0.0, 0.0, 0.0])
+WALK = Walk("base", SCRIPT, 2.5, seed=3)
+NOISE = Noise(0.05, 0.1, 0.02)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("home")
+    base = standing_base(folder)
+    return base, load(base_bundle(base, folder), base.robot).contract, folder
+
+
+def runner_of(home, conditions=Conditions(noise=1.0), word=None, ends=Ends(0.3, 70.0), connection=None) -> EpisodeRunner:  # noqa: B008
+    base, contract, _ = home
+    area = Area(Kinematics(base.robot), 3.0, 0.02)
+    return EpisodeRunner(base, contract, connection or simulated(conditions), NOISE, ends, word or Auto(), area)
+
+
+def run(home, *walks: Walk, limits: Limits = LIMITS, log: Path | None = None, **changes) -> Outcome:
+    base = home[0]
+    return runner_of(home, **changes).run(walks or (WALK,), {"base": base.actor, "candidate": base.actor}, limits, 0, log)
+
+
+def test_a_run_stands_up_walks_its_plan_lies_down_and_keeps_all_of_it(home) -> None:
+    base, _, folder = home
+    log = folder / "run.mcap"
+    other = replace(WALK, who="candidate", seed=4, quiet=True)
+    outcome = run(home, WALK, other, log=log)
+    assert [episode.walk for episode in outcome.episodes] == [WALK, other]
+    assert [episode.ended for episode in outcome.episodes] == ["time", "time"]
+    assert not outcome.latched
+    assert not outcome.stopped
+    columns = read_log(log).columns
+    assert columns["state"][-1] == "fault"  # settled, lying, damped
+    assert float(np.median(columns["base_pos"][-20:, 2])) < 0.6 * base.robot.standing_height
+    first, second = outcome.episodes
+    for episode in outcome.episodes:
+        steps = len(episode)
+        assert steps == pytest.approx(125, abs=2)
+        assert {len(value) - steps for name, value in episode.columns.items() if name in MEASURED} == {1}
+        assert episode.changed.sum() == 0
+        # what was asked is what the recorded action decodes to, step by step
+        free = base.robot.default_joint_pos + base.robot.action_scale * episode.action.numpy()
+        assert np.abs(free - episode.columns["asked_joint_pos_target"]).max() < 1e-5
+    assert torch.allclose(first.action - first.mean, NOISE.sequence(126, 12, 3)[: len(first)])
+    assert torch.equal(second.action, second.mean)
+
+
+def test_what_the_box_takes_away_is_counted_and_marked(home) -> None:
+    outcome = run(home, limits=replace(LIMITS, action_box=0.05, box_growth=0.0))
+    (episode,) = outcome.episodes
+    off = np.abs(episode.columns["asked_joint_pos_target"] - home[0].robot.default_joint_pos).max(axis=-1)
+    assert np.array_equal(episode.changed, off > 0.05 + 1e-5)
+    assert 0 < episode.changed.sum() == outcome.interventions["box"]
+
+
+class Silent:
+    """Nobody says anything; then somebody leaves."""
+
+    def __init__(self, patience: int) -> None:
+        self.asked, self.patience = list[str](), patience
+
+    def given(self, question: str) -> bool:
+        self.asked.append(question)
+        return False
+
+    def stopped(self) -> bool:
+        return len(self.asked) > self.patience
+
+
+def test_without_a_persons_word_no_motor_moves(home) -> None:
+    word = Silent(50)
+    outcome = run(home, word=word)
+    assert outcome.episodes == []
+    assert outcome.stopped
+    assert not any("-> stand_up" in event.detail for event in outcome.events)
+    assert "Stand up" in word.asked[0]
+
+
+class FirstOnly(Auto):
+    """Lets it stand up, and start one walk; then asks for an end."""
+
+    def __init__(self) -> None:
+        self.words = 0
+
+    def given(self, question: str) -> bool:
+        self.words += 1
+        return self.words <= 2
+
+    def stopped(self) -> bool:
+        return self.words > 2
+
+
+def test_each_walk_needs_a_word_of_its_own_and_a_person_who_leaves_ends_the_run_lying(home) -> None:
+    outcome = run(home, WALK, WALK, word=FirstOnly())
+    assert len(outcome.episodes) == 1
+    assert outcome.stopped
+    assert not outcome.latched
+    assert any("settled" in event.detail for event in outcome.events)
+
+
+def test_what_was_typed_before_the_question_is_no_answer() -> None:
+    lines: list[str] = []
+    word = Enter(read=lambda: lines.pop() if lines else "")  # the terminal is gone at once
+    while not word.stopped():
+        pass
+    assert not word.given("Walk?")
+    typed = Enter.__new__(Enter)
+    typed._lines, typed._asked, typed._stop = ["", ""], "", False
+    assert not typed.given("Walk?")  # the two from before are gone
+    typed._lines.append("")
+    assert typed.given("Walk?")
+    typed._lines.append("")  # Enter while it walks
+    assert typed.stopped()
+
+
+def test_warm_motors_rest(home) -> None:
+    outcome = run(home, ends=Ends(0.3, 25.1), conditions=Conditions(payload=2.0))
+    assert outcome.episodes == []
+    assert not outcome.stopped
+    assert not outcome.latched
+    warm = runner_of(home)
+    warm.temperature = np.full(12, 69.9)
+    again = warm.run([WALK], {"base": home[0].actor}, LIMITS, 0)
+    assert again.temperature.min() > 60.0  # they do not forget between runs
+
+
+def test_a_robot_that_is_pushed_over_is_the_supervisors_and_that_is_said(home) -> None:
+    walk = replace(WALK, seconds=12.0, script=script_of([[0.0, 0.0, 0.0]], 12.0, [0.0, 0.0, 0.0]))
+    outcome = run(home, walk, conditions=Conditions(push=4.0))
+    assert outcome.latched or outcome.episodes[0].ended in ("tilt", "supervisor")
+
+
+def test_without_a_supervisor_nothing_moves(home) -> None:
+    for kind in (lambda *a: None, Observer, Unsupervised):
+
+        def connection(policy, limits, number, kind=kind) -> Connected:
+            good = simulated(Conditions())(policy, limits, number)
+            return good._replace(supervisor=kind(policy.robot, 0.02, limits))
+
+        with pytest.raises(InputError, match="supervisor"):
+            run(home, connection=connection)
+    with pytest.raises(InputError, match=r"deploy\.limits\.max_tilt"):
+        run(home, limits=replace(LIMITS, max_tilt=1.0))
+
+
+def test_nothing_that_a_simulated_robot_alone_knows_is_looked_at(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.hil.simulated_robot import SimulatedRobot
+
+    measure = Measure(home[0], recipe().rewards)
+    seen = measure.batch(run(home).episodes)
+    read_ = SimulatedRobot.read
+    monkeypatch.setattr(SimulatedRobot, "read", lambda self: replace(read_(self), truth={}))
+    blind = measure.batch(run(home).episodes)
+    assert all(torch.equal(a, b) for a, b in zip(vars(seen).values(), vars(blind).values(), strict=True))
+
+
+def test_a_reward_that_no_robot_can_measure_is_refused_by_name(home) -> None:
+    measure = Measure(home[0], {"body_contact": {"weight": -1.0}, "tilt": {"weight": -1.0}})
+    with pytest.raises(InputError, match="body_contact"):
+        measure.rewards(run(home).episodes[0])
+    with pytest.raises(InputError, match="tilted"):
+        Measure(home[0], {"tilted": {"weight": 1.0}})
+
+
+def sample_of(measured: dict[str, np.ndarray], t: int) -> RobotState:
+    return RobotState(0.02 * t, t, **{name: measured[name][t] for name in MEASURED})
+
+
+def test_the_area_is_integrated_odometry_and_leads_back(go2) -> None:
+    measured, truth = trot(go2, 5.0)
+    area = Area(Kinematics(go2), 0.6, 0.02)
+    for t in range(250):
+        area.look(sample_of(measured, t))
+    went = truth["base_pos"][-1, :2] - truth["base_pos"][0, :2]
+    assert float(np.hypot(*went)) > 0.8
+    assert area.place == pytest.approx(went, abs=0.2 * float(np.hypot(*went)))
+    assert area.returning
+    assert area.outside == (area.distance > 0.9)
+    area.put_down()
+    assert area.distance == 0.0
+    assert not area.returning
+
+
+@pytest.mark.parametrize(
+    ("place", "yaw", "forward", "turn"),
+    [((2.0, 0.0), math.pi, 1, 0), ((2.0, 0.0), 0.0, 0, None), ((0.0, 2.0), math.pi, 0, 1), ((0.0, -2.0), math.pi, 0, -1)],
+)
+def test_home_is_ahead_or_turned_to(go2, place, yaw, forward, turn) -> None:
+    area = Area(Kinematics(go2), 1.0, 0.02)
+    area.place, area.yaw = np.array(place), yaw
+    ahead, left, rate = area.home()
+    assert left == 0.0
+    assert ahead == pytest.approx(0.5 * forward, abs=1e-9)
+    assert turn is None or np.sign(round(rate, 9)) == turn
