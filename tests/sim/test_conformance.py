@@ -14,6 +14,8 @@ from sim.conformance import CHECKS, Bench, judge
 from tests.conftest import only
 
 BY_NAME = {check.name: check for check in CHECKS}
+SLOW = ("mujoco_warp",)  # many minutes on a CPU
+EVERY = [pytest.param(engine, marks=pytest.mark.slow) if engine in SLOW else engine for engine in sim.ENGINES]
 LACKING = {"mujoco": {"restitution"}}  # an engine that is to do everything else
 
 
@@ -22,7 +24,7 @@ def benches(go2):
     return {engine: Bench(engine, go2) for engine in sim.ENGINES}
 
 
-@pytest.mark.parametrize("engine", sim.ENGINES)
+@pytest.mark.parametrize("engine", EVERY)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name.replace(" ", "_"))
 def test_engines_keep_the_table(benches, engine, check):
     pytest.importorskip(engine)
@@ -34,7 +36,7 @@ def test_engines_keep_the_table(benches, engine, check):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["unitree_go1", "anymal_c", "unitree_g1.legs", "unitree_g1"])
-@pytest.mark.parametrize("engine", sim.ENGINES)
+@pytest.mark.parametrize("engine", [engine for engine in sim.ENGINES if engine not in SLOW])
 def test_engines_keep_the_table_with_every_robot(engine, name):
     pytest.importorskip(engine)
     results = list(conformance.run([Bench(engine, robots.load(name))]))
