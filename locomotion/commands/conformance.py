@@ -50,8 +50,13 @@ def _installed(robot: robots.Robot) -> list[str]:
     able = []
     for engine in sim.ENGINES:
         try:
-            sim.make(engine, robot, 1, 0.002).close()
-            able.append(engine)
+            simulator = sim.make(engine, robot, 1, 0.002)
+            slow = engine == "mujoco_warp" and simulator.device.type == "cpu"
+            simulator.close()
+            if slow:
+                print(f"left out: {engine}, which takes ten minutes and more without a GPU; name it to have it, sim={engine}")
+            else:
+                able.append(engine)
         except InputError as error:
             print(f"left out: {error}")
     return able

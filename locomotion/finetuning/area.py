@@ -33,7 +33,7 @@ class Area:
     @property
     def distance(self) -> float:
         """m from the middle."""
-        return float(np.hypot(*self.place))
+        return math.hypot(*self.place.tolist())
 
     @property
     def outside(self) -> bool:

@@ -160,8 +160,8 @@ class Learner:
         following = torch.cat([value[1:], value[:1]])
         following[batch.done] = self.critic(batch.final)
         following.masked_fill_(batch.terminated, 0.0)
-        columns = (batch.reward, value, following, batch.done)
-        advantage = generalized_advantages(*(one[:, None] for one in columns), self.settings.gamma, self.settings.lam)[:, 0]
+        reward, before, after, done = (one[:, None] for one in (batch.reward, value, following, batch.done))
+        advantage = generalized_advantages(reward, before, after, done, self.settings.gamma, self.settings.lam)[:, 0]
         return advantage, advantage + value
 
     def _learn_value(self, batch: Batch, epochs: int) -> dict[str, float]:

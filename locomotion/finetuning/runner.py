@@ -34,6 +34,7 @@ from locomotion.finetuning.exploring import ExploringPolicy, Noise
 from locomotion.finetuning.walks import Ends, Walk, WalkOperator, Word
 from locomotion.models.actor_critic import Actor
 from robots.errors import InputError
+from robots.heat import AMBIENT
 
 LONGEST = 3600.0  # s that one run may take, a person's waiting included
 IN_ORDER = frozenset({"settled", "stop"})  # faults that are the end of a run that was asked for
@@ -134,7 +135,7 @@ class EpisodeRunner:
     ) -> None:  # fmt: skip
         self.base, self.contract, self.noise = base, contract, noise
         self._connection, self._ends, self._word, self.area, self._dry_run = connection, ends, word, area, dry_run
-        self.temperature: np.ndarray | None = None  # [J] degrees C, with which the next run begins, where no sensor says
+        self.temperature = np.full(base.robot.num_joints, AMBIENT)  # [J] degrees C, with which the next run begins, where no sensor says
         self.widest = widest(contract)
 
     def run(self, plan: Sequence[Walk], actors: Mapping[str, Actor], limits: Limits, number: int, log: Path | None = None) -> Outcome:
@@ -148,8 +149,7 @@ class EpisodeRunner:
         except InputError:
             interface.close()
             raise
-        if self.temperature is not None:
-            supervisor.window.begin_warm(self.temperature)
+        supervisor.window.begin_warm(self.temperature)
         started: list[Walk] = []
 
         def begin(walk: Walk) -> None:
@@ -180,7 +180,7 @@ STEP = ("command", "asked_joint_pos_target", "joint_pos_target")
 
 def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str]) -> list[Episode]:
     """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them."""
-    ran = np.isfinite(columns["asked_joint_pos_target"]).all(axis=-1)
+    ran = np.isfinite(columns["asked_joint_pos_target"][:, 0])
     records = [record for record in exploring.records if len(record.action) > 1]  # one step is a walk that was refused
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ran, [False]]).astype(int))).reshape(-1, 2)
     edges, found = edges[edges[:, 1] - edges[:, 0] > 1], []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from deploy.policy import load as load_bundle
 from locomotion.export import export_checkpoint
@@ -39,6 +40,7 @@ STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word;
 BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
+PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "final")
 UNSEEN = "it did not come to walk beside the base"
 
 Say = Callable[[str], None]
@@ -69,7 +71,8 @@ class Session:
         self.gate: SimulationGate | None = None
         self.box: ActionBox | None = None  # none while the base alone walks
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
-        self.seconds, self.steps, self.accepted = 0.0, 0, None
+        self.seconds, self.steps, self.resting = 0.0, 0, False
+        self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
         self.final: dict[str, Any] | None = None
 
     def run(self) -> str:
@@ -78,12 +81,14 @@ class Session:
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
                 self.stage = "final" if self.learner.moved else "done"
                 continue
+            self._cool()
             plan = self._plan(self.stage)
             actors = {"base": self.base.actor, "candidate": self.learner.candidate()}
             limits = self.box.limits(self.limits) if self.box else self.limits
             outcome = self.runner.run(plan, actors, limits, self.number, self.folder / "logs" / f"run_{self.number:03d}.mcap")
             self.seconds += outcome.seconds
             self.steps += sum(map(len, outcome.episodes))
+            self.resting, self.runner.temperature = outcome.warm, outcome.temperature
             if outcome.stopped:
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "stopped"
@@ -91,7 +96,6 @@ class Session:
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
             self._box(outcome)
             self.number += 1
-            self._cool(outcome)
             self._keep(figures)
             if outcome.latched:
                 return "latched"
@@ -161,7 +165,7 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         self._say(f"the supervisor wants a person: {outcome.latched}")
         self.failures += 1
-        if self.accepted is not None:
+        if self.stage != "warm_up":
             self.learner.go_back(self.accepted)
         return {"latched": outcome.latched}
 
@@ -226,15 +230,15 @@ class Session:
             walked = sum(map(len, outcome.episodes)) * self.noise.control_dt
             self.box = self.box.after(clean, walked)
 
-    def _cool(self, outcome: Outcome) -> None:
-        """Motors that are warm rest, lying, until they are not."""
-        ends, warm = self.settings.ends, outcome.temperature - AMBIENT
-        if outcome.warm and outcome.temperature.max() > ends.cool:
-            pause = TIME_CONSTANT * math.log(warm.max() / (ends.cool - AMBIENT))
-            self._say(f"a motor is {outcome.temperature.max():.0f} degrees C warm: {pause:.0f} s of rest")
+    def _cool(self) -> None:
+        """Motors that were warm rest, lying, until they are not."""
+        cool, warm = self.settings.ends.cool - AMBIENT, self.runner.temperature - AMBIENT
+        if self.resting and warm.max() > cool:
+            pause = TIME_CONSTANT * math.log(warm.max() / cool)
+            self._say(f"a motor is {AMBIENT + warm.max():.0f} degrees C warm: {pause:.0f} s of rest")
             self._wait(pause)
-            warm = warm * math.exp(-pause / TIME_CONSTANT)
-        self.runner.temperature = AMBIENT + warm
+            self.runner.temperature = AMBIENT + warm * math.exp(-pause / TIME_CONSTANT)
+        self.resting = False
 
     # what is kept ------------------------------------------------------------------------------------------------------
 
@@ -265,22 +269,21 @@ class Session:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next run depends on."""
-        names = ("stage", "number", "rounds", "failures", "seconds", "steps", "accepted", "final")
         area = self.runner.area
         return {
-            **{name: getattr(self, name) for name in names}, "learner": self.learner.state_dict(),
+            **{name: getattr(self, name) for name in PROGRESS}, "learner": self.learner.state_dict(),
             "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings),
             "box": None if self.box is None else asdict(self.box),
-            "temperature": None if self.runner.temperature is None else self.runner.temperature.tolist(),
+            "temperature": self.runner.temperature.tolist(),
             "area": [*area.place.tolist(), area.yaw, float(area.returning)],
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("stage", "number", "rounds", "failures", "seconds", "steps", "accepted", "final"):
+        for name in PROGRESS:
             setattr(self, name, state[name])
         self.learner.load_state_dict(state["learner"])
         self.box = None if state["box"] is None else ActionBox(**state["box"])
-        self.runner.temperature = None if state["temperature"] is None else np.array(state["temperature"])
+        self.runner.temperature = np.array(state["temperature"])
         x, y, yaw, returning = state["area"]
         area = self.runner.area
         lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many

@@ -17,17 +17,19 @@ import numpy as np
 from locomotion.identification.recording import MEASURED, NOISE, Recording, Windows
 from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
+from robots.actuator import torque_bounds
 from robots.errors import InputError
 
 COARSE, STEPS = 4, (6, 4)  # first every fourth window and up to six steps, then all and up to four
 ENOUGH = 0.003  # of the cost that a step must take off for another to follow
-TRIALS = (1.0, 0.3, 0.1, 0.01)  # shares of a step that are tried together
+TRIALS = (4.0, 2.0, 1.0, 0.3)  # shares of a step that are tried together: jumps of contacts make steps too short
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
+FACTORS = ("motor_strength", "kp_scale", "kd_scale")
+NEAR, LIMITED = 0.9, 0.005  # of a motor's limit, and of the samples there, from which on the limit shows
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
 LARGE = 100.0  # deviations that count for one that is further off
 BLOCK = 1.0  # s of residuals that are taken to be independent of the next
-MADE_UP = 1e-3  # of the best known direction's information: what differences of simulations may pretend of another
 LEVEL = 0.95  # of the intervals
 
 
@@ -110,8 +112,6 @@ def _descend(
         best = int(costs.argmin())
         far = float(np.abs(trials[best] - theta) @ (1.0 / problem.prior))
         progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.3f} of the beliefs")
-        if __import__("os").environ.get("K7"):
-            print(theta.round(4), (trials[0] - theta).round(4), TRIALS[best])
         if costs[best] < here:
             theta = trials[best]
         if not costs[best] < (1.0 - ENOUGH) * here:
@@ -164,7 +164,8 @@ def _result(
     deviation, count = _deviation(problem, information, scores), len(scores)
     reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
-    together = _together(problem, information, sought, seen)
+    one, named = _one_torque(problem.many.recording, sought)
+    together, seen = _together(problem, information, sought) + named, seen & ~one
     held, shown = windows.judge, problem.measured[windows.judge]
     before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
     return Estimate(
@@ -188,16 +189,32 @@ def _size(residual: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.minimum(np.square(residual), LARGE**2))))
 
 
-def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown], seen: np.ndarray) -> list[str]:
-    """Directions in which the log says less than was believed before, or no more than finite differences make up."""
+def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unknown]) -> list[str]:
+    """Directions in which the log says less than was believed before."""
     values, vectors = np.linalg.eigh(information * problem.prior * problem.prior[:, None])
     said = []
     for value, vector in zip(values, vectors.T, strict=True):
-        large = np.abs(vector) > BOUND_TOGETHER
-        if value < UNSEEN**-2 or (value < MADE_UP * values[-1] and not seen[large].any()):
-            named = [unknown.name for unknown, part in zip(sought, large, strict=True) if part]
+        if value < UNSEEN**-2:
+            named = [unknown.name for unknown, part in zip(sought, np.abs(vector), strict=True) if part > BOUND_TOGETHER]
             said.append(", ".join(named) + (": only seen together" if len(named) > 1 else ": not seen"))
     return said
+
+
+def _one_torque(recording: Recording, sought: Sequence[Unknown]) -> tuple[np.ndarray, list[str]]:
+    """[P] which factors of one torque are sought that no log tells apart: below its limit a motor gives strength kp (target - q) - strength
+    kd dq, so that only two products show. And that in words."""
+    robot, measured = recording.robot, recording.measured
+    position, speed = measured["joint_pos"][1:], measured["joint_vel"][1:]
+    wanted = robot.kp * (recording.target[:-1] - position) - robot.kd * speed
+    low, high = torque_bounds(speed, robot.effort_limit, robot.torque_speed)
+    limited = ((wanted < NEAR * low) | (wanted > NEAR * high)).mean(axis=0) > LIMITED  # [J]
+    one, said = np.zeros(len(sought), bool), []
+    for part, columns in {unknown.part: unknown.columns for unknown in sought if unknown.parameter in FACTORS}.items():
+        same = [p for p, unknown in enumerate(sought) if unknown.part == part and unknown.parameter in FACTORS]
+        if len(same) == len(FACTORS) and not limited[list(columns)].any():
+            one[same] = True
+            said.append(f"{', '.join(sought[p].name for p in same)}: only seen together, no motor came to its limit")
+    return one, said
 
 
 def _student(level: float, freedom: int) -> float:

@@ -14,9 +14,9 @@ from sim.conformance import CHECKS, Bench, judge
 from tests.conftest import only
 
 BY_NAME = {check.name: check for check in CHECKS}
-LACKING = {"mujoco": {"restitution"}, "mujoco_warp": {"restitution"}}  # engines that are to do everything else
-WARP = pytest.param("mujoco_warp", marks=pytest.mark.slow)  # on the CPU it takes minutes
-ENGINES = ["mujoco", WARP, "pybullet"]
+SLOW = ("mujoco_warp",)  # many minutes on a CPU
+EVERY = [pytest.param(engine, marks=pytest.mark.slow) if engine in SLOW else engine for engine in sim.ENGINES]
+LACKING = {"mujoco": {"restitution"}}  # an engine that is to do everything else
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def benches(go2):
     return {engine: Bench(engine, go2) for engine in sim.ENGINES}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EVERY)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name.replace(" ", "_"))
 def test_engines_keep_the_table(benches, engine, check):
     pytest.importorskip(engine)
@@ -36,7 +36,7 @@ def test_engines_keep_the_table(benches, engine, check):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["unitree_go1", "anymal_c", "unitree_g1.legs", "unitree_g1"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [engine for engine in sim.ENGINES if engine not in SLOW])
 def test_engines_keep_the_table_with_every_robot(engine, name):
     pytest.importorskip(engine)
     results = list(conformance.run([Bench(engine, robots.load(name))]))

@@ -90,8 +90,8 @@ def test_a_restart_at_once_hides_the_last_observation_and_the_time_out_and_neith
 @pytest.mark.parametrize("name", ["Late", "AtOnce"])
 def test_what_was_returned_stays_though_the_task_writes_its_buffers_over(name):
     env = environment(name)
-    first = env.observations["actor"].clone()
-    kept, step = env.observations["actor"], env.step(torch.zeros(2, 2))
+    first = env.observations["critic"].clone()
+    kept, step = env.observations["critic"], env.step(torch.zeros(2, 2))
     seen, terminated = step.observations["actor"].clone(), step.terminated.clone()
     env.step(torch.full((2, 2), 0.9))
     torch.testing.assert_close(kept, first)
@@ -99,6 +99,17 @@ def test_what_was_returned_stays_though_the_task_writes_its_buffers_over(name):
     torch.testing.assert_close(step.terminated, terminated)
     torch.testing.assert_close(env.rewards()[:, 0], torch.tensor([1 - 0.09, 1 - 1.44]))
     assert len(env.rewards()) == len(env.ended().rows) == 0
+
+
+@pytest.mark.parametrize("name", ["Late", "AtOnce"])
+def test_reset_begins_an_episode_everywhere(name):
+    env = environment(name)
+    before = env.observations["actor"][:, 0]
+    play(env, [0.0, 0.0], 3)
+    seen = env.reset()["actor"]
+    assert (seen[:, 0] > before).all()
+    assert seen[:, 1].tolist() == [1.0 if name == "AtOnce" else 0.0] * 2  # the step that reset() takes is an episode's, or begins one
+    assert len(env.rewards()) == 0
 
 
 def test_the_score_is_the_mean_return_of_the_episodes_that_ended():
@@ -216,7 +227,7 @@ def test_an_engine_that_dies_is_quoted_with_the_last_good_checkpoint(installed, 
 
 
 def test_a_kind_of_environment_that_is_not_known_is_refused():
-    with pytest.raises(InputError, match="isaacgym:Anymal"):
+    with pytest.raises(InputError, match="isaacgym:TASK"):
         check(TrainSettings, settings() | {"env": "isaaclab:Anymal"})
 
 

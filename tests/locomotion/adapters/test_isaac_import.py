@@ -62,6 +62,8 @@ def test_isaacgymenvs_anymal(tmp_path):
     assert (found.task["episode_seconds"], found.task["command_seconds"], found.task["reward_floor"]) == (50.0, [50.0, 50.0], 0.0)
     assert found.randomization == {"parameters": {"friction": [1.0, 1.0]}, "noise": {}, "events": {}, "graded": False}  # randomize: False
     assert found.task["resets"]["standing"]["drop"] == pytest.approx(0.62 - 0.549)
+    wide = imported(tmp_path, "ANYMAL", {"clipActions: 1.0": "clipActions: 100.0"})
+    assert wide.policy["action"] == {"scale": 0.5, "clip": 1.0}  # rl_games clips at 1 before the task does
 
 
 def test_isaacgymenvs_randomization_where_it_is_on(tmp_path, anymal):

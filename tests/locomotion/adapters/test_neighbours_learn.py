@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from locomotion.adapters.gymnasium import make_task
+from locomotion.evaluation import scorecard
+from locomotion.export import export_actor
 from tests.locomotion.adapters.test_neighbours import library
 
 pytestmark = pytest.mark.slow
@@ -60,7 +62,7 @@ def test_stable_baselines3_learns_to_run():
     assert after > 0.5
 
 
-def test_skrl_learns_to_run(tmp_path, monkeypatch):
+def test_the_reward_of_skrl_rises(tmp_path, monkeypatch):
     adapter = library("skrl")
     from skrl.agents.torch.ppo import PPO, PPO_CFG
     from skrl.memories.torch import RandomMemory
@@ -102,7 +104,7 @@ def test_skrl_learns_to_run(tmp_path, monkeypatch):
     rising(seen, "skrl, 102,400 steps")
 
 
-def test_rl_games_learns_to_run(tmp_path, monkeypatch):
+def test_the_reward_of_rl_games_rises(tmp_path, monkeypatch):
     adapter = library("rl_games")
     from rl_games.torch_runner import Runner
 
@@ -130,7 +132,7 @@ def test_rl_games_learns_to_run(tmp_path, monkeypatch):
     rising(seen, "rl_games, 102,400 steps")
 
 
-def test_rsl_rl_learns_to_run(monkeypatch):
+def test_rsl_rl_learns_to_run_and_our_scorecard_says_so(monkeypatch, tmp_path):
     adapter = library("rsl_rl")
     from rsl_rl.runners import OnPolicyRunner
 
@@ -147,3 +149,8 @@ def test_rsl_rl_learns_to_run(monkeypatch):
     rising(seen, "rsl_rl, 102,400 steps")
     assert abs(before) < 0.1
     assert after > 0.5
+    export_actor(actor_of(runner), task, tmp_path / "policy.onnx", {"learner": "rsl_rl"})
+    scores = scorecard.score_file(tmp_path / "policy.onnx", {"mujoco": 36}, task.randomization, seed=0)["scores"]["mujoco"]["nominal"]
+    print("the bundle, by our scorecard:", scores)
+    assert scores["forward_velocity"] > 0.5
+    assert scores["fall_rate"] < 0.2

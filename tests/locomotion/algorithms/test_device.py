@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import robots
 from locomotion import build
 from locomotion.config import compose
 from locomotion.environment import Ended, Transition
@@ -54,7 +55,7 @@ def test_an_iteration_stays_on_the_environment_s_device(words, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.0] * self.numel())
     monkeypatch.setattr(torch, "Generator", type("Generator", (generator,), {"__new__": lambda cls, device="cpu": generator()}))
     monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=lr))
-    spaces = build.modules(settings)[2]
+    spaces = build.modules(robots.load(settings.robot), settings.task)[2]
     learner = build.algorithm(settings, MetaEnvironment(spaces))
     learner.iterate()
     assert {tensor.device for tensor in learner.actor.state_dict().values()} == {META}

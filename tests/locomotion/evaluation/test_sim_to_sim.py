@@ -1,6 +1,7 @@
 """A gate between engines: it finds the engine that is another, says in what, and tells by its exit status."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -182,3 +183,17 @@ def test_a_policy_that_cannot_be_told_to_walk_is_compared_by_its_own_protocol(sh
     policy = load_policy(standing_bundle)
     object.__setattr__(policy.contract, "protocol", "stand")
     assert len(sim_to_sim._commands(policy)) == 1
+
+
+def test_export_writes_no_bundle_that_does_not_pass(standing_bundle, short, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pybullet")
+    monkeypatch.setattr("locomotion.commands.export.find", lambda text, field: text)
+    monkeypatch.setattr("locomotion.commands.export.export_checkpoint", lambda path, to, scores=None: shutil.copy(standing_bundle, to))
+    words = ["export", "checkpoint=best.pt", f"output={tmp_path}/policy.onnx", "sim=[mujoco,pybullet]"]
+    assert main([*words, "gate.tracking=2"]) == 1
+    assert "not passed" in capsys.readouterr().out
+    assert not (tmp_path / "policy.onnx").exists()
+    assert main([*words, "gate.tracking=0.5", "gate.falls=0"]) == 0
+    assert (tmp_path / "policy.onnx").exists()
+    assert main(words) == 2  # several engines, and nothing asked of them
+    assert main([*words[:3], "gate.falls=0"]) == 2  # asked, of one engine

@@ -10,8 +10,10 @@ import yaml
 import robots
 from deploy import mcap
 from deploy.hil.simulated_robot import Conditions
+from locomotion import cli
 from locomotion.config import compose
 from locomotion.evaluation.page import STYLE
+from locomotion.identification import estimate as estimate_module
 from locomotion.identification import excitation, excite, result
 from locomotion.identification.estimate import estimate
 from locomotion.identification.footing import Footing
@@ -84,6 +86,8 @@ def test_what_only_acts_together_is_said_and_named(weak, go2):
     assert any("motor_strength" in words and "kp_scale" in words and "together" in words for words in found.together)
     assert not found.seen.any()
     assert found.value[0] * found.value[1] == pytest.approx(0.85, rel=0.03)  # what is seen is right
+    hard = replace(weak, robot=replace(go2, effort_limit=0.02 * go2.effort_limit))  # as if the motors had come to their limits
+    assert estimate_module._one_torque(hard, sought) == (pytest.approx(np.zeros(3)), [])
 
 
 def test_a_trunk_that_nothing_moves_is_not_seen_and_keeps_its_range(weak, go2):
@@ -211,9 +215,28 @@ def test_a_weak_late_rough_and_heavy_plant_is_found_from_a_minute_s_log(tmp_path
     assert not [event for event in runtime.supervisor.events if event.kind not in ("transition", "override")]
     recording = read_recording(tmp_path / "log.mcap")
     assert recording.sampled[-1] < 60.0
-    found = estimate(recording, cut(recording, 4.0, 1.0, 5), unknowns(go2, DEFAULT, "all"))
+    found = estimate(recording, cut(recording, 2.0, 0.6, 5), unknowns(go2, DEFAULT, "all"))
     truth = TRUTH | {"base_mass_offset": 2.5}
     for unknown, value, interval in zip(found.sought, found.value, found.interval, strict=True):
         if unknown.parameter in truth:
             assert right(unknown, value, interval, truth[unknown.parameter]), (unknown.name, value, interval)
     assert found.fit["held out"] < 0.2 * found.fit["held out before"]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["identify", "absent.mcap"], "log"),
+        (["identify", "absent.mcap", "joints=every"], "joints"),
+        (["identify"], "log"),
+        (["identify", "excite", "seconds=1"], "seconds"),
+        (["identify", "excite", "place=sea"], "place"),
+        (["identify", "excite", "robot=unitree_g1.legs"], "place"),
+    ],
+)
+def test_bad_words_are_one_error(words, field, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: {field}")

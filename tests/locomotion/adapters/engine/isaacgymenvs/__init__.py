@@ -28,7 +28,7 @@ class VecTask:
         self.timeout_buf = torch.zeros(num_envs, dtype=torch.long)
         self.count, self.episode = torch.zeros(2, num_envs)
         self.extras, self.obs_dict = {}, {}
-        self.returned = torch.zeros(num_envs, self.num_obs)
+        self.returned, self.states_buf = torch.zeros(num_envs, self.num_obs), torch.zeros(num_envs, self.num_states)
 
     def reset_idx(self, env_ids):
         self.episode[env_ids] += 1
@@ -45,7 +45,8 @@ class VecTask:
         self.returned.copy_(torch.clamp(self.obs_buf, -self.clip_obs, self.clip_obs))  # the worst case: one tensor for all steps
         self.obs_dict["obs"] = self.returned
         if self.num_states:
-            self.obs_dict["states"] = torch.cat([self.returned, 10.0 + self.returned], dim=1)
+            self.states_buf.copy_(torch.cat([self.returned, 10.0 + self.returned], dim=1))
+            self.obs_dict["states"] = self.states_buf
         return self.obs_dict, self.rew_buf, self.reset_buf, self.extras
 
     def fell(self):
