@@ -323,20 +323,6 @@ def test_no_call_looks_at_a_value(go2, pair, monkeypatch):
     simulator.set_parameters(ALL, nominal())
 
 
-def test_a_rollout_of_ppo_looks_at_no_value(monkeypatch):
-    """Policy, task and engine together, with resets, new commands, pushes and everything randomized."""
-    settings = tiny("sim=mujoco_warp", "sim.device=cpu")
-    task = build.task(settings)
-    learner = build.algorithm(settings, task)
-    monkeypatch.setattr(type(task), "_nowhere", lambda self, mask: False)
-    monkeypatch.setattr(task.simulator, "_nobody", lambda mask: False)
-    monkeypatch.setattr(sim.mujoco_warp, "check_delay", lambda held: None)
-    task._timers[:, 0] = torch.tensor([3, 4, 5, 50, 50, 50])
-    with NoLooks(), torch.inference_mode():
-        learner.rollout.collect(learner.generator)
-    assert learner.rollout.truncated.sum() == 3
-
-
 def test_signals_share_memory_with_warp(pair):
     simulator = pair[0]
     for name, tensor in (("qpos", simulator._qpos), ("ctrl", simulator._ctrl), ("sensordata", simulator._sensors)):

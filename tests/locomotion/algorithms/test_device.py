@@ -9,6 +9,9 @@ from locomotion.config import compose
 from locomotion.environment import Ended, Transition
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
+from locomotion.task.task import Task
+from tests.conftest import tiny
+from tests.locomotion.task.test_device import MetaSimulator
 
 META, N = torch.device("meta"), 6
 
@@ -40,6 +43,23 @@ class MetaEnvironment:
         return torch.zeros(steps, N, device=META)
 
 
+@pytest.fixture
+def host_generators(monkeypatch):
+    """That device has none of its own."""
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", type("Generator", (generator,), {"__new__": lambda cls, device="cpu": generator()}))
+
+
+def test_a_rollout_of_ppo_looks_at_no_value(host_generators):
+    """Policy and task together, with resets, commands, events and everything randomized: any look would raise."""
+    settings = tiny()
+    task = Task(settings.task, MetaSimulator(N), settings.randomization, seed=1)
+    learner = build.algorithm(settings, task)
+    with torch.inference_mode():
+        learner.rollout.collect(learner.generator)
+    assert learner.rollout.action.device == META
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -47,13 +67,12 @@ class MetaEnvironment:
         ("algorithm=sac_robot", "algorithm.warm_up=6", "algorithm.rounds=3", "algorithm.updates=2", "algorithm.capacity=6000"),
     ],
 )
-def test_an_iteration_stays_on_the_environment_s_device(words, monkeypatch):
+def test_an_iteration_stays_on_the_environment_s_device(words, host_generators, monkeypatch):
     settings = check(TrainSettings, compose("train", [*words, f"algorithm.num_envs={N}"]))
-    generator, adam = torch.Generator, torch.optim.Adam
-    # what that device lacks: values for the learner's figures, random generators, a fused optimiser
+    adam = torch.optim.Adam
+    # what that device lacks, too: values for the learner's figures, a fused optimiser
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 0.01, raising=False)
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.0] * self.numel())
-    monkeypatch.setattr(torch, "Generator", type("Generator", (generator,), {"__new__": lambda cls, device="cpu": generator()}))
     monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=lr))
     spaces = build.modules(robots.load(settings.robot), settings.task)[2]
     learner = build.algorithm(settings, MetaEnvironment(spaces))
