@@ -35,12 +35,12 @@ class RslRlEnv(VecEnv):
         self.cfg = {"robot": task.robot.name, "task": plain(task.settings), "randomization": plain(task.randomization)}
 
     @property
-    def episode_length_buf(self) -> Tensor:  # type: ignore[override]
+    def episode_length_buf(self) -> Tensor:
         """[N] int64 steps since each episode began. rsl_rl sets it where it is asked for ``init_at_random_ep_len``."""
         return self.env.elapsed
 
     @episode_length_buf.setter
-    def episode_length_buf(self, steps: Tensor) -> None:
+    def episode_length_buf(self, steps: Tensor) -> None:  # type: ignore[override]
         self.env.elapsed = steps
 
     def get_observations(self) -> TensorDict:
