@@ -90,7 +90,7 @@ def another(monkeypatch):
 
 
 def compare(bundle):
-    return sim_to_sim.compare(load_policy(bundle), {"mujoco": None, "other": None}, DRAWN, 0)
+    return sim_to_sim.compare(load_policy(bundle), {"mujoco": (None, None), "other": (None, None)}, DRAWN, 0)
 
 
 def test_an_engine_that_is_the_first_one_does_not_part_from_it(standing_bundle, another):
