@@ -39,7 +39,7 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
     cannot be fine-tuned, an operator who is no person where a robot is none of ours.
     """
     torch.set_num_threads(settings.threads)
-    word, limits = _word(settings), limits_of(settings.deploy)
+    connection, word, limits = _connection(settings), _word(settings), limits_of(settings.deploy)
     base = bases.load(settings.policy, settings.robot)
     folder = make_folder(Path(settings.output), "output")
     make_folder(folder / "logs", "output")
@@ -49,7 +49,7 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
             return dry_run(base, settings, limits, folder, say)
         wait = time.sleep if settings.interface != "sim" else lambda seconds: None
         recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
-        session = Session(base, recipe, _connection(settings), word, folder, settings.seed, limits, wait, say)
+        session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say)
         if (folder / "state.pt").exists():
             _go_on(session, folder, say)
         else:
