@@ -23,6 +23,7 @@ MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most
 PUSH_EVERY = 4.0  # s
 # standard deviations of a good robot's sensors; the bias of the gyroscope is as large as its noise
 NOISE = {"base_ang_vel": 0.02, "projected_gravity": 0.003, "joint_pos": 0.001, "joint_vel": 0.1, "joint_torque": 0.2}  # SI units
+LARGEST = 1_000_000  # that any of the conditions may be less than
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,12 @@ class Conditions:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            numbers = value if isinstance(value, tuple) else (0.0 if value is None else value,)
-            if not all(isinstance(v, int | float) and 0 <= v < 1e6 for v in numbers):
-                raise InputError(f"plant.{name}", value, "a number of at least 0", "Leave it out for the perfect world's.")
+            kind, allowed = (int, "a whole number") if name == "seed" else (int | float, "a number")
+            each = name == "strength" and isinstance(value, tuple)
+            numbers = value if each else () if name == "friction" and value is None else (value,)
+            if not all(isinstance(v, kind) and not isinstance(v, bool) and 0 <= v < LARGEST for v in numbers):
+                allowed += f" of at least 0 and less than {LARGEST:,}"
+                raise InputError(f"plant.{name}", value, allowed, "Leave it out for the perfect world's.")
 
 
 PERFECT = Conditions()

@@ -89,9 +89,13 @@ def network_of(name: str, data: bytes, activation: str | None) -> onnx.ModelProt
     weights = {str(key).removeprefix("_orig_mod."): value for key, value in state[found.weights].items()}
     if isinstance(state.get("obs_norm_state_dict"), Mapping):
         weights |= {f"obs_norm_state_dict.{key}": value for key, value in state["obs_norm_state_dict"].items()}
-    weights = {key: value.detach().cpu() for key, value in weights.items() if isinstance(value, Tensor)}
+    weights = {key: value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
     _refuse_others(name, found, weights)
-    return _graph(_normaliser(name, found, weights), _layers(name, found, weights), activation, found.clip)
+    for key, value in weights.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex() or not value.isfinite().all():
+            raise InputError("policy", name, f"finite real numbers in {key}", "It is damaged, or of a training that went wrong.")
+    layers = _layers(name, found, weights)
+    return _graph(_normaliser(name, found, weights, layers[0][0].shape[1]), layers, activation, found.clip)
 
 
 def _load(name: str, data: bytes) -> Mapping[str, Any]:
@@ -102,7 +106,7 @@ def _load(name: str, data: bytes) -> Mapping[str, Any]:
         with torch.serialization.safe_globals(numbers):
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's, zip's and torch's own
-        said = next(iter(re.findall(r"Unsupported global: GLOBAL (\S+)", str(error))), "")
+        said = next(iter(re.findall(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", str(error))), "")
         remedy = (
             f"It holds a {said}, which only running its code would read. Where you trust it, write it anew with what is needed alone."
             if said
@@ -144,7 +148,7 @@ def _layers(name: str, form: Format, weights: Mapping[str, Tensor]) -> list[tupl
     return layers
 
 
-def _normaliser(name: str, form: Format, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+def _normaliser(name: str, form: Format, weights: Mapping[str, Tensor], width: int) -> tuple[Tensor, Tensor] | None:
     """Mean and divisor [O], or None where the network sees its observation as it is."""
     prefix = next((prefix for prefix in form.normaliser if any(key.startswith(prefix) for key in weights)), None)
     if prefix is None:
@@ -153,6 +157,9 @@ def _normaliser(name: str, form: Format, weights: Mapping[str, Tensor]) -> tuple
         if prefix + part not in weights:
             raise InputError("policy", name, f"a normaliser with {prefix}{part}", "It is cut, or of another architecture.")
     mean, variance = (weights[prefix + part].float().flatten() for part in (form.mean, form.variance))
+    if len(mean) != width or len(variance) != width or bool((variance < 0.0).any()):
+        allowed = f"a normaliser of the {width} numbers that the first layer takes, and of no negative variance"
+        raise InputError("policy", name, allowed, f"It has {len(mean)} means and {len(variance)} variances: it is damaged.")
     return mean, torch.sqrt(variance + form.inside) + form.outside
 
 

@@ -39,6 +39,8 @@ def load_network(found: Description) -> tuple[onnx.ModelProto, str]:
         model = _convert(found, _own_actor(found))
     elif foreign_checkpoint.is_checkpoint(data):
         model = foreign_checkpoint.network_of(path.name, data, activation)
+    elif activation is not None and path.suffix in (".pth", ".ckpt"):
+        raise InputError("policy", str(path), "a checkpoint, as torch.save writes it", "It is cut, or no checkpoint: copy it anew.")
     elif activation is not None:
         raise InputError("activation", activation, f"none: {path.name} is no checkpoint, and says it itself", "Remove activation.")
     else:

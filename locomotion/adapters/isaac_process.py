@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -39,19 +38,17 @@ class Process:
     def __init__(self, task: str, num_envs: int, seed: int) -> None:
         self._task = task
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        shared = Path("/dev/shm")
-        memory, path = tempfile.mkstemp(prefix="isaacgym-", dir=shared if shared.is_dir() else None)
-        os.close(memory)
-        words = {"task": task, "num_envs": num_envs, "seed": seed, "memory": path, "device": os.environ.get(DEVICE)}
+        memory = os.memfd_create("isaacgym")  # without a name: whatever ends the two, nothing of it is left
+        words = {"task": task, "num_envs": num_envs, "seed": seed, "memory": memory, "device": os.environ.get(DEVICE)}
         try:
-            self._start(words)
+            self._start(words, memory)
             sizes = self._answer()
-            self._layout = _mapped(Path(path), sizes)
+            self._layout = _mapped(memory, sizes)
         except BaseException:
             self.close()
             raise
         finally:
-            Path(path).unlink(missing_ok=True)
+            os.close(memory)
         self.num_envs, self.num_obs, self.num_states, self.num_acts = (
             int(sizes[name]) for name in ("num_envs", "num_obs", "num_states", "num_acts")
         )
@@ -93,7 +90,7 @@ class Process:
                 process.wait()
         self._log.close()
 
-    def _start(self, words: dict[str, Any]) -> None:
+    def _start(self, words: dict[str, Any], memory: int) -> None:
         python = os.environ.get(PYTHON, sys.executable)
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
         self._commands: BinaryIO = os.fdopen(ours_out, "wb", 0)
@@ -101,7 +98,7 @@ class Process:
         command = [python, isaac_worker.__file__, str(theirs_in), str(theirs_out), json.dumps(words)]
         try:
             self._process = subprocess.Popen(
-                command, pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+                command, pass_fds=(theirs_in, theirs_out, memory), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
                 start_new_session=True,  # Ctrl-C is ours: it ends with us
             )  # fmt: skip
         except OSError as error:
@@ -131,11 +128,10 @@ class Process:
         return " ".join(self._log.read().decode(errors="replace").split())[-SHOWN:]
 
 
-def _mapped(path: Path, sizes: dict[str, Any]) -> dict[str, Tensor]:
+def _mapped(file: int, sizes: dict[str, Any]) -> dict[str, Tensor]:
     """Tensors over the memory that the worker has made, by name."""
     layout, length = isaac_worker.offsets(sizes)
-    with path.open("r+b") as stream:
-        memory = mmap.mmap(stream.fileno(), length)
+    memory = mmap.mmap(file, length)
     kinds = {"f4": np.float32, "i8": np.int64}
     return {
         name: torch.from_numpy(np.frombuffer(memory, kinds[kind], int(np.prod(shape)), at).reshape(shape))

@@ -19,6 +19,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
     if settings.hurry and (settings.interface != "sim" or settings.dry_run or settings.calibration or isinstance(settings.commands, str)):
         raise InputError("hurry", True, "interface=sim and a script of commands alone", "A robot and a person live in real time.")
+    if settings.plant and settings.interface != "sim":
+        raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
     own = {"conditions": conditions_of(settings.plant), "hurry": settings.hurry} if settings.interface == "sim" else dds
     way = {"name": settings.interface, **own}
     summary = run_deployment(

@@ -31,7 +31,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     policy = Path(settings.policy)
     output = settings.output or (str(policy.with_name(f"{policy.stem}_engines.json")) if len(engines) > 1 else None)
     if output:
-        output_file(Path(output), "output")  # before the work, so that it is not lost
+        output_file(Path(output), "output", policy)  # before the work, so that it is not lost
     with LiveView(f"locomotion evaluate  {policy}") as view:
         card = scorecard.score_file(
             policy,

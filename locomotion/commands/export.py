@@ -20,13 +20,14 @@ from robots.errors import InputError
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Checkpoint to bundle, where the gate is passed."""
     settings = check(ExportSettings, config)
-    output = output_file(Path(settings.output), "output")
     checkpoint = find(settings.checkpoint, "checkpoint")
+    output = output_file(Path(settings.output), "output", checkpoint, settings.scorecard)
     scores = read_json(Path(settings.scorecard), "scorecard", ("scores",))["scores"] if settings.scorecard else None
     if sim_to_sim.check_gate([one.engine for one in settings.sim], settings.gate):
         failed = _failed(settings, checkpoint)
         if failed:
-            print("\n".join([*(f"gate: {line}" for line in failed), f"gate: not passed, {output} is not written"]))
+            kept = ": what is there is older" if output.exists() else ""
+            print("\n".join([*(f"gate: {line}" for line in failed), f"gate: not passed, {output} is not written{kept}"]))
             return 1
         print("gate: passed")
     elif len(settings.sim) > 1:
@@ -44,7 +45,8 @@ def _failed(settings: ExportSettings, checkpoint: Path) -> list[str]:
         bundle = Path(folder) / "policy.onnx"
         export_checkpoint(checkpoint, bundle)
         episodes = dict.fromkeys(engines, len(scorecard.GRID))
-        card = scorecard.score_file(bundle, episodes, NOMINAL, 0, view.phase, False, settings.sim[0].actuator)
+        device = next((one.device for one in settings.sim if one.device), None)
+        card = scorecard.score_file(bundle, episodes, NOMINAL, 0, view.phase, False, settings.sim[0].actuator, device)
     rows = sim_to_sim.matrix(card["scores"])
     print_table(f"nominal, and as a share of {engines[0]}'s", *sim_to_sim_page.table(rows))
     return sim_to_sim.shortfalls(rows, settings.gate)

@@ -31,13 +31,12 @@ def run(settings: EvaluateSettings) -> int:
     if settings.sweep == "falsify":
         if settings.against:
             raise InputError("against", settings.against, "nothing, with sweep=falsify", "Margins are comparable: falsify each policy.")
-        return _falsify(settings, policy, output_file(output, "output"))
+        return _falsify(settings, policy, output_file(output, "output", path))
     other = load_policy(Path(settings.against)) if settings.against else None
     if other and other.robot.name != policy.robot.name:
         raise InputError("against", settings.against, f"a policy of {policy.robot.name}", f"This one is of {other.robot.name}.")
-    return _sweep(
-        settings, {_name(settings.policy): policy} | ({_name(settings.against): other} if other else {}), output_file(output, "output")
-    )
+    policies = {_name(settings.policy): policy} | ({_name(settings.against): other} if other else {})
+    return _sweep(settings, policies, output_file(output, "output", path, settings.against))
 
 
 def _name(path: str | None) -> str:

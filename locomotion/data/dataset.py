@@ -48,8 +48,7 @@ class Writer:
         self, folder: Path, groups: Mapping[str, int], bounds: np.ndarray, about: Mapping[str, Any], env_spec: str | None = None
     ) -> None:
         self.folder, self.groups, self.action = folder, dict(groups), bounds.shape[1]
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError("output", str(folder), "a new or empty folder", "Choose another name.")
+        self.refuse_if_used(folder)
         self._library = h5py()
         self._data = make_folder(folder / "data", "output")
         spaces = {name: _box([-np.inf] * width, [np.inf] * width) for name, width in groups.items()}
@@ -66,6 +65,12 @@ class Writer:
         self._parts: list[tuple[str, int]] = []  # file and episodes of each
         self._waiting: list[Episode] = []
         self._link()
+
+    @staticmethod
+    def refuse_if_used(folder: Path) -> None:
+        """Raises InputError where there is something already."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError("output", str(folder), "a new or empty folder", "Choose another name.")
 
     def add(self, episode: Episode) -> None:
         """Take an episode; it is on disk after :meth:`flush`, or when enough of them wait. Raises InputError where it is not whole."""

@@ -75,6 +75,13 @@ class Session:
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
         self.final: dict[str, Any] | None = None
 
+    def refuse_too_short(self) -> None:
+        """Raises InputError where nothing could come of it: the base would walk in vain, and the last test after its time."""
+        least = self._seconds_of(*map(self._plan, ("warm_up", "learn", "final"))) / 60.0
+        if self.settings.minutes < least:
+            allowed = f"at least {math.ceil(10.0 * least) / 10.0:g}: a warm-up, one round, and the last test"
+            raise InputError("minutes", self.settings.minutes, allowed, "Raise it, or lower final_pairs, warm_up_walks or walk_seconds.")
+
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
@@ -193,8 +200,11 @@ class Session:
 
     def _time_for(self, *plans: Sequence[Walk]) -> bool:
         """Whether there is, a run each."""
+        return self.seconds + self._seconds_of(*plans) <= 60.0 * self.settings.minutes
+
+    def _seconds_of(self, *plans: Sequence[Walk]) -> float:
         per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
-        return self.seconds + sum(stand + len(plan) * per_walk for plan in plans) <= 60.0 * self.settings.minutes
+        return sum(stand + len(plan) * per_walk for plan in plans)
 
     def _judge(self, episodes: Sequence[Episode]) -> Verdict | None:
         """Of the pairs that are whole; None where there are not two."""
@@ -291,10 +301,11 @@ class Session:
 
 def base_bundle(base: Base, folder: Path) -> Path:
     """The base as a bundle, for its contract and to compare with; written once."""
-    path = folder / "base.onnx"
-    if not path.exists():
-        checkpoint.save(folder / "base.pt", base.state)
-        export_checkpoint(folder / "base.pt", path)
+    path, source, data = folder / "base.onnx", folder / "base.pt", checkpoint.to_bytes(base.state)
+    if not path.exists() or not source.exists() or checkpoint.digest(source.read_bytes()) != checkpoint.digest(data):
+        path.unlink(missing_ok=True)  # of another policy: a start that was cut before its first run
+        checkpoint.write(source, data)
+        export_checkpoint(source, path)
     return path
 
 
@@ -303,7 +314,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     path = folder / "metrics.jsonl"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
             rows[row["run"]] = row
     return [rows[number] for number in sorted(rows)]

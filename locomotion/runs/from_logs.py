@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.data.replayed import SAME, episodes_of, replayed
 from locomotion.data.rewards import recomputed, unmeasured
 from locomotion.data.stretches import Walk, walks_of
+from locomotion.files import make_folder, writing
 from locomotion.schema import check, plain
 from locomotion.settings import FromLogsSettings, TrainSettings
 from locomotion.task.task import Task
@@ -28,6 +30,7 @@ from robots.errors import InputError
 
 def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
     """Write the dataset ``settings.output`` of the logs ``paths``. Raises InputError where one of them cannot be used."""
+    Writer.refuse_if_used(Path(settings.output))  # before the work
     logs = _read(paths)
     robot = _robot_of(settings, logs)
     config = _config(settings, logs)
@@ -50,12 +53,24 @@ def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
     if not all(np.isfinite(one.observations["critic"]).all() for one in episodes):
         groups = {"actor": groups["actor"]}
     counts["steps"] = sum(len(one) for one in episodes)
-    bounds = task.spaces.continuous("dataset from-logs")
-    about = _about(config, logs, task, dict(counts), left_out)
-    writer = Writer(Path(settings.output), groups, np.stack([bounds.low.numpy(), bounds.high.numpy()]), about)
-    for episode in episodes:
-        writer.add(episode)
-    writer.flush()
+    space = task.spaces.continuous("dataset from-logs")
+    bounds = np.stack([space.low.numpy(), space.high.numpy()])
+    return _write(Path(settings.output), groups, bounds, _about(config, logs, task, dict(counts), left_out), episodes)
+
+
+def _write(output: Path, groups: dict[str, int], bounds: np.ndarray, about: dict[str, Any], episodes: list[Episode]) -> Writer:
+    """The dataset, whole or not at all. Raises InputError where the folder cannot be written."""
+    Writer.refuse_if_used(output)
+    with tempfile.TemporaryDirectory(prefix=".from-logs-", dir=make_folder(output.parent, "output")) as work:
+        try:
+            writer = Writer(Path(work) / output.name, groups, bounds, about)
+            for episode in episodes:
+                writer.add(episode)
+            writer.flush()
+        except InputError as error:
+            raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
+        with writing("output", output):
+            writer.folder.replace(output)
     return writer
 
 

@@ -27,3 +27,8 @@ def test_a_hurried_run_is_the_same_each_time_and_its_log_is_whole(tmp_path, go2,
 def test_nobody_else_can_be_hurried(bundle, word, capsys):
     assert main(["deploy", f"policy={bundle}", "hurry=true", word]) == 2
     assert "hurry" in capsys.readouterr().err
+
+
+def test_what_a_real_robot_meets_is_not_ours_to_say(bundle, capsys):
+    assert main(["deploy", f"policy={bundle}", "interface=unitree_dds", "plant={friction: 0.4}"]) == 2
+    assert "plant: got {'friction': 0.4}; expected interface=sim" in capsys.readouterr().err

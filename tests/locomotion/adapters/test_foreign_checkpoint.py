@@ -1,6 +1,7 @@
 """Checkpoints of rl_games and rsl_rl as bundles: the same action as the library's network, and one clear error for what is none."""
 
 import io
+import os
 import pickle
 import zipfile
 
@@ -16,6 +17,7 @@ from deploy.policy import RobotPolicy, load
 from locomotion.adapters import foreign_checkpoint
 from locomotion.adapters.foreign_import import import_policy
 from locomotion.adapters.foreign_policy import read
+from locomotion.cli import main
 from locomotion.config import compose
 from locomotion.runs.start import start
 from locomotion.schema import check
@@ -108,6 +110,11 @@ def with_weights(entry="model", **more):
     return state
 
 
+class Blocked:
+    def __reduce__(self):
+        return os.system, ("false",)
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
@@ -125,6 +132,13 @@ def with_weights(entry="model", **more):
         ({"actor": {}, "critic": {}}, "rl_games.*It has actor, critic"),
         ([torch.zeros(3)], "a dict"),
         ({"model": nn.Linear(2, 2)}, "running its code"),
+        ({"model": Blocked()}, r"posix\.system.*running its code"),
+        (with_weights(**{"a2c_network.mu.weight": torch.full((5, 8), float("nan"))}), "finite real numbers in a2c_network.mu.weight"),
+        (with_weights(**{"a2c_network.mu.weight": torch.zeros(5, 8, dtype=torch.complex64)}), "finite real numbers"),
+        (with_weights(**{"a2c_network.mu.weight": torch.zeros(5, 8).to_sparse()}), "finite real numbers"),
+        (with_weights(**{"a2c_network.mu.weight": torch.zeros(5, 8, device="meta")}), "finite real numbers"),
+        (with_weights(**{"running_mean_std.running_mean": torch.zeros(1)}), "It has 1 means"),  # which would be taken for all
+        (with_weights(**{"running_mean_std.running_var": -torch.ones(20)}), "no negative variance"),
     ],
 )  # fmt: skip
 def test_another_architecture_or_a_missing_weight_is_named(state, message):
@@ -139,6 +153,21 @@ def test_the_activation_must_be_told_and_only_for_a_checkpoint(tmp_path):
     (tmp_path / "it.yaml").write_text(yaml.safe_dump(description(activation="elu")))
     with pytest.raises(InputError, match="Remove activation"):
         import_policy(read(tmp_path / "it.yaml"), tmp_path / "policy.onnx")
+
+
+def test_what_is_read_is_not_written_over(tmp_path, capsys):
+    data = description(policy="model.pth", activation="elu")
+    (tmp_path / "model.pth").write_bytes(saved(checkpoints.rl_games(frame_width(data), 12)[0]))
+    (tmp_path / "it.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in before:
+        assert main(["policies", "import", str(tmp_path / "it.yaml"), f"output={path}"]) == 2
+        assert "another file than what is read" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for data in (b"", before[tmp_path / "model.pth"][:-200]):
+        (tmp_path / "model.pth").write_bytes(data)
+        assert main(["policies", "import", str(tmp_path / "it.yaml"), f"output={tmp_path / 'policy.onnx'}"]) == 2
+        assert "It is cut, or no checkpoint" in capsys.readouterr().err
 
 
 class Malice:

@@ -183,6 +183,15 @@ def test_without_the_engine_one_error_says_where_it_is_from(monkeypatch):
         isaac_process.make("Anymal", 2, seed=1)
 
 
+def test_the_memory_that_both_share_has_no_name_that_a_kill_could_leave(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nls /dev/shm | grep -c isaacgym\nls -l /proc/self/fd | grep -c memfd:isaacgym\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("ISAACGYM_PYTHON", str(python))
+    with pytest.raises(BrokenEnvironmentError, match="It said: 0 1"):
+        isaac_process.make("Any", 2, 0)
+
+
 def test_the_engines_side_is_written_for_its_old_python_and_needs_nothing_of_ours():
     tree = ast.parse(Path(isaac_worker.__file__).read_text(), feature_version=(3, 7))
     imported = {name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,13 @@ from deploy.runtime import Runtime
 from deploy.supervisor import Limits, Supervisor
 from locomotion import build
 from locomotion.cli import main
+from locomotion.data import dataset as dataset_files
 from locomotion.data.dataset import Dataset
 from locomotion.data.rewards import recomputed
 from locomotion.data.stretches import walks_of
 from locomotion.evaluation import dataset_page
 from locomotion.export import write_bundle
+from locomotion.runs import from_logs
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from robots.errors import InputError
@@ -265,6 +268,29 @@ def test_the_command_line_refuses_what_is_no_use_with_one_error_each(folder, tmp
     assert not (tmp_path / "d").exists()
     assert main(["dataset", "from-logs", str(log)]) == 2
     assert "output" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing_of_a_dataset_and_a_used_folder_is_refused_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    words = ["dataset", "from-logs", str(folder / "log.mcap"), f"output={tmp_path / 'd'}"]
+    write, written = dataset_files.write_atomically, []
+
+    def full(path, fill):
+        written.append(path.name)
+        if path.name == "part_000001.hdf5":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, fill)
+
+    monkeypatch.setattr(dataset_files, "write_atomically", full)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"'{tmp_path / 'd'}'; expected a disk with room. Nothing was written: No space left on device." in said
+    assert "part_000001.hdf5" in written
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "mine.txt").touch()
+    monkeypatch.setattr(from_logs, "read_log", lambda path: pytest.fail("the work has begun"))
+    assert main(words) == 2
+    assert "a new or empty folder" in capsys.readouterr().err
 
 
 def test_a_log_that_a_crash_cut_is_used_up_to_there(folder, tmp_path):
