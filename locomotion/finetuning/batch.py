@@ -16,6 +16,7 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.data.measured import MEASURED, signals_of
 from locomotion.data.rewards import recomputed
 from locomotion.finetuning.base import Base
+from locomotion.finetuning.rollback import Walked
 from locomotion.finetuning.runner import Episode
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
@@ -81,6 +82,16 @@ class Measure:
             np.zeros(1, dtype=int),
         )  # fmt: skip
         return recomputed(whole, self._task)
+
+    def walked(self, episode: Episode) -> Walked:
+        """What a paired test compares. What the robot's own doing cut short earns nothing in the time that is missing."""
+        known, robot, early = self.signals(episode), self.base.robot, episode.ended in EARLY
+        seconds = episode.walk.seconds if early else len(episode) * self.control_dt
+        tilt = np.arccos((-known["projected_gravity"][:, 2]).clip(-1.0, 1.0)).max()
+        return Walked(
+            float(self.rewards(episode, known).sum()) / seconds, float(episode.changed.mean()), early, float(tilt),
+            float(known["base_pos"][:, 2].min()) / robot.standing_height,
+        )  # fmt: skip
 
     def batch(self, episodes: Sequence[Episode]) -> Batch:
         """All ``episodes`` for a learner."""

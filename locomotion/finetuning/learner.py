@@ -36,6 +36,7 @@ class LearnerSettings(Settings):
     gamma: Share
     lam: Share
     clip: Positive
+    updates: Count  # a round, each clipped about where the one before has led
     steps: Count  # of the gradient, an update: together as long as the clip
     directions: Count  # of the features in which the last layer may move
     kl_price: NotNegative  # of a nat from the base
@@ -119,34 +120,39 @@ class Learner:
         s, adapter, batch = self.settings, self.adapter, joined(self.batches)
         figures = self._learn_value(batch, s.value_epochs)
         with torch.no_grad():
-            advantage = normalized(self._advantages(batch)[0])
+            advantage = self._advantages(batch)[0]
+            spread, advantage = float(advantage.std()), normalized(advantage)
             features, base = adapter.features(hidden_of(self.base.actor, batch.observation)), self.base.actor(batch.observation)
             before = base + adapter(features)
-            old = self._log_prob(batch, before)
-            likely = torch.exp(old - self._log_prob(batch, batch.mean)).clamp(max=MOST_WEIGHT)
-            weight = likely * ~batch.changed  # what filters changed was not what led to a reward
-        seen = self.noise.off(features, torch.zeros_like(features), batch.first)  # what a step's probability depends on
-        fisher = seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1])
-        for _ in range(s.steps):
-            mean = base + adapter(features)
-            ratio = torch.exp(self._log_prob(batch, mean) - old)
-            gain = (clipped_surrogate(ratio, advantage, s.clip) * weight).mean() - s.kl_price * leash.distance(mean, base, self.std)
-            (gradient,) = torch.autograd.grad(gain, adapter.weight)
+            seen = self.noise.off(features, torch.zeros_like(features), batch.first)  # what a step's probability depends on
+            fisher = seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1])
+            behaviour = self._log_prob(batch, batch.mean)
+        for _ in range(s.updates):
             with torch.no_grad():
-                way = torch.linalg.solve(fisher, gradient.T).T
-                length = float((seen @ way.T).square().sum(dim=-1).mean().sqrt()) / self.noise.innovation  # of the log ratio, rms
-                adapter.weight += s.clip / s.steps / max(length, 1e-9) * way
+                old = self._log_prob(batch, base + adapter(features))
+                likely = torch.exp(old - behaviour).clamp(max=MOST_WEIGHT)
+                weight = likely * ~batch.changed  # what filters changed was not what led to a reward
+            for _ in range(s.steps):
+                mean = base + adapter(features)
+                ratio = torch.exp(self._log_prob(batch, mean) - old)
+                gain = (clipped_surrogate(ratio, advantage, s.clip) * weight).mean() - s.kl_price * leash.distance(mean, base, self.std)
+                (gradient,) = torch.autograd.grad(gain, adapter.weight)
+                with torch.no_grad():
+                    way = torch.linalg.solve(fisher, gradient.T).T
+                    length = float((seen @ way.T).square().sum(dim=-1).mean().sqrt()) / self.noise.innovation  # of the log ratio, rms
+                    adapter.weight += s.clip / s.steps / max(length, 1e-9) * way
         with torch.no_grad():
             adapter.weight *= leash.shortened(float(leash.distance(base + adapter(features), base, self.std)), s.kl_limit)
             mean = base + adapter(features)
-            ratio = torch.exp(self._log_prob(batch, mean) - old)
+            likely = torch.exp(self._log_prob(batch, mean) - behaviour).clamp(max=MOST_WEIGHT)
             return figures | {
-                "policy/gain": float((ratio * advantage * weight).mean()),
+                "policy/gain": float((likely * advantage * ~batch.changed).mean()),
                 "policy/kl": float(leash.distance(mean, before, self.std)),
                 "policy/kl_to_base": float(leash.distance(mean, base, self.std)),
-                "policy/clipped": float(((ratio - 1.0).abs() > s.clip).float().mean()),
-                "policy/changed": float(batch.changed.float().mean()), "policy/likely": float(likely.mean()),
-            }  # fmt: skip
+                "policy/changed": float(batch.changed.float().mean()),
+                "policy/likely": float(likely.mean()),
+                "value/spread": spread,
+            }
 
     def _log_prob(self, batch: Batch, mean: Tensor) -> Tensor:
         """[S] of the actions that were asked for, given the steps before them."""

@@ -20,6 +20,8 @@ class Walked:
     reward: float  # a second, of the robot's own
     changed: float  # share of the steps that the supervisor's filters changed
     early: bool  # it ended before its time because of the robot
+    tilt: float = 0.0  # rad from upright, at most
+    height: float = 1.0  # of the base, at least, as a share of the standing height
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,32 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def judge(candidate: Sequence[Walked], base: Sequence[Walked], margin: float, intervention_margin: float) -> Verdict:
-    """``candidate`` and ``base``, pair by pair. The candidate is worse where that is shown, where its mean reward is more than ``margin``
-    (of the base's) below the base's, where filters change ``intervention_margin`` more of its steps, or more of its walks end early."""
+@dataclass(frozen=True)
+class Margins:
+    """How much worse a candidate may be."""
+
+    reward: float = 0.05  # of the base's, in the mean
+    interventions: float = 0.02  # of its steps, that filters change
+    posture: float = 0.1  # rad that it tilts more, and share of the standing height that it is lower, whatever its reward says
+
+
+def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins) -> Verdict:
+    """``candidate`` and ``base``, pair by pair. The candidate is worse where its reward is shown to be lower, or any margin is passed, or
+    more of its walks end early."""
     differences = [ours.reward - theirs.reward for ours, theirs in zip(candidate, base, strict=True)]
     low, high = interval(differences)
     mean, level = float(np.mean(differences)), float(np.mean([one.reward for one in base]))
-    changed = [float(np.mean([one.changed for one in walks])) for walks in (candidate, base)]
+    changed, tilt, height = (
+        [float(np.mean([getattr(one, name) for one in walks])) for walks in (candidate, base)] for name in ("changed", "tilt", "height")
+    )
     early = [sum(one.early for one in walks) for walks in (candidate, base)]
     reasons = {
         f"its reward is lower, {mean:+.3f} a second in [{low:+.3f}, {high:+.3f}]": not high >= 0.0,
-        f"its reward is {-mean:.3f} a second lower, more than {margin:g} of the base's": not mean >= -margin * abs(level),
-        f"filters change {changed[0]:.3f} of its steps, {changed[1]:.3f} of the base's": changed[0] > changed[1] + intervention_margin,
+        f"its reward is {-mean:.3f} a second lower, more than {margins.reward:g} of the base's": not mean >= -margins.reward * abs(level),
+        f"filters change {changed[0]:.3f} of its steps, {changed[1]:.3f} of the base's": not changed[0]
+        <= changed[1] + margins.interventions,
+        f"it tilts by {tilt[0]:.2f} rad, the base by {tilt[1]:.2f}": not tilt[0] <= tilt[1] + margins.posture,
+        f"it sinks to {height[0]:.2f} of the standing height, the base to {height[1]:.2f}": not height[0] >= height[1] - margins.posture,
         f"{early[0]} of its walks ended early, {early[1]} of the base's": early[0] > early[1],
     }
     return Verdict(len(differences), level, mean, low, high, "; ".join(reason for reason, holds in reasons.items() if holds))

@@ -26,7 +26,7 @@ from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, wide
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.gate import SimulationGate
 from locomotion.finetuning.learner import Learner
-from locomotion.finetuning.rollback import Verdict, Walked, judge
+from locomotion.finetuning.rollback import Margins, Verdict, Walked, judge
 from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Outcome
 from locomotion.finetuning.settings import RecipeSettings
 from locomotion.finetuning.walks import Ends, Walk, Word, script_of
@@ -199,22 +199,18 @@ class Session:
         by_pair: dict[int, dict[str, Walked]] = {}
         for one in episodes:
             if one.ended == "time" or one.ended in EARLY:  # what ended for another reason cannot be compared
-                by_pair.setdefault(one.walk.pair, {})[one.walk.who] = Walked(self._rate(one), float(one.changed.mean()), one.ended in EARLY)
+                by_pair.setdefault(one.walk.pair, {})[one.walk.who] = self.measure.walked(one)
         pairs = [pair for pair in by_pair.values() if len(pair) == 2]
         if len(pairs) < 2:
             return None
         s = self.settings
-        return judge([pair["candidate"] for pair in pairs], [pair["base"] for pair in pairs], s.margin, s.intervention_margin)
-
-    def _rate(self, episode: Episode) -> float:
-        """Reward a second. What the robot's own doing cut short earns nothing in the time that is missing."""
-        seconds = episode.walk.seconds if episode.ended in EARLY else len(episode) * self.noise.control_dt
-        return float(self.measure.rewards(episode).sum()) / seconds
+        margins = Margins(s.margin, s.intervention_margin, s.posture_margin)
+        return judge([pair["candidate"] for pair in pairs], [pair["base"] for pair in pairs], margins)
 
     def _told(self, outcome: Outcome) -> dict[str, Any]:
         rewards: dict[str, list[float]] = {}
         for one in outcome.episodes:
-            rewards.setdefault(one.walk.who, []).append(self._rate(one))
+            rewards.setdefault(one.walk.who, []).append(self.measure.walked(one).reward)
         return {
             "reward": {who: float(np.mean(values)) for who, values in rewards.items()},
             "ended": [one.ended for one in outcome.episodes], "changed": [float(one.changed.mean()) for one in outcome.episodes],

@@ -46,6 +46,7 @@ class RecipeSettings(Settings):
     rewards: Annotated[dict[str, Any], BeforeValidator(present)]
     margin: Share
     intervention_margin: Share
+    posture_margin: Share
     learner: LearnerSettings
     gate: GateSettings
     box: BoxSettings

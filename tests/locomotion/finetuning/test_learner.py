@@ -84,7 +84,7 @@ def test_steps_that_filters_changed_teach_the_policy_nothing(base) -> None:
 
 
 def test_an_update_is_as_long_as_the_clip_and_folding_changes_the_last_layer_alone(base) -> None:
-    learner = learner_of(base, kl_price=0.0)
+    learner = learner_of(base, kl_price=0.0, updates=1)
     batch = walked(base, learner, 0)
     learner.take(batch)
     learner.warm_up()

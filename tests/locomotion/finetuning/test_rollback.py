@@ -9,11 +9,11 @@ import torch
 
 from locomotion.finetuning import leash
 from locomotion.finetuning.gate import objection
-from locomotion.finetuning.rollback import T_95, Walked, interval, judge
+from locomotion.finetuning.rollback import T_95, Margins, Walked, interval, judge
 
 
-def walks(*rewards: float, changed: float = 0.0, early: bool = False) -> list[Walked]:
-    return [Walked(reward, changed, early) for reward in rewards]
+def walks(*rewards: float, changed: float = 0.0, early: bool = False, tilt: float = 0.0, height: float = 1.0) -> list[Walked]:
+    return [Walked(reward, changed, early, tilt, height) for reward in rewards]
 
 
 def test_the_interval_is_students() -> None:
@@ -31,12 +31,12 @@ def test_the_interval_is_students() -> None:
 
 def test_a_candidate_is_better_only_where_the_pairs_show_it() -> None:
     base = walks(2.0, 1.0, 3.0, 2.0)
-    assert judge(walks(2.1, 1.1, 3.2, 2.1), base, 0.05, 0.02).better
-    unclear = judge(walks(2.5, 0.6, 3.5, 1.9), base, 0.05, 0.02)
+    assert judge(walks(2.1, 1.1, 3.2, 2.1), base, Margins()).better
+    unclear = judge(walks(2.5, 0.6, 3.5, 1.9), base, Margins())
     assert not unclear.better
     assert not unclear.worse
     # pairing counts: the same walks in another order show nothing
-    assert not judge(walks(3.2, 2.1, 2.1, 1.1), base, 0.05, 0.02).better
+    assert not judge(walks(3.2, 2.1, 2.1, 1.1), base, Margins()).better
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,13 @@ def test_a_candidate_is_better_only_where_the_pairs_show_it() -> None:
         (walks(1.5, 1.0, 3.0, 1.9), "of the base's"),  # not shown, but too much below
         (walks(2.1, 1.1, 3.1, 2.1, changed=0.1), "filters"),
         (walks(2.1, 1.1, 3.1, 2.1, early=True), "early"),
+        (walks(2.1, 1.1, 3.1, 2.1, tilt=0.11), "tilts"),
+        (walks(2.1, 1.1, 3.1, 2.1, height=0.89), "sinks"),
         (walks(math.nan, 1.1, 3.1, 2.1), "reward"),
     ],
 )
 def test_what_is_worse_goes(candidate, word) -> None:
-    verdict = judge(candidate, walks(2.0, 1.0, 3.0, 2.0), 0.05, 0.02)
+    verdict = judge(candidate, walks(2.0, 1.0, 3.0, 2.0), Margins())
     assert word in verdict.worse
     assert not verdict.better
 
