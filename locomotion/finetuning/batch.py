@@ -97,7 +97,7 @@ class Measure:
         tilt = np.arccos((-known["projected_gravity"][:, 2]).clip(-1.0, 1.0)).max()
         return Walked(
             earned / seconds, float(episode.changed.mean()), early, float(tilt),
-            float(known["base_pos"][:, 2].min()) / robot.standing_height,
+            float(known["base_pos"][:, 2].min()) / robot.standing_height, episode.findings,
         )  # fmt: skip
 
     def batch(self, episodes: Sequence[Episode]) -> Batch:

@@ -22,6 +22,7 @@ class Walked:
     early: bool  # it ended before its time because of the robot
     tilt: float = 0.0  # rad from upright, at most
     height: float = 1.0  # of the base, at least, as a share of the standing height
+    findings: int = 0  # of the supervisor's monitors
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins)
     changed, tilt, height = (
         [float(np.mean([getattr(one, name) for one in walks])) for walks in (candidate, base)] for name in ("changed", "tilt", "height")
     )
-    early = [sum(one.early for one in walks) for walks in (candidate, base)]
+    early, findings = ([sum(getattr(one, name) for one in walks) for walks in (candidate, base)] for name in ("early", "findings"))
     reasons = {
         f"its reward is lower, {mean:+.3f} a second in [{low:+.3f}, {high:+.3f}]": not high >= 0.0,
         f"its reward is {-mean:.3f} a second lower, more than {margins.reward:g} of the base's": not mean >= -margins.reward * abs(level),
@@ -78,6 +79,7 @@ def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins)
         <= changed[1] + margins.interventions,
         f"it tilts by {tilt[0]:.2f} rad, the base by {tilt[1]:.2f}": not tilt[0] <= tilt[1] + margins.posture,
         f"it sinks to {height[0]:.2f} of the standing height, the base to {height[1]:.2f}": not height[0] >= height[1] - margins.posture,
+        f"the supervisor found something {findings[0]} times, with the base {findings[1]}": findings[0] > findings[1],
         f"{early[0]} of its walks ended early, {early[1]} of the base's": early[0] > early[1],
     }
     return Verdict(len(differences), level, mean, low, high, "; ".join(reason for reason, holds in reasons.items() if holds))

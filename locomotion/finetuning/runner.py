@@ -89,6 +89,7 @@ class Episode:
     mean: Tensor  # [T, A] of its action
     action: Tensor  # [T, A] that was asked for
     memory: Tensor  # [T, M] after each step
+    findings: int = 0  # times that a monitor of the supervisor found something
 
     def __len__(self) -> int:
         return len(self.action)
@@ -120,7 +121,7 @@ class Outcome:
     @property
     def findings(self) -> int:
         """Times that a monitor found something."""
-        return sum(event.kind in BY_NAME and event.detail != "over" for event in self.events)
+        return len(_findings(self.events))
 
 
 class EpisodeRunner:
@@ -167,19 +168,27 @@ class EpisodeRunner:
         if record.lost or record.malformed:
             raise InputError("log", f"{record.lost} steps lost", "every step of a run, which is what is learned from", "Lighten the load.")
         operator.ended += ["supervisor"] * (len(started) - len(operator.ended))
-        columns = record.columns()
+        columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
+        episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
+        stopped = operator.stopped or supervisor.state is State.DAMPING  # a run that goes to its end settles
         return Outcome(
-            _episodes(columns, exploring, started, operator.ended) if columns else [], clock.now() - began, list(supervisor.events),
-            supervisor.window.temperature.copy(), operator.stopped or supervisor.state is State.DAMPING, operator.warm,
+            episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
             Counter(supervisor.interventions),
         )  # fmt: skip
+
+
+def _findings(events: Sequence[Event]) -> list[float]:
+    """When monitors found something, s on the runtime's clock."""
+    return [event.time for event in events if event.kind in BY_NAME and event.detail != "over"]
 
 
 STEP = ("command", "asked_joint_pos_target", "joint_pos_target")
 
 
-def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str]) -> list[Episode]:
-    """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them."""
+def _episodes(
+    columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str], found_at: np.ndarray
+) -> list[Episode]:  # fmt: skip
+    """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them. ``found_at`` in s of the run."""
     ran = np.isfinite(columns["asked_joint_pos_target"][:, 0])
     records = [record for record in exploring.records if len(record.action) > 1]  # one step is a walk that was refused
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ran, [False]]).astype(int))).reshape(-1, 2)
@@ -192,5 +201,6 @@ def _episodes(columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks:
         steps = slice(begin, end)
         table = {name: columns[name][begin : end + 1] for name in MEASURED} | {name: columns[name][steps] for name in STEP}
         kept = (torch.stack(rows[: end - begin]) for rows in (record.observation, record.mean, record.action, record.memory))
-        found.append(Episode(walk, why, table, *kept))
+        during = (found_at >= columns["time"][begin]) & (found_at <= columns["time"][end])
+        found.append(Episode(walk, why, table, *kept, findings=int(during.sum())))
     return found

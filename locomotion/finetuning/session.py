@@ -97,7 +97,7 @@ class Session:
             self._box(outcome)
             self.number += 1
             self._keep(figures)
-            if outcome.latched:
+            if outcome.latched and self.stage != "done":
                 return "latched"
         self._leave()
         return "done"
@@ -167,6 +167,8 @@ class Session:
         self.failures += 1
         if self.stage != "warm_up":
             self.learner.go_back(self.accepted)
+        if self.stage == "final":
+            self.stage, self.final = "done", {"better": False, "worse": outcome.latched}
         return {"latched": outcome.latched}
 
     # beside them -------------------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from locomotion.finetuning.gate import objection
 from locomotion.finetuning.rollback import T_95, Margins, Walked, interval, judge
 
 
-def walks(*rewards: float, changed: float = 0.0, early: bool = False, tilt: float = 0.0, height: float = 1.0) -> list[Walked]:
-    return [Walked(reward, changed, early, tilt, height) for reward in rewards]
+def walks(
+    *rewards: float, changed: float = 0.0, early: bool = False, tilt: float = 0.0, height: float = 1.0, findings: int = 0
+) -> list[Walked]:
+    return [Walked(reward, changed, early, tilt, height, findings) for reward in rewards]
 
 
 def test_the_interval_is_students() -> None:
@@ -48,6 +50,7 @@ def test_a_candidate_is_better_only_where_the_pairs_show_it() -> None:
         (walks(2.1, 1.1, 3.1, 2.1, early=True), "early"),
         (walks(2.1, 1.1, 3.1, 2.1, tilt=0.11), "tilts"),
         (walks(2.1, 1.1, 3.1, 2.1, height=0.89), "sinks"),
+        (walks(2.1, 1.1, 3.1, 2.1, findings=1), "found"),
         (walks(math.nan, 1.1, 3.1, 2.1), "reward"),
     ],
 )
