@@ -11,7 +11,9 @@ from deploy.limits import Limits
 from deploy.supervisor import Supervisor
 from robots.errors import InputError
 
-TIGHTER_ABOVE = frozenset({"position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd"})  # a larger one is the stricter one
+TIGHTER_ABOVE = frozenset(  # a larger one is the stricter one
+    {"position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd"}
+)
 FREE = frozenset(  # how fast things go, and nothing that holds the robot back
     {"gain_seconds", "stand_up_seconds", "stop_seconds", "lie_down_seconds", "ramp_seconds", "wiggle"}
 )
