@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
 PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "final")
+NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
 UNSEEN = "it did not come to walk beside the base"
 
 Say = Callable[[str], None]
@@ -51,8 +52,9 @@ class Session:
 
     def __init__(
         self, base: Base, settings: RecipeSettings, connection: Connection, word: Word, folder: Path, seed: int, limits: Any,
-        wait: Callable[[float], None] = lambda seconds: None, say: Say = print,
+        wait: Callable[[float], None] = lambda seconds: None, say: Say = print, where: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        self.where = dict(where or {})  # what the robot is reached by, and what else another start must leave as it is
         self.base, self.settings, self.folder, self.seed, self._wait, self._say = base, settings, folder, seed, wait, say
         self.contract = load_bundle(base_bundle(base, folder), base.robot).contract
         refuse_wider(limits, widest(self.contract))
@@ -85,6 +87,8 @@ class Session:
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
+            if self.stage == "final" and not self.learner.moved:
+                break
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
                 self.stage = "final" if self.learner.moved else "done"
                 continue
@@ -96,12 +100,13 @@ class Session:
             self.seconds += outcome.seconds
             self.steps += sum(map(len, outcome.episodes))
             self.resting, self.runner.temperature = outcome.warm, outcome.temperature
-            if outcome.stopped:
+            if outcome.stopped and not outcome.latched:
+                self._cut(outcome)
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "stopped"
             figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
-            self._box(outcome)
+            self._box(outcome, figures)
             self.number += 1
             self._keep(figures)
             if outcome.latched and self.stage != "done":
@@ -125,9 +130,14 @@ class Session:
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
     def _warm_up(self, episodes: Sequence[Episode]) -> dict[str, Any]:
-        """The base alone: what it earns, how far it reaches, and the first candidate."""
+        """The base alone: what it earns, how far it reaches where it walks well, and the first candidate."""
+        good = [one for one in episodes if one.ended not in EARLY]
+        if 2 * len(good) < len(episodes):
+            self._say(f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from")
+            self.stage = "done"
+            return {"short": True}
         figures = self.learner.warm_up()
-        reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in episodes)
+        reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in good)
         self.box = ActionBox.around(reach, self.settings.box.margin, self.settings.box.growth)
         self.stage, self.accepted = "learn", self.learner.policy
         return figures | {"reach": reach} | self._improve()
@@ -172,11 +182,27 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         self._say(f"the supervisor wants a person: {outcome.latched}")
         self.failures += 1
-        if self.stage != "warm_up":
-            self.learner.go_back(self.accepted)
-        if self.stage == "final":
+        its_doing = outcome.latched not in NOT_ITS_DOING
+        if self.stage != "warm_up" and its_doing:
+            self._drop()
+        if self.stage == "final" and its_doing:
             self.stage, self.final = "done", {"better": False, "worse": outcome.latched}
         return {"latched": outcome.latched}
+
+    def _drop(self) -> None:
+        """Back to the policy that was last kept; to the base where that one itself walked."""
+        if torch.equal(self.learner.policy, self.accepted):
+            self.accepted = torch.zeros_like(self.accepted)
+        self.learner.go_back(self.accepted)
+
+    def _cut(self, outcome: Outcome) -> None:
+        """A person ended the run: a candidate that was damped while it walked, as Ctrl-C does, does not get another walk."""
+        last = outcome.episodes[-1] if outcome.episodes else None
+        if last is not None and last.walk.who == "candidate" and last.ended == "supervisor":
+            self._say("a candidate was stopped while it walked: it is dropped")
+            self._drop()
+            if self.box is not None:
+                self.box = self.box.after(False, 0.0)
 
     # beside them -------------------------------------------------------------------------------------------------------
 
@@ -232,10 +258,12 @@ class Session:
             ),
         }  # fmt: skip
 
-    def _box(self, outcome: Outcome) -> None:
+    def _box(self, outcome: Outcome, figures: dict[str, Any]) -> None:
+        """A step that a filter changed is not clean walking, nor is a run after which the candidate went."""
         if self.box is not None:
-            clean = not outcome.latched and not outcome.findings and not any(one.ended in EARLY for one in outcome.episodes)
-            walked = sum(map(len, outcome.episodes)) * self.noise.control_dt
+            early = any(one.ended in EARLY for one in outcome.episodes)
+            clean = not (outcome.latched or outcome.findings or early or figures.get("rolled_back"))
+            walked = sum(int((~one.changed).sum()) for one in outcome.episodes) * self.noise.control_dt
             self.box = self.box.after(clean, walked)
 
     def _cool(self) -> None:
@@ -280,7 +308,7 @@ class Session:
         area = self.runner.area
         return {
             **{name: getattr(self, name) for name in PROGRESS}, "learner": self.learner.state_dict(),
-            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings),
+            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings), "where": self.where,
             "box": None if self.box is None else asdict(self.box),
             "temperature": self.runner.temperature.tolist(),
             "area": [*area.place.tolist(), area.yaw, float(area.returning)],

@@ -26,6 +26,7 @@ from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
 from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, Word, script_of
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import OURS, alone
+from locomotion.schema import plain
 from robots.errors import InputError
 
 Say = Callable[[str], None]
@@ -49,7 +50,7 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
             return dry_run(base, settings, limits, folder, say)
         wait = time.sleep if settings.interface != "sim" else lambda seconds: None
         recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
-        session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say)
+        session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say, _where(settings))
         if (folder / "state.pt").exists():
             _go_on(session, folder, say)
         else:
@@ -81,6 +82,12 @@ def _connection(settings: FinetuneSettings) -> Connection:
     return real({"name": settings.interface, **way}, settings.dry_run)
 
 
+def _where(settings: FinetuneSettings) -> dict[str, Any]:
+    """What another start in the same folder must leave as it is: a candidate that was kept on one robot is not trusted on another."""
+    ways = {"sim": ("plant",), "unitree_dds": ("network", "domain")}[settings.interface]
+    return {name: plain(settings)[name] for name in ("interface", *ways)}
+
+
 def _go_on(session: Session, folder: Path, say: Say) -> None:
     """From ``state.pt``. Raises InputError where it is of another policy, or began under other settings."""
     state, _ = checkpoint.unpack(folder / "state.pt")
@@ -88,9 +95,10 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
     for name in ("policy", "seed"):
         if state[name] != ours[name]:
             raise InputError(name, ours[name], f"that of {folder}: {state[name]}", "Choose another output.")
-    for name, value in state["settings"].items():
-        if name not in PERSONAL and value != ours["settings"][name]:
-            raise InputError(name, ours["settings"][name], f"as {folder} began: {value}", "Leave it out, or choose another output.")
+    before, now = ({**one["settings"], **one["where"]} for one in (state, ours))
+    for name, value in before.items():
+        if name not in PERSONAL and value != now.get(name):
+            raise InputError(name, now.get(name), f"as {folder} began: {value}", "Leave it out, or choose another output.")
     session.load_state_dict(state)
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
 
