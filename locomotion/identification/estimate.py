@@ -20,6 +20,7 @@ from robots.actuator import torque_bounds
 from robots.errors import InputError
 
 COARSE, STEPS = 4, (6, 6)  # first every fourth window, then all; steps at most
+ENOUGH = (0.003, 0.0)  # of the cost that a step must take off for another to follow
 SETTLED = 0.2  # standard deviations: a step that moves no parameter further is the last
 TRIALS = (4.0, 2.0, 1.0, 0.3)  # shares of a step that are tried together: jumps of contacts make steps too short
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
@@ -85,9 +86,9 @@ def estimate(
     theta = np.array([unknown.start for unknown in sought])
     sigma = np.concatenate([np.full(recording.measured[name].shape[1], NOISE[name]) for name in MEASURED])
     coarse = _Problem.of(recording, windows.some(COARSE), sought, sigma, threads)
-    theta = _descend(coarse, theta, sought, STEPS[0], progress)
+    theta = _descend(coarse, theta, sought, STEPS[0], ENOUGH[0], progress)
     problem = _Problem.of(recording, windows, sought, coarse.sigma, threads)
-    theta = _descend(problem, theta, sought, STEPS[1], progress)
+    theta = _descend(problem, theta, sought, STEPS[1], ENOUGH[1], progress)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
     residual, jacobian = _linearised(problem, theta, sought, central=True)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
@@ -96,7 +97,7 @@ def estimate(
 
 
 def _descend(
-    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, progress: Callable[[str], None]
+    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, enough: float, progress: Callable[[str], None]
 ) -> np.ndarray:
     """Gauss-Newton steps from ``theta``, each as far as it helps, until they help little."""
     for iteration in range(iterations):
@@ -113,7 +114,7 @@ def _descend(
         progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.2f} deviations")
         if costs[best] < here:
             theta = trials[best]
-        if costs[best] >= here or far < SETTLED:
+        if costs[best] >= (1.0 - enough) * here or far < SETTLED:
             break
     return theta
 
