@@ -119,9 +119,7 @@ def _descend(
     return theta
 
 
-def _linearised(
-    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], central: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], central: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds; or by central ones, in twice the time."""
     steps = np.array([unknown.belief.step for unknown in sought])
     low, high = np.array([unknown.bounds for unknown in sought]).T
