@@ -19,6 +19,7 @@ from robots.actuator import torque_bounds
 from sim.mujoco_model import GROUND, PAYLOAD, build_model
 
 PHYSICS_DT = 0.002  # s
+ROUNDING = 1e-6  # of a physics step that sums of steps may be short: a minute's are by 1e-9, and would be a step behind the clock
 MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most
 PUSH_EVERY = 4.0  # s
 # standard deviations of a good robot's sensors; the bias of the gyroscope is as large as its noise
@@ -126,7 +127,7 @@ class SimulatedRobot:
         return value + self._conditions.noise * NOISE[name] * self._random.standard_normal(value.shape)
 
     def _receive(self) -> None:
-        while self._on_their_way and self._on_their_way[0][0] <= self._time + 1e-9:
+        while self._on_their_way and self._on_their_way[0][0] <= self._time + ROUNDING * PHYSICS_DT:
             self._apply(self._on_their_way.popleft()[1])
 
     def _apply(self, command: MotorCommand) -> None:
@@ -148,7 +149,7 @@ class SimulatedRobot:
 
     def _advance(self) -> None:
         behind = min(self._clock.now() - self._time, MAX_CATCH_UP)
-        for _ in range(int(behind / PHYSICS_DT + 1e-9)):
+        for _ in range(int(behind / PHYSICS_DT + ROUNDING)):
             self._receive()
             if self._conditions.push and self._time - self._last_push >= PUSH_EVERY:
                 self._last_push, angle = self._time, self._random.uniform(-np.pi, np.pi)

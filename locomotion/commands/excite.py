@@ -25,5 +25,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     whole = limits.stand_up_seconds + Gate.seconds(robot, limits) + len(targets) * settings.control_dt
     print(f"{output}: {len(targets) * settings.control_dt:g} s. On the simulated robot first, then interface=unitree_dds:")
     print(f'  locomotion deploy policy={output} interface=sim commands="[[0,[]]]" duration={whole:.1f} output=excited')
-    print("  locomotion identify excited/deploy_log.mcap")
+    if settings.place == "ground":
+        print("  locomotion identify excited/deploy_log.mcap")
+    else:
+        print("Its log is for your own study: 'locomotion identify' takes a robot to be on the ground, and cannot use it yet.")
     return 0

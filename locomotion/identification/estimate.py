@@ -1,16 +1,15 @@
 """Least squares over many short simulations: Gauss-Newton steps, how sure they are, and what the log does not show.
 
 The estimate minimises the squared residuals over their noise, plus the squared distance from what is believed beforehand over its
-deviation (maximum a posteriori). Steps are Levenberg-Marquardt's, with forward differences, all columns in one batch. Intervals are
-those of clustered residuals (White 1982, Liang and Zeger 1986): what is wrong with a window's initial state stays wrong for the
-whole window, so windows, and not samples, are what is independent.
+deviation (maximum a posteriori). Steps are Levenberg-Marquardt's, with forward differences, all columns in one batch. What is wrong
+with a window's initial state stays wrong for the whole window, so windows, and not samples, are what is independent (Liang and Zeger
+1986); intervals are a jackknife's, that leaves out one window at a time (MacKinnon and White 1985; Bell and McCaffrey 2002).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -20,8 +19,9 @@ from locomotion.identification.unknowns import Unknown
 from robots.actuator import torque_bounds
 from robots.errors import InputError
 
-COARSE, STEPS = 4, (6, 4)  # first every fourth window and up to six steps, then all and up to four
-ENOUGH = 0.003  # of the cost that a step must take off for another to follow
+COARSE, STEPS = 4, (6, 6)  # first every fourth window, then all; steps at most
+ENOUGH = (0.003, 0.0)  # of the cost that a step must take off for another to follow
+SETTLED = 0.2  # standard deviations: a step that moves no parameter further is the last
 TRIALS = (4.0, 2.0, 1.0, 0.3)  # shares of a step that are tried together: jumps of contacts make steps too short
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
@@ -29,7 +29,6 @@ FACTORS = ("motor_strength", "kp_scale", "kd_scale")
 NEAR, LIMITED = 0.9, 0.005  # of a motor's limit, and of the samples there, from which on the limit shows
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
 LARGE = 100.0  # deviations that count for one that is further off
-BLOCK = 1.0  # s of residuals that are taken to be independent of the next
 LEVEL = 0.95  # of the intervals
 
 
@@ -87,45 +86,51 @@ def estimate(
     theta = np.array([unknown.start for unknown in sought])
     sigma = np.concatenate([np.full(recording.measured[name].shape[1], NOISE[name]) for name in MEASURED])
     coarse = _Problem.of(recording, windows.some(COARSE), sought, sigma, threads)
-    theta = _descend(coarse, theta, sought, STEPS[0], progress)
+    theta = _descend(coarse, theta, sought, STEPS[0], ENOUGH[0], progress)
     problem = _Problem.of(recording, windows, sought, coarse.sigma, threads)
-    theta = _descend(problem, theta, sought, STEPS[1], progress)
+    theta = _descend(problem, theta, sought, STEPS[1], ENOUGH[1], progress)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
-    residual, jacobian = _linearised(problem, theta, sought)
+    residual, jacobian = _linearised(problem, theta, sought, central=True)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
         raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
     return _result(problem, windows, sought, theta, residual, jacobian, nominal)
 
 
 def _descend(
-    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, progress: Callable[[str], None]
+    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], iterations: int, enough: float, progress: Callable[[str], None]
 ) -> np.ndarray:
     """Gauss-Newton steps from ``theta``, each as far as it helps, until they help little."""
     for iteration in range(iterations):
         residual, jacobian = _linearised(problem, theta, sought)
         problem.sigma, scale = _noise(residual[problem.fitted], problem.sigma)
         residual, jacobian = residual / scale, jacobian / scale[:, None]
-        information, gradient, _ = _normal_equations(problem, residual, jacobian, theta)
-        step = -np.linalg.solve(information, gradient)
+        informations, scores = _by_window(problem, residual, jacobian)
+        belief = np.diag(problem.prior**-2.0)
+        step = -np.linalg.solve(informations.sum(axis=0) + belief, scores.sum(axis=0) + belief @ (theta - problem.start))
         trials = _within(theta + np.array(TRIALS)[:, None] * step, sought)
         costs, here = problem.cost(problem.residuals(problem.few, trials), trials), problem.cost(residual[None], theta[None])[0]
         best = int(costs.argmin())
-        far = float(np.abs(trials[best] - theta) @ (1.0 / problem.prior))
-        progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.3f} of the beliefs")
+        far = float((np.abs(trials[best] - theta) / _deviation(informations, scores, problem.prior)).max())
+        progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.2f} deviations")
         if costs[best] < here:
             theta = trials[best]
-        if not costs[best] < (1.0 - ENOUGH) * here:
+        if costs[best] >= (1.0 - enough) * here or far < SETTLED:
             break
     return theta
 
 
-def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown]) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds."""
+def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], central: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals [W, R] and their derivatives [W, R, P] by forward differences, into the bounds; or by central ones, in twice the time."""
     steps = np.array([unknown.belief.step for unknown in sought])
-    upper = np.array([unknown.bounds[1] for unknown in sought])
-    steps = np.where(theta + steps > upper, -steps, steps)
+    low, high = np.array([unknown.bounds for unknown in sought]).T
+    steps = np.where(theta + steps > high, -steps, steps)
     found = problem.residuals(problem.many, np.concatenate([theta[None], theta + np.diag(steps)]))
-    return found[0], np.moveaxis((found[1:] - found[0]) / steps[:, None, None], 0, -1)
+    here, beyond = found[0], found[0]
+    if central:
+        other = np.clip(theta - steps, low, high)
+        beyond = problem.residuals(problem.many, np.concatenate([theta[None], theta + np.diag(other - theta)]))[1:]
+        steps = theta + steps - other
+    return here, np.moveaxis((found[1:] - beyond) / steps[:, None, None], 0, -1)
 
 
 def _noise(residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,18 +142,11 @@ def _noise(residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndar
     return sigma * ratio, np.tile(ratio, by_signal.shape[1])
 
 
-def _normal_equations(
-    problem: _Problem, residual: np.ndarray, jacobian: np.ndarray, theta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Information [P, P] and gradient [P], the belief's part in them, and the gradient of each block without it [B, P]."""
-    weight = np.minimum(1.0, FAR / np.maximum(np.abs(residual), 1e-12))[problem.fitted]  # of Huber's cost
+def _by_window(problem: _Problem, residual: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Information [W, P, P] and gradient [W, P] of each window that is fitted, without the belief."""
     r, j = residual[problem.fitted], jacobian[problem.fitted]
-    blocks = max(1, round(problem.measured.shape[1] * problem.many.recording.control_dt / BLOCK))
-    parts = [slice(*ends) for ends in pairwise(np.linspace(0, r.shape[1], blocks + 1).astype(int))]
-    scores = np.concatenate([np.einsum("wr,wr,wrp->wp", weight[:, part], r[:, part], j[:, part]) for part in parts])
-    information = np.einsum("wr,wrp,wrq->pq", weight, j, j, optimize=True)
-    belief = np.diag(problem.prior**-2.0)
-    return information + belief, scores.sum(axis=0) + belief @ (theta - problem.start), scores
+    weight = np.minimum(1.0, FAR / np.maximum(np.abs(r), 1e-12))  # of Huber's cost
+    return np.einsum("wr,wrp,wrq->wpq", weight, j, j, optimize=True), np.einsum("wr,wr,wrp->wp", weight, r, j)
 
 
 def _within(theta: np.ndarray, sought: Sequence[Unknown]) -> np.ndarray:
@@ -160,9 +158,10 @@ def _result(
     problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, residual: np.ndarray, jacobian: np.ndarray,
     nominal: np.ndarray,
 ) -> Estimate:  # fmt: skip
-    information, _, scores = _normal_equations(problem, residual, jacobian, theta)
-    deviation, count = _deviation(problem, information, scores), len(scores)
-    reach = _student(LEVEL, max(count - len(theta), 1)) * deviation
+    informations, scores = _by_window(problem, residual, jacobian)
+    information = informations.sum(axis=0) + np.diag(problem.prior**-2.0)
+    deviation = _deviation(informations, scores, problem.prior)
+    reach = _student(LEVEL, max(len(scores) - 1, 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
     one, named = _one_torque(problem.many.recording, sought)
     together, seen = _together(problem, information, sought) + named, seen & ~one
@@ -177,11 +176,15 @@ def _result(
     )  # fmt: skip
 
 
-def _deviation(problem: _Problem, information: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """[P] standard deviations, of clustered residuals, or as independent ones would have them where that is more."""
-    inverse, (blocks, count) = np.linalg.inv(information), scores.shape
-    spread = scores.T @ scores * (blocks / max(blocks - count, 1)) + np.diag(problem.prior**-2.0)
-    return np.sqrt(np.maximum(np.diag(inverse @ spread @ inverse), np.diag(inverse)))
+def _deviation(informations: np.ndarray, scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """[P] standard deviations: of one Gauss-Newton step's results without each of the windows, beside what the belief leaves open; or as
+    independent residuals would have them where that is more."""
+    belief = np.diag(prior**-2.0)
+    information, windows = informations.sum(axis=0) + belief, len(scores)
+    without = np.linalg.solve(information - informations, (scores - scores.mean(axis=0))[..., None])[..., 0]  # [W, P]
+    inverse = np.linalg.inv(information)
+    spread = np.square(without).sum(axis=0) * (windows - 1) / windows + np.square(inverse) @ prior**-2.0
+    return np.sqrt(np.maximum(spread, np.diag(inverse)))
 
 
 def _size(residual: np.ndarray) -> float:

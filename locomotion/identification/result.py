@@ -21,7 +21,7 @@ from sim import PARAMETERS
 # the least that a range reaches to either side of what was found: what one log knows is not all that there is
 SPREAD = {
     "motor_strength": 0.05, "joint_friction_scale": 0.2, "joint_damping_scale": 0.2, "armature_scale": 0.1, "kp_scale": 0.05,
-    "kd_scale": 0.05, "action_delay": 0.002, "base_mass_offset": 0.5, "base_com_offset": 0.01, "link_mass_scale": 0.05,
+    "kd_scale": 0.05, "action_delay": 0.002, "base_mass_offset": 0.5, "base_com_offset": 0.01, "payload_mass": 0.5, "link_mass_scale": 0.05,
     "inertia_scale": 0.05, "joint_zero_offset": 0.01, "friction": 0.2,
 }  # fmt: skip
 WITH_STRENGTH = ("kp_scale", "kd_scale")  # factors on the same torque: found as one with it where they are not sought

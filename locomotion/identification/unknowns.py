@@ -35,6 +35,7 @@ BELIEFS = {
     "action_delay": Belief(0.02, 0.002, 0.008),
     "base_mass_offset": Belief(5.0, 0.4),
     "base_com_offset": Belief(0.05, 0.006),
+    "payload_mass": Belief(5.0, 0.4),
     "link_mass_scale": Belief(0.2, 0.05),
     "inertia_scale": Belief(0.3, 0.1),
     "joint_zero_offset": Belief(0.05, 0.01),

@@ -90,8 +90,14 @@ def test_time_too_short_for_the_motion_is_refused(go2):
         excitation.on_ground(go2, 20.0, plants.DT, 0)
 
 
-def test_the_command_writes_it_and_says_how_to_run_it(tmp_path, capsys):
-    given = {"robot": "unitree_go2", "place": "stand", "seconds": 6.0, "control_dt": 0.02, "seed": 0, "output": str(tmp_path / "e.onnx")}
+@pytest.mark.parametrize(
+    ("place", "seconds", "said"), [("stand", 6.0, "cannot use it yet"), ("ground", 24.0, "locomotion identify excited/")]
+)
+def test_the_command_writes_it_and_says_how_to_run_it(place, seconds, said, tmp_path, capsys):
+    given = {"robot": "unitree_go2", "place": place, "seconds": seconds, "control_dt": 0.02, "seed": 0, "output": str(tmp_path / "e.onnx")}
     assert command.run(given, {}) == 0
-    assert "locomotion deploy policy=" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "locomotion deploy policy=" in out
+    assert said in out
+    assert ("locomotion identify excited/" in out) == (place == "ground")
     assert load(tmp_path / "e.onnx").contract.command_names == ()

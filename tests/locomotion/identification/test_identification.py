@@ -38,9 +38,14 @@ def lying(robot, seconds, seed=0):
 
 
 @pytest.fixture(scope="module")
-def recording(go2):
+def swinging(go2):
+    return lying(go2, 6.0)
+
+
+@pytest.fixture(scope="module")
+def recording(go2, swinging):
     """Seven seconds of two swinging legs."""
-    return plants.follow(go2, lying(go2, 6.0), HIDDEN)
+    return plants.follow(go2, swinging, HIDDEN)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,27 @@ def found(recording):
     """Its physics; a number for all joints."""
     windows = cut(recording, 0.9, 0.1, 5)
     return estimate(recording, windows, unknowns(recording.robot, tuple(TRUTH), "all"), 1, lambda words: None)
+
+
+def test_deviations_grow_with_windows_that_disagree_and_shrink_with_their_number():
+    random = np.random.default_rng(0)
+    j = random.standard_normal((4000, 50, 2))
+    alike, shared = random.standard_normal((4000, 50)), random.standard_normal((4000, 1, 2))
+
+    def deviation(residual, windows):
+        information = np.einsum("wri,wrj->wij", j[:windows], j[:windows])
+        return estimate_module._deviation(information, np.einsum("wr,wri->wi", residual[:windows], j[:windows]), np.full(2, 1e3))
+
+    np.testing.assert_allclose(deviation(alike, 4000), 1.0 / np.sqrt(4000 * 50), rtol=0.05)  # as independent residuals
+    biased = alike + np.einsum("wri,wsi->wr", j, shared)  # every window has parameters of its own, one deviation from the others'
+    np.testing.assert_allclose(deviation(biased, 4000), 1.0 / np.sqrt(4000), rtol=0.06)
+
+    # a linear problem: what is left without each of five windows, solved anew
+    few, y = j[:5], biased[:5]
+    found = np.linalg.lstsq(few.reshape(-1, 2), -y.ravel(), rcond=None)[0]
+    without = [np.linalg.lstsq(np.delete(few, w, 0).reshape(-1, 2), -np.delete(y, w, 0).ravel(), rcond=None)[0] for w in range(5)]
+    expected = np.sqrt(0.8 * np.square(np.array(without) - found).sum(axis=0))
+    np.testing.assert_allclose(deviation(y + few @ found, 5), expected, rtol=1e-3)
 
 
 def right(unknown, value, interval, truth):
@@ -75,9 +101,9 @@ def test_the_model_that_was_found_explains_what_was_held_out(found):
 
 
 @pytest.fixture(scope="module")
-def weak(go2):
+def weak(go2, swinging):
     """A recording of a plant that is weak, and else as it is described."""
-    return plants.follow(go2, lying(go2, 6.0), Conditions(noise=1.0, strength=0.85))
+    return plants.follow(go2, swinging, Conditions(noise=1.0, strength=0.85))
 
 
 def test_what_only_acts_together_is_said_and_named(weak, go2):
