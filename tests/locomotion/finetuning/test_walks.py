@@ -287,8 +287,9 @@ def test_a_reward_that_is_no_number_is_an_error_and_a_fall_is_no_gain_under_pena
     measure, episode = Measure(home[0], {"tilt": {"weight": -1.0}, "effort": {"weight": -1.0}}), run(home).episodes[0]
     whole = measure.walked(episode).reward
     assert whole < 0.0
+    cut = {name: value[: 61 if len(value) == len(episode) + 1 else 60] for name, value in episode.columns.items()}
     half = replace(
-        episode, ended="tilt", columns={name: value[: 61 if len(value) == len(episode) + 1 else 60] for name, value in episode.columns.items()},
+        episode, ended="tilt", columns=cut,
         **{name: getattr(episode, name)[:60] for name in ("observation", "mean", "action", "memory")},
     )  # fmt: skip
     rewards = measure.rewards(half)
