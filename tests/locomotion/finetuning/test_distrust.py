@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import torch
 from deploy.states import State
 from deploy.supervisor import Event
 from locomotion.config import compose
+from locomotion.finetuning import base as bases
 from locomotion.finetuning.bounds import ActionBox
 from locomotion.finetuning.gate import SimulationGate
 from locomotion.finetuning.learner import Adapter
 from locomotion.finetuning.runner import Episode, Outcome
-from locomotion.finetuning.session import Session
+from locomotion.finetuning.session import Session, base_bundle
 from locomotion.finetuning.settings import FinetuneSettings
 from locomotion.finetuning.start import _go_on, _where
 from locomotion.finetuning.walks import Walk, script_of
@@ -32,12 +34,15 @@ FELL = Event(3.0, State.FAULT, "transition", "walk -> fault (tilt)")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return standing.write(tmp_path_factory.mktemp("base"))
+    path = standing.write(tmp_path_factory.mktemp("base"))
+    base_bundle(bases.load(str(path)), path.parent)
+    return path
 
 
 @pytest.fixture
 def learning(source: Path, tmp_path: Path) -> Session:
     """In the middle of it, with a candidate that was kept and one beyond it."""
+    shutil.copy(source.parent / "base.onnx", tmp_path)
     one = session(tmp_path, source, lambda text: None)
     size = one.base.actor.network[-1].weight.shape[1]
     one.learner.adapter = Adapter(torch.randn(50, size, generator=torch.Generator().manual_seed(0)), 12, 4)
