@@ -204,7 +204,7 @@ def _episodes(
         begin, end = int(own[0]), int(own[-1]) + 1
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
-        if end - begin < 2 or end >= len(ran):
+        if end - begin < 2 or end >= len(columns["state"]):
             continue
         steps = slice(begin, end)
         table = {name: columns[name][begin : end + 1] for name in MEASURED} | {name: columns[name][steps] for name in STEP}

@@ -251,8 +251,8 @@ def test_what_is_out_of_its_area_lies_down_to_be_carried_back(home, place) -> No
 
 
 def test_a_run_that_has_no_time_left_for_a_walk_lies_down_and_is_not_cut_in_it(home, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("walks", "runner"):
-        monkeypatch.setattr(f"locomotion.finetuning.{place}.LONGEST", 44.0)
+    for name, value in {"walks.LONGEST": 40.0, "runner.LONGEST": 40.0, "walks.LAST": 12.0}.items():
+        monkeypatch.setattr(f"locomotion.finetuning.{name}", value)
     outcome = run(home, *[WALK] * 6)
     assert 0 < len(outcome.episodes) < 6
     assert {episode.ended for episode in outcome.episodes} == {"time"}
@@ -287,9 +287,9 @@ def test_a_reward_that_is_no_number_is_an_error_and_a_fall_is_no_gain_under_pena
     measure, episode = Measure(home[0], {"tilt": {"weight": -1.0}, "effort": {"weight": -1.0}}), run(home).episodes[0]
     whole = measure.walked(episode).reward
     assert whole < 0.0
-    cut = {name: value[: 61 if len(value) == len(episode) + 1 else 60] for name, value in episode.columns.items()}
+    missing = len(episode) - 60
     half = replace(
-        episode, ended="tilt", columns=cut,
+        episode, ended="tilt", columns={name: value[:-missing] for name, value in episode.columns.items()},
         **{name: getattr(episode, name)[:60] for name in ("observation", "mean", "action", "memory")},
     )  # fmt: skip
     rewards = measure.rewards(half)
