@@ -45,8 +45,11 @@ class Conditions:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             kind, allowed = (int, "a whole number") if name == "seed" else (int | float, "a number")
-            each = name == "strength" and isinstance(value, tuple)
-            numbers: tuple[Any, ...] = value if each else () if name == "friction" and value is None else (value,)
+            numbers: tuple[Any, ...] = (value,)
+            if name == "strength" and isinstance(value, tuple):
+                numbers = value
+            elif name == "friction" and value is None:
+                numbers = ()
             if not all(isinstance(v, kind) and not isinstance(v, bool) and 0 <= v < LARGEST for v in numbers):
                 allowed += f" of at least 0 and less than {LARGEST:,}"
                 raise InputError(f"plant.{name}", value, allowed, "Leave it out for the perfect world's.")

@@ -39,14 +39,20 @@ def write(found: Imported, robot: Robot, folder: Path) -> dict[str, Path]:
     for path in paths.values():
         if path.exists():
             raise InputError("output", str(path), "a place where nothing is yet", "Choose another output= or name=.")
-    _write_robot(found, robot, paths["robot"])
     texts = {"task": _comment(found) + _yaml(found.task), "randomization": _yaml(found.randomization), "policy": _description(found)}
-    for kind, path in paths.items():
-        if kind in texts:
-            make_folder(path.parent, "output")
-            data = texts[kind].encode()
-            with writing("output", path):
-                write_atomically(path, lambda stream, data=data: stream.write(data))
+    try:
+        _write_robot(found, robot, paths["robot"])
+        for kind, path in paths.items():
+            if kind in texts:
+                make_folder(path.parent, "output")
+                data = texts[kind].encode()
+                with writing("output", path):
+                    write_atomically(path, lambda stream, data=data: stream.write(data))
+    except InputError:  # half of it would be in the way of the next try
+        shutil.rmtree(paths["robot"], ignore_errors=True)
+        for kind in texts.keys() & paths.keys():
+            paths[kind].unlink(missing_ok=True)
+        raise
     return paths
 
 

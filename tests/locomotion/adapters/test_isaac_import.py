@@ -258,3 +258,19 @@ def test_the_command_says_what_it_wrote_and_what_it_could_not(tmp_path, capsys, 
     assert main(["tasks", "import", "Anymal.yaml", "robot=unitree_go2"]) == 2
     assert "These have such joints: anymal_c" in capsys.readouterr().err
     assert main(["tasks", "improt"]) == 2
+
+
+def test_a_full_disk_leaves_no_half_of_a_task(tmp_path, anymal, monkeypatch):
+    found, folder, write = imported(tmp_path, "ANYMAL"), tmp_path / "out", isaac_files.write_atomically
+
+    def full(path, fill):
+        if path.parent.name == "randomization":
+            raise OSError(28, "No space left on device")
+        write(path, fill)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(isaac_files, "write_atomically", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            isaac_files.write(found, anymal, folder)
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert all(path.exists() for path in isaac_files.write(found, anymal, folder).values())
