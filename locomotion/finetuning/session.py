@@ -42,7 +42,6 @@ SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
 PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "final")
 NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
-UNSEEN = "it did not come to walk beside the base"
 
 Say = Callable[[str], None]
 
@@ -108,17 +107,24 @@ class Session:
         return "done"
 
     def _learned(self, plan: Sequence[Walk], episodes: Sequence[Episode]) -> dict[str, Any]:
-        """What follows from a run's episodes; of one that was cut short nothing does but another."""
-        if 2 * len(episodes) < len(plan):
+        """What follows from a run's episodes. Of one that was cut short nothing does but another: all that walked is learned from."""
+        if episodes and self.stage != "final":
+            self.learner.take(self.measure.batch(episodes))
+        verdict = self._judge(episodes)
+        if 2 * len(episodes) < len(plan) or (self.stage != "warm_up" and verdict is None):
             self._say(f"{len(episodes)} of {len(plan)} walks: once more")
             self.failures += not episodes
             if self.stage != "learn" and (self._given_up or not self._time_for(plan)):
                 self.stage = "done"
             return {"short": True}
-        if self.stage != "final":
-            self.learner.take(self.measure.batch(episodes))
-        stages = {"warm_up": self._warm_up, "learn": self._learn, "final": self._final}
-        return stages[self.stage](episodes)
+        if self.stage == "warm_up":
+            return self._warm_up(episodes)
+        assert verdict is not None
+        told = {"verdict": verdict.plain()}
+        if self.stage == "learn":
+            return told | self._learn(verdict)
+        self.stage, self.final = "done", verdict.plain()
+        return told
 
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
@@ -135,24 +141,16 @@ class Session:
         self.stage, self.accepted = "learn", self.learner.policy
         return figures | {"reach": reach} | self._improve()
 
-    def _learn(self, episodes: Sequence[Episode]) -> dict[str, Any]:
-        """The candidate beside the base: kept or rolled back; and where it is kept, the next one."""
+    def _learn(self, verdict: Verdict) -> dict[str, Any]:
+        """The candidate has walked beside the base: kept or rolled back; and where it is kept, the next one."""
         self.rounds += 1
-        verdict = self._judge(episodes)
-        figures: dict[str, Any] = {"verdict": verdict.plain() if verdict else None}
-        if verdict is None or verdict.worse:
-            self._say(f"rolled back: {verdict.worse if verdict else UNSEEN}")
+        if verdict.worse:
+            self._say(f"rolled back: {verdict.worse}")
             self.learner.go_back(self.accepted)
             self.failures += 1
-            return figures | {"rolled_back": True}
+            return {"rolled_back": True}
         self.accepted, self.failures = self.learner.policy, 0
-        return figures | self._improve()
-
-    def _final(self, episodes: Sequence[Episode]) -> dict[str, Any]:
-        """The last test decides what is left in the folder: the candidate where it is shown to be better, else the base."""
-        verdict = self._judge(episodes)
-        self.stage, self.final = "done", verdict.plain() if verdict else {"better": False, "worse": UNSEEN}
-        return {"verdict": self.final}
+        return self._improve()
 
     def _improve(self) -> dict[str, Any]:
         """A candidate that passes the gate; the accepted one again where none does."""
