@@ -63,6 +63,12 @@ class Record:
     mean: list[Tensor] = field(default_factory=list)
     action: list[Tensor] = field(default_factory=list)
     memory: list[Tensor] = field(default_factory=list)
+    taken_over: int | None = None  # at which step another actor did
+
+    @property
+    def own(self) -> int:
+        """Steps of the actor that began."""
+        return len(self.mean) if self.taken_over is None else self.taken_over
 
 
 class ExploringPolicy(LoadedPolicy):
@@ -81,6 +87,11 @@ class ExploringPolicy(LoadedPolicy):
         """The next walk's."""
         self._actor, self._noise = actor, noise
 
+    def take_over(self, actor: Actor) -> None:
+        """``actor`` goes on with the walk, without noise: what the robot did to get there was not its own."""
+        self._actor, self._noise = actor, torch.zeros(0)
+        self.records[-1].taken_over = len(self.records[-1].mean)
+
     def reset(self, batch: int = 1) -> None:
         self.state = torch.zeros(batch, self._policy.memory_size)
         self.records.append(Record())
@@ -94,6 +105,7 @@ class ExploringPolicy(LoadedPolicy):
         action = mean + self._noise[t] if t < len(self._noise) else mean
         target, offset = policy.decoder(action, inputs["joint_pos"], inputs["joint_vel"], self.state)
         self.state = policy.encoder.remember(inputs, action, self.state, offset)
-        for kept, value in zip(vars(record).values(), (observation, mean, action, self.state), strict=True):
-            kept.append(value[0].clone())
+        kept = (record.observation, record.mean, record.action, record.memory)
+        for rows, value in zip(kept, (observation, mean, action, self.state), strict=True):
+            rows.append(value[0].clone())
         return target.numpy(), action.numpy()

@@ -164,7 +164,7 @@ class EpisodeRunner:
         operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
         record = Recorder(log, policy.robot, self.contract, supervisor.limits)
         runtime, began = Runtime(policy, interface, supervisor, clock, record), clock.now()
-        operator.end = runtime.end
+        operator.end, operator.recover = runtime.end, lambda: exploring.take_over(self.base.actor)
         with torch.inference_mode(), contextlib.suppress(GuardError):  # the supervisor has noted it
             runtime.run(LONGEST, operator)
         if record.lost or record.malformed:
@@ -204,6 +204,7 @@ def _episodes(
         begin, end = int(own[0]), int(own[-1]) + 1
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
+        end = min(end, begin + record.own)
         if end - begin < 2 or end >= len(columns["state"]):
             continue
         steps = slice(begin, end)

@@ -122,6 +122,7 @@ class WalkOperator:
         self.plan, self.ended, self.returned = list(plan), list[str](), 0  # steps that were spent on the way home
         self.stopped, self.dry = False, isinstance(supervisor, Observer)  # by the person; nobody is led to lie down
         self.warm = False  # a motor was
+        self.recover: Callable[[], None] = lambda: None  # the base takes over
         self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
         self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
         self._names, self._rest = contract.command_names, np.array(contract.command_rest)
@@ -180,14 +181,14 @@ class WalkOperator:
         return Intent(State.WALK, walk.command(0.0))
 
     def _walk(self, time: float) -> Intent:
-        """A walk that is to end comes to rest first; one that tilts stands at once."""
+        """A walk that is to end comes to rest first; of one that tilts the base takes over, which knows best how to stand."""
         self._since, self._ready_since, self._granted = time if np.isnan(self._since) else self._since, np.nan, np.nan
         walk, sample, area = self.plan[len(self.ended)], self._supervisor.sample, self._area
         area.look(sample)
         walked = time - self._since
-        if tilt(sample.projected_gravity) > self._ends.tilt:
-            self._reason = "tilt"
-            return Intent(State.READY, self._rest)
+        if self._reason != "tilt" and tilt(sample.projected_gravity) > self._ends.tilt:
+            self._reason, self._resting = "tilt", time
+            self.recover()
         if walked >= walk.seconds - 1e-9 or time - self._resting >= REST:
             self._reason = self._reason or "time"
             return Intent(State.READY, self._rest)

@@ -77,3 +77,21 @@ def test_noise_is_added_to_the_action_before_all_limits_and_what_was_asked_is_ke
     assert (np.abs(targets[1] - signals["joint_pos"][1, 0]) <= reach + 1e-5).all()
     record = exploring.records[-1]
     assert torch.allclose(record.action[1] - record.mean[1], torch.tensor(50.0))
+
+
+def test_where_another_actor_takes_over_the_walk_is_no_longer_its_own(tmp_path: Path) -> None:
+    base = standing_base(tmp_path)
+    exploring = ExploringPolicy(load(base_bundle(base, tmp_path)).contract, base.policy(base.actor))
+    other = base.new_actor()
+    other.network[-1].bias.data += 1.0
+    exploring.begin(other, torch.full((9, 12), 0.1))
+    exploring.reset()
+    signals = example_inputs(base.policy(base.actor), base.robot, [[-1, 1]] * 3, 1, 4, seed=0)
+    for t in range(4):
+        if t == 2:
+            exploring.take_over(base.actor)
+        exploring.step({name: value[t] for name, value in signals.items()})
+    record = exploring.records[-1]
+    assert record.own == 2
+    assert torch.allclose(torch.stack(record.action)[:2], torch.tensor(1.1))
+    assert torch.allclose(torch.stack(record.action)[2:], torch.tensor(0.0))
