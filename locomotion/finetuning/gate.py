@@ -27,7 +27,7 @@ class Passed:
 class SimulationGate:
     """The scorecard, nominal and under ``randomization``, of a candidate against the base's own.
 
-    No fall on the nominal robot, no more falls than the base's on randomized ones, and scores no further than ``margin`` below its.
+    No fall on the nominal robot; falls of randomized ones, and scores, no further than ``margin`` from the base's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ def objection(found: Figures, base: Figures, margin: float) -> str:
     """Why figures do not pass, or nothing. A figure that is no number does not."""
     for name, ours in found.items():
         theirs = base[name]
-        allowed = 0.0 if name == "nominal" else theirs["fall_rate"]
+        allowed = 0.0 if name == "nominal" else theirs["fall_rate"] + margin
         if not ours["fall_rate"] <= allowed:
             return f"{name}: {100 * ours['fall_rate']:.0f} % of the robots fall, {100 * allowed:.0f} % may"
         for score in SCORES:

@@ -4,9 +4,10 @@ What is learned is the weight [A, K] and the bias [A] of an addition to the mean
 again, so nothing else changes: not the graph, not the contract. 20 minutes of one robot are 60,000 steps, of which 25,000 weights learn
 little but noise; two hundred learn what is systematic: a leg that is weak, a load, a floor.
 
-Every walk so far counts at every update: the objective is clipped about the present policy, and weighted by how likely that one would
-have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The gradient is the natural
-one (Kakade 2001), of which noise has the same size in every direction, and a step is as long as the clip allows, not as a rate says.
+Every walk whose policy is still near counts at every update: the objective is clipped about the present policy, and weighted by how
+likely that one would have done what was done (Hilton et al., "Batch size-invariance for policy optimization", 2022, equation 6). The
+gradient is the natural one (Kakade 2001), of which noise has the same size in every direction, so that what is no more than noise can be
+left out; and a step is as long as the clip allows, not as a rate says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from locomotion.models.distributions import gaussian_log_prob
 from locomotion.models.flat import FlatAdam, make_minibatches
 from locomotion.schema import Count, NotNegative, Positive, Settings, Share
 
+DOUBT = 2.0
+NEAR = 0.3  # nats from a walk's policy to the present one, within which its advantages say something of that
 RIDGE = 1e-4  # of features whose variance is 1
 MINIBATCH, MAX_GRAD_NORM = 512, 1.0  # of the critic
 MOST_WEIGHT = 2.0  # of a step that the present policy would have made more often
@@ -78,6 +81,14 @@ class Adapter(nn.Module):
         last.bias += self.weight[:, -1] - change @ self.shift
 
 
+def trusted(score: Tensor) -> Tensor:
+    """How much of each number of a gradient is believed, of what it is as a multiple of its standard error.
+
+    The positive part of 1 - DOUBT / score^2: with 1 in the place of DOUBT it is James and Stein's estimator of each by itself.
+    """
+    return (1.0 - DOUBT / score.square().clamp(min=1e-12)).clamp(min=0.0)
+
+
 def hidden_of(actor: Actor, observation: Tensor) -> Tensor:
     """[S, H] what the last layer of a plain network sees."""
     *layers, _ = actor.network
@@ -117,15 +128,18 @@ class Learner:
     def update(self) -> dict[str, float]:
         """One round: values, advantages, and a way of the adapter that is as long as the clip, within the leash."""
         assert self.adapter is not None
-        s, adapter, batch = self.settings, self.adapter, joined(self.batches)
-        figures = self._learn_value(batch, s.value_epochs)
+        s, adapter = self.settings, self.adapter
+        figures = self._learn_value(joined(self.batches), s.value_epochs)
+        batch = joined(self._near())
         with torch.no_grad():
             advantage = self._advantages(batch)[0]
             spread, advantage = float(advantage.std()), normalized(advantage)
             features, base = adapter.features(hidden_of(self.base.actor, batch.observation)), self.base.actor(batch.observation)
             before = base + adapter(features)
             seen = self.noise.off(features, torch.zeros_like(features), batch.first)  # what a step's probability depends on
-            fisher = seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1])
+            values, axes = torch.linalg.eigh(seen.T @ seen / len(seen) + RIDGE * torch.eye(seen.shape[1]))
+            white = axes * values.rsqrt()  # the natural gradient is this, twice
+            trust: Tensor | None = None
             behaviour = self._log_prob(batch, batch.mean)
         for _ in range(s.updates):
             with torch.no_grad():
@@ -138,9 +152,15 @@ class Learner:
                 gain = (clipped_surrogate(ratio, advantage, s.clip) * weight).mean() - s.kl_price * leash.distance(mean, base, self.std)
                 (gradient,) = torch.autograd.grad(gain, adapter.weight)
                 with torch.no_grad():
-                    way = torch.linalg.solve(fisher, gradient.T).T
+                    clean = gradient @ white  # [A, K + 1], each number of the same variance
+                    if trust is None:
+                        samples = weight.sum().square() / weight.square().sum().clamp(min=1.0)
+                        trust = trusted(clean * self.noise.innovation * samples.sqrt())
+                    way = (clean * trust) @ white.T
                     length = float((seen @ way.T).square().sum(dim=-1).mean().sqrt()) / self.noise.innovation  # of the log ratio, rms
-                    adapter.weight += s.clip / s.steps / max(length, 1e-9) * way
+                    if length > 0.0:
+                        adapter.weight += s.clip / s.steps / length * way
+        assert trust is not None
         with torch.no_grad():
             adapter.weight *= leash.shortened(float(leash.distance(base + adapter(features), base, self.std)), s.kl_limit)
             mean = base + adapter(features)
@@ -151,8 +171,17 @@ class Learner:
                 "policy/kl_to_base": float(leash.distance(mean, base, self.std)),
                 "policy/changed": float(batch.changed.float().mean()),
                 "policy/likely": float(likely.mean()),
+                "policy/steps": float(len(batch)),
+                "policy/trusted": float((trust > 0.0).float().mean()),
                 "value/spread": spread,
             }
+
+    @torch.no_grad()
+    def _near(self) -> list[Batch]:
+        """The walks of policies that are near the present one; the newest where none is."""
+        actor = self.candidate()
+        near = [one for one in self.batches if float(leash.distance(actor(one.observation), one.mean, self.std)) <= NEAR]
+        return near or self.batches[-1:]
 
     def _log_prob(self, batch: Batch, mean: Tensor) -> Tensor:
         """[S] of the actions that were asked for, given the steps before them."""

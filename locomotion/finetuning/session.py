@@ -40,7 +40,7 @@ STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word;
 BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
-PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "final")
+PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "final")
 NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
 
 Say = Callable[[str], None]
@@ -74,6 +74,7 @@ class Session:
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
         self.seconds, self.steps, self.resting = 0.0, 0, False
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
+        self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
 
     def refuse_too_short(self) -> None:
@@ -89,7 +90,10 @@ class Session:
             if self.stage == "final" and not self.learner.moved:
                 break
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
-                self.stage = "final" if self.learner.moved else "done"
+                self.stage = "done"
+                if self.best_difference > 0.0:  # the last test is of the best of those that walked
+                    self.learner.go_back(self.best)
+                    self.stage = "final"
                 continue
             self._cool()
             plan = self._plan(self.stage)
@@ -116,7 +120,8 @@ class Session:
     def _learned(self, plan: Sequence[Walk], episodes: Sequence[Episode]) -> dict[str, Any]:
         """What follows from a run's episodes. Of one that was cut short nothing does but another: all that walked is learned from."""
         if episodes and self.stage != "final":
-            self.learner.take(self.measure.batch(episodes))
+            for who in sorted({one.walk.who for one in episodes}):
+                self.learner.take(self.measure.batch([one for one in episodes if one.walk.who == who]))
         verdict = self._judge(episodes)
         if 2 * len(episodes) < len(plan) or (self.stage != "warm_up" and verdict is None):
             self._say(f"{len(episodes)} of {len(plan)} walks: once more")
@@ -157,6 +162,8 @@ class Session:
             self.failures += 1
             return {"rolled_back": True}
         self.accepted, self.failures = self.learner.policy, 0
+        if verdict.difference > self.best_difference:
+            self.best_difference, self.best = verdict.difference, self.accepted
         return self._improve()
 
     def _improve(self) -> dict[str, Any]:
@@ -189,6 +196,8 @@ class Session:
 
     def _drop(self) -> None:
         """Back to the policy that was last kept; to the base where that one itself walked."""
+        if torch.equal(self.learner.policy, self.best):
+            self.best, self.best_difference = torch.zeros(0), 0.0
         if torch.equal(self.learner.policy, self.accepted):
             self.accepted = torch.zeros_like(self.accepted)
         self.learner.go_back(self.accepted)

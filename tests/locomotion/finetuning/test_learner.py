@@ -11,7 +11,7 @@ import torch
 from locomotion.finetuning import leash
 from locomotion.finetuning.batch import Batch
 from locomotion.finetuning.exploring import Noise
-from locomotion.finetuning.learner import Learner, hidden_of
+from locomotion.finetuning.learner import Learner, hidden_of, trusted
 from tests.locomotion.finetuning.standing import recipe, standing_base
 
 NOISE = Noise(0.1, 0.1, 0.02)
@@ -99,6 +99,30 @@ def test_an_update_is_as_long_as_the_clip_and_folding_changes_the_last_layer_alo
     ours, theirs = learner.candidate().state_dict(), base.actor.state_dict()
     last = max(name for name in theirs if name.startswith("network"))[: len("network.4")]
     assert {name for name in theirs if not torch.equal(ours[name], theirs[name])} == {f"{last}.weight", f"{last}.bias"}
+
+
+def test_noise_is_not_believed_and_a_signal_is() -> None:
+    noise = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    kept = trusted(noise) * noise
+    # the integral of (x - 2 / x)^2 over a normal x beyond sqrt(2) is 0.145, of the 1 that it was
+    assert float(kept.square().mean()) == pytest.approx(0.145, abs=0.005)
+    assert float(trusted(noise[:100] + 10.0).min()) > 0.95
+    assert trusted(torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_world_that_pays_for_nothing_teaches_little(base) -> None:
+    blind, seeing = learner_of(base, kl_price=0.0), learner_of(base, kl_price=0.0)
+    for learner, sees in ((blind, False), (seeing, True)):
+        for seed in range(2):
+            batch = walked(base, learner, seed)
+            random = torch.randn(len(batch), generator=torch.Generator().manual_seed(seed))
+            learner.take(batch if sees else replace(batch, reward=random))
+            if learner.adapter is None:
+                learner.warm_up()
+            figures = learner.update()
+        learner.figures = figures
+    assert blind.figures["policy/trusted"] < 0.3
+    assert seeing.figures["policy/gain"] > blind.figures["policy/gain"]
 
 
 def test_it_goes_on_bit_for_bit(base) -> None:
