@@ -91,7 +91,7 @@ class Session:
                 break
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), self._plan("final"))):
                 self.stage = "done"
-                if self.best_difference > 0.0:  # the last test is of the best of those that walked
+                if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
                 continue

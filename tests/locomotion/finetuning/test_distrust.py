@@ -79,6 +79,15 @@ def test_a_fault_drops_the_candidate_and_another_one_the_policy_that_was_kept(le
     assert all(torch.equal(a, b) for a, b in zip(learning.learner.candidate().parameters(), learning.base.actor.parameters(), strict=True))
 
 
+def test_the_best_that_was_kept_is_not_the_best_any_more_once_it_was_dropped(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning.best, learning.best_difference = learning.accepted.clone(), 0.3
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert learning.best_difference == 0.3  # it was another one, beyond it, that walked
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert learning.best_difference == 0.0
+    assert not len(learning.best)
+
+
 def test_an_empty_battery_is_no_candidates_doing(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     before = learning.learner.policy
     empty = Event(3.0, State.WALK, "empty_battery", "settle: 1.1 is above empty_voltage 1")
