@@ -9,16 +9,16 @@ SHELL := /bin/bash
 demo: setup
 	$(BIN)/locomotion demo
 
-test: lint
+test: lint $(VENV)/warp
 	$(BIN)/python -m pytest
 
-test-all: lint
+test-all: lint $(VENV)/warp
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 # the oldest admitted versions, in an environment of their own
 test-floor:
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet,unitree,offline]" pytest hypothesis mcap mcap-ros2-support minari
+	.venv-floor/bin/pip install -q -c constraints-floor.txt -e ".[pybullet,warp,unitree,offline,neighbours]" pytest hypothesis mcap mcap-ros2-support minari
 	.venv-floor/bin/python -m pytest
 
 lint: setup
@@ -37,6 +37,11 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[pybullet,unitree,dev]"
+	@touch $@
+
+# MuJoCo Warp is 149 MB to download: tests run it on the CPU, the demo goes without
+$(VENV)/warp: $(VENV)/ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[warp]"
 	@touch $@
 
 clean:

@@ -28,7 +28,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from torch import Tensor, nn
 
 from benchmarks.common import machine
-from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment, returns
+from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
+from locomotion.adapters.outside import returns
 from locomotion.algorithms import ALGORITHMS
 from locomotion.config import compose
 from locomotion.data import exchange
@@ -180,7 +181,7 @@ def run(identity: str, folder: Path, quality: str, name: str, library: str, seed
         steps = Dataset(dataset).steps()
         actor = theirs(tables, returns_scale(steps, steps.reward) if name == "iql_gymnasium" else 1.0, name, seed, updates)
     seconds = time.perf_counter() - began
-    totals = returns(identity, actor, EPISODES, EVALUATION_SEED)
+    totals = returns(GymnasiumEnvironment(identity, EPISODES, EVALUATION_SEED), actor)
     write_json(path, {"return": float(totals.mean()), "seconds": seconds}, "output")
     print(f"{identity} {quality} {name} {library} seed {seed}: {totals.mean():.0f} in {seconds:.0f} s", flush=True)
 

@@ -119,12 +119,13 @@ def theirs(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
 
 def one(name: str, library: str, seed: int, path: Path) -> None:
     """Train, evaluate and write the result."""
-    from locomotion.adapters.gymnasium_environment import returns
+    from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
+    from locomotion.adapters.outside import returns
 
     torch.set_num_threads(1)
     learn: Callable[[Case, int], tuple[torch.nn.Module, int, float]] = {"ours": ours, "theirs": theirs}[library]
     actor, steps, seconds = learn(CASES[name], seed)
-    scores = returns(CASES[name].env, actor, EPISODES, EVALUATION_SEED)
+    scores = returns(GymnasiumEnvironment(CASES[name].env, EPISODES, EVALUATION_SEED), actor)
     result = {"return": float(scores.mean()), "steps": steps, "seconds": seconds}
     path.with_suffix(".part").write_text(json.dumps(result))
     path.with_suffix(".part").rename(path)

@@ -1,4 +1,4 @@
-"""stable-baselines3's PPO on the same task, through the Gymnasium wrapper, scored by the same evaluator.
+"""stable-baselines3's PPO on the same task, through our adapter, scored by the same evaluator.
 
 It gets our batched simulator (64 environments in one process, far faster than copies of a single one), its own PPO, a network
 of our size, and settings that its documentation recommends for continuous control. Prints its scores against wall time.
@@ -16,61 +16,12 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 import robots
 from benchmarks.common import make_task
-from locomotion.adapters.gymnasium import VectorEnv
+from locomotion.adapters.stable_baselines import Actor, StableBaselinesEnv
 from locomotion.evaluation import scorecard
-
-
-class Adapter(VecEnv):
-    """Gymnasium's vector interface as stable-baselines3's."""
-
-    def __init__(self, env: VectorEnv) -> None:
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self.env = env
-
-    def reset(self) -> np.ndarray:
-        return self.env.reset()[0]
-
-    def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
-
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        observation, reward, terminated, truncated, infos = self.env.step(self._actions)
-        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(terminated | truncated):
-            rows[i] = {"TimeLimit.truncated": bool(truncated[i]), "terminal_observation": infos["final_obs"][i]}
-        return observation, reward, terminated | truncated, rows
-
-    def close(self) -> None: ...
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        return [False] * self.num_envs
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        return []
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [None] * self.num_envs
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
-
-
-class Scored(torch.nn.Module):
-    """Its policy as a module of ours: raw signals in, joint targets out."""
-
-    def __init__(self, model: PPO, normalize: VecNormalize, task: Any) -> None:
-        super().__init__()
-        self._predict = lambda observation: model.predict(normalize.normalize_obs(observation.numpy()), deterministic=True)[0]
-        self.inputs, self.memory_size, self._task = task.encoder.inputs, task.encoder.memory_size, task
-
-    def forward(self, *signals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        *values, memory = signals
-        inputs = dict(zip(self.inputs, values, strict=True))
-        action = torch.from_numpy(self._predict(self._task.encoder(inputs, memory)))
-        target, offset = self._task.decoder(action, inputs["joint_pos"], inputs["joint_vel"], memory)
-        return target, action, self._task.encoder.remember(inputs, action, memory, offset)
 
 
 class Snapshots(BaseCallback):
@@ -90,7 +41,7 @@ class Snapshots(BaseCallback):
         if now < self._interval * (len(self.rows) + 1):
             return
         self._spent = now
-        scored = Scored(self.model, self._normalize, self._task)
+        scored = self._task.policy(Actor(self.model, self._normalize))
         n = scorecard.quick(scored, robots.load("unitree_go2"), self._task.step_seconds)
         self.rows.append({"seconds": now, "steps": self.num_timesteps, **n})
         print(
@@ -107,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(2)
     task = make_task(64)
-    normalize = VecNormalize(Adapter(VectorEnv(task)), norm_reward=True, gamma=0.99)
+    normalize = VecNormalize(StableBaselinesEnv(task), norm_reward=True, gamma=0.99)
     model = PPO(
         "MlpPolicy", normalize, n_steps=64, batch_size=512, n_epochs=10, learning_rate=3e-4, gamma=0.99, gae_lambda=0.95, seed=1,
         policy_kwargs={"net_arch": [128, 128], "activation_fn": torch.nn.ELU, "log_std_init": float(np.log(0.5))},

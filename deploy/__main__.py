@@ -47,6 +47,7 @@ from deploy.summary import summarize
 from deploy.supervisor import Limits
 from robots import InputError
 from robots.errors import nearest
+from robots.robot import UniqueKeys
 
 REQUIRED = ("policy", "interface", "duration", "commands")
 FLAGS = ("dry_run", "heading_hold", "interpolate")
@@ -56,6 +57,9 @@ OPTIONAL = ("limits", "calibration", "log", "estop", *FLAGS)
 
 def main(arguments: list[str]) -> int:
     """The exit status."""
+    if arguments and arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
     action = ACTIONS.get(arguments[0]) if len(arguments) == 2 else _run if len(arguments) == 1 else None
     if action is None:
         print(__doc__, file=sys.stderr)
@@ -128,7 +132,7 @@ def prepare(path: Path) -> tuple[Runtime, float, Operator]:
 def read(path: Path) -> dict[str, Any]:
     """The settings of a file, its values of the right kind. Raises InputError."""
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("file", str(path), "a YAML file", f"{error}") from error
     settings = _mapping("file", settings, (*REQUIRED, *OPTIONAL))

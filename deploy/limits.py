@@ -40,7 +40,7 @@ class Limits:
     joint_vel: float = limit(2.0, 1.0, 4.0, "of the limit", "a joint's velocity in one sample")
     base_ang_vel: float = limit(12.0, 4.0, 30.0, "rad/s", "of the base")
     filtered_share: float = limit(0.5, 0.1, 1.0, "of the steps of 1 s", "that the slew or torque filter changed")
-    warm_torque: float = limit(0.4, 0.1, 0.8, "of the limit", "root mean square torque of 5 s that derates")
+    warm_torque: float = limit(0.5, 0.1, 0.8, "of the limit", "root mean square torque of 5 s that derates")
     warm_winding: float = limit(80.0, 40.0, 120.0, "degrees C", "of a motor, measured or reckoned, mean of 0.2 s, that derates")
     hot_winding: float = limit(
         90.0, 50.0, 130.0, "degrees C", "of a motor, measured or reckoned, mean of 0.2 s, at which the robot lies down"
@@ -54,7 +54,7 @@ class Limits:
     mean_power: float = limit(0.5, 0.1, 1.0, "of the battery's power", "that all motors together take, mean of 0.2 s, and derates")
     foreign_commands: float = limit(1, 1, 100, "commands", "of another program to the same motors since the run began")
     stuck_policy: float = limit(10, 3, 100, "steps", "in a row that a policy may say the same, bit for bit, while the robot moves")
-    hot_torque: float = limit(0.5, 0.1, 0.9, "of the limit", "root mean square torque of 5 s that ends the run")
+    hot_torque: float = limit(0.65, 0.1, 0.9, "of the limit", "root mean square torque of 5 s that ends the run")
     operator_silence: float = limit(0.5, 0.1, 5.0, "s", "without a word of the operator, after which the robot is to rest")
     estop_silence: float = limit(0.5, 0.1, 5.0, "s", "without a sign of life of the e-stop, after which the robot lies down")
     estop_loss: float = limit(2.0, 0.2, 30.0, "s", "without a sign of life of the e-stop, after which it is damped")

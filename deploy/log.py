@@ -164,9 +164,14 @@ class Recorder:
         if self._layout is None or not self._kept:
             return {}
         rows = np.stack(self._kept)
-        found = {name: rows[:, r.start : r.stop].reshape(-1, *r.signal.shape) for name, (_, r) in self._layout.regions().items()}
+        found = {name: rows[:, r.start : r.stop].reshape(len(rows), *r.signal.shape) for name, (_, r) in self._layout.regions().items()}
         names = np.array([str(state) for state in State])
         return found | {"state": names[found["state"].astype(int)]}
+
+    @property
+    def waiting(self) -> int:
+        """Rows that the writer has not come to yet, at most CAPACITY."""
+        return self._head - self._tail
 
     def warnings(self) -> list[str]:
         """What the log lacks, in words."""

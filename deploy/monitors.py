@@ -163,10 +163,14 @@ def _stuck(window: Window) -> float:
 
 
 def _blocked(window: Window) -> float:
-    """How much further a joint's target swings in 1 s than a joint would that moves by an eighth of it, rad."""
+    """How much further a joint's target swings in 1 s than a joint would that moves by an eighth of it, rad.
+
+    Targets of the last 0.2 s do not count: a robot that stood still sets out with a swing that its joints have yet to follow.
+    """
     if not window.histories["asked"].full:
         return 0.0
-    return float((np.ptp(window["asked"], axis=0) - SWINGS * np.ptp(window["swung"], axis=0)).max())
+    to_follow = window.histories["torque_error"].rows  # control steps of SHORT
+    return float((np.ptp(window["asked"][:-to_follow], axis=0) - SWINGS * np.ptp(window["swung"], axis=0)).max())
 
 
 def _empty(window: Window) -> float:

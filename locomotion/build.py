@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,19 +23,28 @@ from locomotion.settings import TrainSettings
 from locomotion.task.actions import ActionDecoder
 from locomotion.task.gait import Gait
 from locomotion.task.observations import Context, Encoder
-from locomotion.task.settings import make_commands, make_encoder, make_privileged
+from locomotion.task.settings import TaskSettings, make_commands, make_encoder, make_privileged
 from locomotion.task.spaces import make_spaces
 from locomotion.task.task import Task
+from robots import Robot
 from robots.errors import InputError, nearest
+
+KIB_PER_DOF = 2.5  # memory of an environment, by its degrees of freedom: 50 KiB of a Go2, 90 of a G1, measured
 
 
 def environment(settings: TrainSettings) -> Environment:
-    """What is learned on: the training task, or a Gymnasium environment."""
+    """What is learned on: the training task, or an environment of Gymnasium or Isaac Gym."""
     if settings.env is None:
         return task(settings)
-    from locomotion.adapters import gymnasium_environment as outside
+    num_envs, seed = _num_envs(settings), distributed.seed(settings.seed)
+    kind, _, name = settings.env.partition(":")
+    if kind == "isaacgym":
+        from locomotion.adapters import isaac_process
 
-    return outside.GymnasiumEnvironment(settings.env.removeprefix(outside.PREFIX), _num_envs(settings), distributed.seed(settings.seed))
+        return isaac_process.make(name, num_envs, seed)
+    from locomotion.adapters import vector_environment
+
+    return vector_environment.make(settings.env, num_envs, seed)
 
 
 def _num_envs(settings: TrainSettings) -> int:
@@ -47,14 +57,28 @@ def _num_envs(settings: TrainSettings) -> int:
 def task(settings: TrainSettings) -> Task:
     """The training task."""
     engine, num_envs = settings.sim, _num_envs(settings)
-    if engine.engine == "pybullet":
-        raise InputError("sim", "pybullet", "an engine that can train: mujoco", "PyBullet is for 'locomotion evaluate'.")
     robot = robots.load(settings.robot)
+    _refuse_beyond_memory(num_envs, robot)
     simulator = sim.make(
         engine.engine, robot, num_envs, engine.physics_dt, engine.threads,
-        actuator=engine.actuator, self_collision=settings.task.self_collision,
+        actuator=engine.actuator, self_collision=settings.task.self_collision, device=engine.device, contacts=engine.contacts,
     )  # fmt: skip
     return Task(settings.task, simulator, settings.randomization, seed=distributed.seed(settings.seed))
+
+
+def _refuse_beyond_memory(num_envs: int, robot: Robot) -> None:
+    """Raises InputError where so many do not fit: Linux gives memory away, and ends the process without a word once it is used."""
+    each, free = KIB_PER_DOF * (robot.num_joints + 6), _free_memory()
+    if free is not None and num_envs * each > free:
+        allowed = f"as many {robot.name} as fit into the memory that is free, {free / 2**20:.1f} GiB: {int(free / each)}"
+        raise InputError("algorithm.num_envs", num_envs, allowed, f"They need {num_envs * each / 2**20:.1f} GiB at least.")
+
+
+def _free_memory() -> int | None:
+    """KiB that may be used without swapping; None where nobody says (as on what is no Linux)."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def algorithm(settings: TrainSettings, env: Environment) -> Algorithm:
@@ -91,13 +115,13 @@ def algorithm_settings(settings: TrainSettings) -> tuple[Any, Any]:
             "algorithm.name", name, "the name of an algorithm", f"{nearest(str(name), ALGORITHMS)} One of your own needs plugins=[FILE.py]."
         )
     if settings.env is not None and data.get("symmetric"):
-        data["symmetric"] = False  # no Gymnasium environment tells what it looks like in a mirror
+        data["symmetric"] = False  # no such environment tells what it looks like in a mirror
     return ALGORITHMS[name], check(ALGORITHMS[name].settings_type, data, "algorithm")
 
 
-def modules(settings: TrainSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
-    """What surrounds an actor, and its spaces, without a simulator."""
-    robot, device, task = robots.load(settings.robot), torch.device("cpu"), settings.task
+def modules(robot: Robot, task: TaskSettings) -> tuple[Encoder, ActionDecoder, Spaces]:
+    """What surrounds an actor, and its spaces, on the CPU, without a simulator."""
+    device = torch.device("cpu")
     commands = make_commands(task, device)
     gait = Gait(task.gait, robot, task.control_dt, device, commands) if task.gait else None
     context = Context(robot, commands, gait, task.control_dt)
@@ -119,7 +143,7 @@ def policy(settings: TrainSettings, actor_state: dict[str, Any]) -> Policy:
         seen = ", ".join(settings.task.observations.critic)
         remedy = "Teach it to a student: algorithm=distill algorithm.teacher=RUN (docs/teacher_student.md)."
         raise InputError("algorithm.actor_group", actor_group(settings), f"a policy of what a robot measures; this one sees {seen}", remedy)
-    encoder, decoder, spaces = modules(settings)
+    encoder, decoder, spaces = modules(robots.load(settings.robot), settings.task)
     return Policy(encoder, actor(settings, spaces, actor_state), decoder)
 
 
@@ -154,4 +178,6 @@ def teacher(path: str, settings: TrainSettings, spaces: Spaces) -> Teacher:
                 )
                 raise InputError(field, path, allowed, f"It also sees {name}. {remedy}")
     names = [name for entries in seen.values() for name in entries]
-    return Teacher(actor(theirs, modules(theirs)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names))
+    return Teacher(
+        actor(theirs, modules(robots.load(theirs.robot), theirs.task)[2], state["learner"]["actor"]), spaces.columns(field, "critic", names)
+    )

@@ -48,15 +48,26 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "export": (
         "write a checkpoint's policy as policy.onnx, with its contract",
-        ("locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",),
+        (
+            "locomotion export checkpoint=runs/demo/best.pt output=policy.onnx",
+            'locomotion export checkpoint=runs/demo/best.pt sim="[mujoco,pybullet]" gate.tracking=0.95    else it is not written',
+        ),
     ),
     "evaluate": (
         "score a policy.onnx in an engine",
         (
             "locomotion evaluate policy=policy.onnx sim=mujoco episodes=72 seed=0 output=scorecard.json",
             "locomotion evaluate policy=policy.onnx sim=pybullet episodes=36",
+            'locomotion evaluate policy=policy.onnx sim="[mujoco,pybullet]" gate.tracking=0.95 gate.falls=0    exit status 1 below them',
             "locomotion evaluate policy=policy.onnx sweep=randomization against=other.onnx",
             "locomotion evaluate policy=policy.onnx sweep=falsify",
+        ),
+    ),
+    "conformance": (
+        "hold physics engines against answers that are known",
+        (
+            "locomotion conformance    every engine that is installed; exit status 1 where one is further off than its tolerance",
+            'locomotion conformance robot=anymal_c sim="[mujoco,pybullet]" output=conformance.json    or .md, a table for a page',
         ),
     ),
     "play": (
@@ -102,6 +113,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion logs replay deploy_log.mcap policy=policy.onnx    where it decides otherwise; exit status 1",
         ),
     ),
+    "identify": (
+        "find what of a robot's physics explains a log",
+        (
+            "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
+            "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
+            "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
     "robots": (
         "list, check, show and import robots",
         (
@@ -114,17 +133,25 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "policies": (
         "import policies trained elsewhere, and find what their description has wrong",
         (
-            "locomotion policies import walk.yaml output=policy.onnx    a bundle of an ONNX or TorchScript file (docs/foreign_policies.md)",
+            "locomotion policies import walk.yaml output=policy.onnx    ONNX, TorchScript, rl_games or rsl_rl (docs/foreign_policies.md)",
             "locomotion policies check walk.yaml    does it stand as described, or with another joint order, history, scale, frame?",
+        ),
+    ),
+    "tasks": (
+        "import tasks of isaacgymenvs and legged_gym",
+        (
+            "locomotion tasks import Anymal.yaml robot=anymal_c output=mine    task, randomization, robot, and what has no counterpart",
+            "locomotion tasks import legged_gym/envs/a1/a1_config.py robot=unitree_go2    (docs/isaacgym.md)",
         ),
     ),
 }  # fmt: skip
 
 MORE = {
-    "dataset": ", of dataset collect",
+    "dataset": ", of dataset collect; of from-logs in configs/from_logs.yaml",
     "demo": ", and those of configs/train.yaml",
     "sweep": "; all others are a training's",
     "hil": "; of hil run in configs/faults.yaml",
+    "identify": "; of identify excite in configs/excite.yaml",
 }
 DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
@@ -159,7 +186,7 @@ def _run(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in overrides):
         print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
-    if command in ("robots", "policies", "logs", "sweep"):
+    if command in ("robots", "policies", "tasks", "logs", "sweep"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
     if command == "deploy" and overrides and "=" not in overrides[0]:
         from deploy import __main__ as deploy
@@ -181,6 +208,9 @@ def _run(words: list[str]) -> int:
     from locomotion.config import compose, quoted
     from locomotion.gl import prepare_gl
 
+    if command == "identify" and overrides and "=" not in overrides[0]:
+        action, *rest = overrides
+        command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
     if command == "from_logs":
         logs = [word for word in overrides if "=" not in word]
         overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
@@ -217,6 +247,10 @@ def _help(command: str, given: dict[str, str]) -> str:
         text += "\n" + (FOLDER / "train.yaml").read_text()
     if command == "hil":
         text += "\n" + (FOLDER / "faults.yaml").read_text()
+    if command == "dataset":
+        text += "\n" + (FOLDER / "from_logs.yaml").read_text()
+    if command == "identify":
+        text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]

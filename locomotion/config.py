@@ -12,6 +12,7 @@ from robots.errors import InputError, nearest
 
 FOLDER = Path(configs.__file__).parent
 GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
+SEVERAL = ("evaluate", "export", "conformance")  # commands that take several engines
 # tables that a person may add entries to; their entries are checked where they are bound
 OPEN = (
     "task.commands.", "task.observations.actor.", "task.observations.critic.", "task.rewards.", "task.constraints.",
@@ -47,6 +48,9 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     given = [_normalized(command, override) for override in overrides]
+    several = [value for key, value in given if key == "sim" and value.startswith("[")]
+    if several:
+        return _of_engines(command, [override for override in overrides if _normalized(command, override)[0] != "sim"], several[-1])
     groups = [f"{key}={value}" for key, value in given if key in GROUPS]
     for key, value in given:
         if key in GROUPS and value not in options(key):
@@ -73,6 +77,16 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
         raise InputError("configuration", " ".join(overrides), "key=value, and YAML files that can be read", reason[:400]) from error
     assert isinstance(result, dict)
     return {str(key): value for key, value in result.items()}
+
+
+def _of_engines(command: str, overrides: list[str], listed: str) -> dict[str, Any]:
+    """The configuration of a command for several engines, ``sim=[mujoco,pybullet]``: its ``sim`` is a list of their settings."""
+    names = [name.strip() for name in listed.strip("[]").split(",")]
+    if command not in SEVERAL or len(set(names)) < len(names) or "" in names:
+        allowed = "different engines in a list" if command in SEVERAL else "one engine"
+        raise InputError("sim", listed, allowed, f"For example sim=mujoco. Several: locomotion {' or '.join(SEVERAL)}.")
+    each = [compose(command, [*overrides, f"sim={name}"]) for name in names]
+    return each[0] | {"sim": [config["sim"] for config in each]}
 
 
 def quoted(text: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from deploy.dashboard import attended
 from deploy.gate import Gate
 from deploy.guard import LEASE, Guard, GuardError, LockstepGuard, lease
 from deploy.hil.simulated_robot import PERFECT, Conditions, SimulatedRobot
-from deploy.interface import RealTime
+from deploy.interface import Clock, RealTime, SimulatedTime
 from deploy.limits import Limits
-from deploy.log import Recorder
+from deploy.log import CAPACITY, POLL_SECONDS, Recorder
 from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
@@ -39,12 +40,12 @@ def run_deployment(
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """Run the bundle for ``duration`` s on the robot that ``way`` leads to, its name and options, following ``commands``: a script,
-    ``keyboard`` or ``remote``. A dry run sends nothing. ``dashboard`` shows the run, on a terminal.
+    ``keyboard`` or ``remote``. A dry run sends nothing. ``dashboard`` shows the run, on a terminal. Where ``way`` says ``hurry``, the
+    simulated robot lives in a time of its own: as fast as it can, and the same each time.
 
     Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
     """
-    limits = limits_of(deploy)
-    policy, clock = load_policy(path), RealTime()
+    limits, policy = limits_of(deploy), load_policy(path)
     robot, control_dt = policy.robot, policy.contract.control_dt
     shortest = round(limits.stand_up_seconds + Gate.seconds(robot, limits) + 1.0, 1)
     if not dry_run and not duration >= shortest:
@@ -52,6 +53,7 @@ def run_deployment(
     if output:
         make_folder(output, "output")
     log = Recorder(output / "deploy_log.mcap" if output else None, robot, policy.contract, limits)
+    clock: Clock = Hurried(log) if way.get("hurry") else RealTime()
     plant = None
     if way["name"] == "sim" and not dry_run and not calibration:  # in this process, so that the plant's frames are at hand for the video
         operator = operator_of(commands, policy.contract)
@@ -72,11 +74,24 @@ def run_deployment(
             print(f"warning: {warning}")
         if output:
             write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
-    if output and plant:
+    if output and plant and not way.get("hurry"):
         message = video.write(output / "video.mp4", robot, plant.frames, control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
     return summary
+
+
+class Hurried(SimulatedTime):
+    """Simulated time that waits for the writer of ``log`` alone: nothing is lost of a run that is faster than its log."""
+
+    def __init__(self, log: Recorder) -> None:
+        super().__init__()
+        self._log = log
+
+    def sleep_until(self, deadline: float) -> None:
+        while self._log.waiting > CAPACITY // 2:
+            time.sleep(POLL_SECONDS)
+        super().sleep_until(deadline)
 
 
 def conditions_of(plant: Mapping[str, Any]) -> Conditions:
@@ -85,7 +100,8 @@ def conditions_of(plant: Mapping[str, Any]) -> Conditions:
     for name in plant:
         if name not in known:
             raise InputError(f"plant.{name}", plant[name], f"one of {', '.join(known)}", nearest(name, known))
-    return Conditions(**{name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()}
+    return Conditions(**values)
 
 
 def limits_of(deploy: Mapping[str, Any]) -> Limits:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 import robots
 from deploy import contract, onnx_file
@@ -21,11 +23,13 @@ from locomotion.files import make_folder, write_atomically, writing
 from locomotion.models.policy import Policy
 from locomotion.runs import checkpoint
 from locomotion.runs.train import refuse_other_robot
-from locomotion.schema import check
+from locomotion.schema import check, plain
 from locomotion.settings import TrainSettings
 from locomotion.task import terminations, terms
 from locomotion.task.curriculum import Ranges
+from locomotion.task.randomization import RandomizationSettings
 from locomotion.task.settings import TaskSettings, make_commands
+from locomotion.task.task import Task
 from robots import Robot
 from robots.errors import InputError
 
@@ -44,29 +48,69 @@ def export_checkpoint(path: Path, output: Path, scorecard: dict[str, Any] | None
     """
     state = checkpoint.load(path)
     if state["config"].get("env") is not None:
-        raise InputError("checkpoint", str(path), "a policy of a robot", f"This one is of {state['config']['env']}, which has none.")
+        remedy = f"This one is of {state['config']['env']}: describe what it sees, and 'locomotion policies import' (docs/isaacgym.md)."
+        raise InputError("checkpoint", str(path), "a policy of a robot's task here", remedy)
     refuse_other_robot(state, "checkpoint")
     plugins.load(state["config"]["plugins"])
     settings = check(TrainSettings, state["config"])
     policy = build.policy(settings, state["learner"]["actor"])
     levels = state.get("environment", {}).get("curricula", [0.0] * len(settings.task.curricula))
-    trained = trained_ranges(settings, levels)  # a snapshot of the policy alone knows no levels: those of the start
-    randomization = {**state["config"]["randomization"], "parameters": trained.parameters}
-    fields = {
-        **task_fields(settings.task),
-        "command_range": [*trained.commands.values()],
-        "training": {
-            "randomization": randomization,
-            "action_delay": randomization["parameters"].get("action_delay", [0.0, 0.0]),
-            "physics_dt": settings.sim.physics_dt,
-            "actuator": settings.sim.actuator,
-        },
-        "provenance": {**state["provenance"], "steps": state["steps"], "iteration": state["iteration"]},
-        "scorecard": scorecard,
-    }
+    # a snapshot of the policy alone knows no levels: those of the start
+    fields = _trained_fields(settings.task, settings.randomization, state["config"]["randomization"], levels)
+    fields["training"] |= {"physics_dt": settings.sim.physics_dt, "actuator": settings.sim.actuator}
+    provenance = {**state["provenance"], "steps": state["steps"], "iteration": state["iteration"]}
     make_folder(output.parent, "output")
     with writing("output", output):
-        write_bundle(policy, robots.load(settings.robot), fields, output)
+        write_bundle(policy, robots.load(settings.robot), {**fields, "provenance": provenance, "scorecard": scorecard}, output)
+
+
+def export_actor(
+    actor: nn.Module, task: Task, output: Path, provenance: Mapping[str, Any] | None = None, scorecard: dict[str, Any] | None = None
+) -> None:
+    """Write the bundle of an ``actor`` that somebody else's learner trained on ``task``.
+
+    ``actor`` maps an observation [N, W] of the group "actor" to an action [N, A] without exploration, as ``task.step`` took it in
+    training; normalisation belongs inside. It is copied to the CPU. ``provenance`` is what is known of
+    :data:`deploy.contract.PROVENANCE`, and whatever else is worth keeping.
+
+    Raises:
+        InputError: an actor that gives something else, is not finite or cannot be traced, or a file that cannot be written.
+    """
+    encoder, decoder, spaces = build.modules(task.robot, task.settings)
+    actor = copy.deepcopy(actor).cpu().eval()
+    _check_actor(actor, spaces.groups["actor"], spaces.action.size)
+    levels = [float(one.level) for one in task.curricula]
+    fields = _trained_fields(task.settings, task.randomization, plain(task.randomization), levels)
+    fields["training"]["physics_dt"] = task.simulator.physics_dt
+    known = {**dict.fromkeys(contract.PROVENANCE), "engine": task.simulator.engine, **(provenance or {})}
+    make_folder(output.parent, "output")
+    with writing("output", output):
+        write_bundle(Policy(encoder, actor, decoder), task.robot, {**fields, "provenance": known, "scorecard": scorecard}, output)
+
+
+def _check_actor(actor: nn.Module, width: int, size: int) -> None:
+    """Raises InputError where ``actor`` is no function from observations [N, ``width``] to actions [N, ``size``]."""
+    with torch.no_grad():
+        try:
+            action = actor(torch.zeros(2, width))
+        except Exception as error:  # whatever a module of somebody else's raises
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError("actor", said, f"a module that takes observations [N, {width}]", "Normalisation belongs inside.") from error
+    got = list(action.shape) if isinstance(action, torch.Tensor) else type(action).__name__
+    if got != [2, size]:
+        raise InputError("actor", got, f"actions [N, {size}], here of 2 observations", "Give the mean alone, without a distribution.")
+
+
+def _trained_fields(task: TaskSettings, randomization: RandomizationSettings, as_written: dict[str, Any], levels: Any) -> dict[str, Any]:
+    """What a contract says of the task, and of the ranges that curricula had come to."""
+    trained = trained_ranges(task, randomization, levels)
+    told = {**as_written, "parameters": trained.parameters}
+    delay = trained.parameters.get("action_delay", [0.0, 0.0])
+    return {
+        **task_fields(task),
+        "command_range": [*trained.commands.values()],
+        "training": {"randomization": told, "action_delay": delay},
+    }
 
 
 def task_fields(task: TaskSettings) -> dict[str, Any]:
@@ -82,14 +126,14 @@ def task_fields(task: TaskSettings) -> dict[str, Any]:
     }
 
 
-def trained_ranges(settings: TrainSettings, levels: Sequence[Any]) -> Ranges:
+def trained_ranges(task: TaskSettings, randomization: RandomizationSettings, levels: Sequence[Any]) -> Ranges:
     """What episodes are drawn from once curricula have come to ``levels`` (0..1, of each, in order)."""
-    commands = make_commands(settings.task, torch.device("cpu"))
+    commands = make_commands(task, torch.device("cpu"))
     ranges = Ranges(
         dict(zip(commands.channels, map(list, commands.limits), strict=True)),
-        {name: list(limits) for name, limits in settings.randomization.parameters.items()},
+        {name: list(limits) for name, limits in randomization.parameters.items()},
     )
-    for (name, value), level in zip(settings.task.curricula.items(), levels, strict=True):
+    for (name, value), level in zip(task.curricula.items(), levels, strict=True):
         term = terms.curriculum.bind("task.curricula", name, value)
         narrow = getattr(term.func, "narrow", None)  # what changes something else has none
         if narrow:
@@ -144,7 +188,8 @@ def write_model(model: onnx.ModelProto, data: dict[str, Any], robot: Robot, outp
     def write_and_verify(stream: Any) -> None:
         stream.write(file)
         stream.flush()
-        load(stream.name, robot)
+        contract_of = load(stream.name).contract
+        contract_of.check_robot(robot, measured=contract_of.inputs)  # whether a robot measures them is asked where it is to run
 
     write_atomically(output, write_and_verify)
 
@@ -166,6 +211,7 @@ def example_inputs(policy: TakesSignals, robot: Robot, command_range: Any, batch
         "joint_pos": robot.default_joint_pos + 0.2 * rng.standard_normal((steps, batch, j)),
         "joint_vel": 2.0 * rng.standard_normal((steps, batch, j)),
         "command": np.repeat(rng.uniform(low, high, (1, batch, len(low))), steps, axis=0),
+        "base_lin_vel": 0.5 * rng.standard_normal((steps, batch, 3)),  # last: what was drawn before there was this stays as it was
     }
     return {name: signals[name].astype(np.float32) for name in policy.inputs}
 

@@ -29,6 +29,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk does not say which one
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,10 +81,13 @@ def make_folder(path: Path, field: str) -> Path:
     return path
 
 
-def output_file(path: Path, field: str) -> Path:
-    """A file that will be written later: its folder is made now, before the work. Raises InputError where it cannot be."""
+def output_file(path: Path, field: str, *sources: str | Path | None) -> Path:
+    """A file that will be written later: its folder is made now, before the work. Raises InputError where it cannot be, or where it is one
+    of the ``sources`` that it is made of."""
     if not path.name or path.is_dir():
         raise InputError(field, str(path), "the name of a file", "Add one to the folder.")
+    if any(source and path.exists() and Path(source).exists() and path.samefile(source) for source in sources):
+        raise InputError(field, str(path), "another file than what is read", "It would be written over: choose another name.")
     make_folder(path.parent, field)
     return path
 

@@ -86,7 +86,7 @@ def _input_error(model: type[BaseModel], error: ValidationError, field: str) -> 
     if kind == "missing":
         return InputError(path, None, "a value", f"Add {path}=...")
     said = re.sub(r"^(Value error, |[A-Z]\w+ should (be |have )?)", "", message)
-    allowed = said.replace("a valid dictionary", "settings as {key: value}").replace(" after validation", "")
+    allowed = re.sub("a valid dictionary( or instance of .*)?", "settings as {key: value}", said).replace(" after validation", "")
     return InputError(path, value, allowed, f"Change {path}, or leave it out for its default.")
 
 

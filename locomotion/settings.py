@@ -15,8 +15,9 @@ Path = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1
 
 
 def _outside(value: str) -> str:
-    if not value.removeprefix("gymnasium:") or not value.startswith("gymnasium:"):
-        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1")
+    kind, _, name = value.partition(":")
+    if kind not in ("gymnasium", "gymnasium_vec", "isaacgym") or not name:
+        raise ValueError("gymnasium:ID, such as gymnasium:CartPole-v1, gymnasium_vec:ID, a vector environment, or isaacgym:TASK")
     return value
 
 
@@ -24,17 +25,22 @@ Outside = Annotated[str, Field(max_length=200), AfterValidator(_outside)]  # an 
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | dict) else value
 
 
 Plugins = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 
 
 class SimSettings(Settings):
-    engine: Literal["mujoco", "pybullet"]
+    engine: Literal["mujoco", "mujoco_warp", "pybullet"]
     physics_dt: Annotated[float, Field(ge=0.0001, le=0.02)]  # s
     threads: Annotated[int, Field(ge=0, le=1024)]  # 0: every CPU
     actuator: Text | None  # pd, dc_motor or a plugin's; None: dc_motor where the robot's figures are known, else pd
+    device: Text | None = None  # of mujoco_warp: cuda, cuda:1, ... or cpu; None: a GPU where there is one
+    contacts: Annotated[int, Field(ge=1, le=10_000)] | None = None  # of a robot that mujoco_warp has room for; None: all with the ground
+
+
+Engines = Annotated[tuple[SimSettings, ...], Field(min_length=1), BeforeValidator(_one_or_more)]
 
 
 class TrainSettings(Settings):
@@ -50,6 +56,7 @@ class TrainSettings(Settings):
     threads: Annotated[int, Field(ge=1, le=1024)]
     snapshot_every: Count
     score_every: Annotated[int, Field(ge=0)]
+    score_sim: Literal["mujoco", "mujoco_warp", "pybullet"] = "mujoco"  # the engine whose scorecards choose best.pt
     run: Path | None
     resume: Path | None
     init: Path | None
@@ -95,15 +102,26 @@ class OfflineSettings(Settings):
     init: Path | None
 
 
+class GateSettings(Settings):
+    """What each further engine must keep of the first one's nominal scores; None: nothing."""
+
+    tracking: Annotated[float, Field(ge=0, le=2)] | None  # share of the first one's
+    yaw: Annotated[float, Field(ge=0, le=2)] | None  # likewise
+    falls: Share | None  # share of the robots that may fall beyond the first one's
+
+
 class ExportSettings(Settings):
     checkpoint: Path
     output: Path
     scorecard: Path | None
+    sim: Engines
+    gate: GateSettings
 
 
 class EvaluateSettings(Settings):
     policy: Path
-    sim: SimSettings
+    sim: Engines
+    gate: GateSettings
     randomization: RandomizationSettings
     plugins: Plugins
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -111,6 +129,12 @@ class EvaluateSettings(Settings):
     gait: bool
     sweep: Literal["randomization", "falsify"] | None
     against: Path | None
+    output: Path | None
+
+
+class ConformanceSettings(Settings):
+    robot: Text
+    sim: Engines
     output: Path | None
 
 
@@ -127,6 +151,7 @@ class DeploySettings(Settings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are
+    hurry: bool
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool
@@ -193,6 +218,28 @@ class FaultsSettings(Settings):
     output: Path | None
 
 
+class IdentifySettings(Settings):
+    log: Path
+    output: Path | None
+    robot: Text | None
+    randomization: RandomizationSettings
+    parameters: Annotated[tuple[Text, ...], Field(min_length=1)]
+    joints: Literal["all", "group", "joint"]
+    window: Annotated[float, Field(ge=0.1, le=60)]
+    lead: Annotated[float, Field(ge=0, le=10)]
+    judge: Annotated[int, Field(ge=2, le=100)]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+
+
+class ExciteSettings(Settings):
+    robot: Text
+    place: Literal["ground", "stand"]
+    seconds: Annotated[float, Field(ge=5, le=600)]
+    control_dt: Annotated[float, Field(ge=0.002, le=0.05)]
+    seed: Seed
+    output: Path
+
+
 class DemoSettings(TrainSettings):
     deploy: dict[str, Any]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
@@ -208,6 +255,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "offline": OfflineSettings,
     "export": ExportSettings,
     "evaluate": EvaluateSettings,
+    "conformance": ConformanceSettings,
     "play": PlaySettings,
     "deploy": DeploySettings,
     "report": ReportSettings,
@@ -215,5 +263,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "sweep": SweepSettings,
     "hil": HilSettings,
     "faults": FaultsSettings,
+    "identify": IdentifySettings,
+    "excite": ExciteSettings,
     "demo": DemoSettings,
 }

@@ -103,7 +103,8 @@ def _summary(figures: dict[str, float]) -> list[str]:
     if "falls" not in figures:  # a Gymnasium environment, or data
         named = {"score": figures.get("score"), "without exploration": figures.get("scorecard/selection")}
         return [f"{name} {value:.4g}" for name, value in named.items() if value is not None] or ["no episode has ended yet"]
-    return [*(f"{name} {value:.2f}" for name, value in metrics.items()), f"falls {figures['falls']:.0f}"]
+    overflows = [f"overflows {figures['overflows']:.0f}"] if figures.get("overflows") else []
+    return [*(f"{name} {value:.2f}" for name, value in metrics.items()), f"falls {figures['falls']:.0f}", *overflows]
 
 
 def print_scores(scores: dict[str, dict[str, dict[str, float]]]) -> None:

@@ -12,7 +12,7 @@ from sim.terrain import Terrain
 
 __all__ = ["ENGINES", "PARAMETERS", "InitialState", "Parameter", "Signals", "Simulator", "Terrain", "make"]
 
-ENGINES = ("mujoco", "pybullet")
+ENGINES = ("mujoco", "mujoco_warp", "pybullet")
 
 
 def make(
@@ -25,12 +25,15 @@ def make(
     firm: bool = False,
     actuator: str | None = None,
     self_collision: bool = False,
+    device: str | None = None,
+    contacts: int | None = None,
 ) -> Simulator:
     """A simulator of ``num_envs`` copies of ``robot`` on ``terrain`` (None: flat ground).
 
     ``firm`` asks MuJoCo for friction under which loaded feet do not creep; see :func:`sim.mujoco_model.build_model`. ``actuator``
     is "pd", "dc_motor" or a learned law's name; None: the DC motor where the robot's figures are known; see :mod:`sim.actuation`.
-    ``self_collision``: the robot's shapes meet each other, not the ground alone.
+    ``self_collision``: the robot's shapes meet each other, not the ground alone. ``device`` and ``contacts`` are of
+    :class:`sim.mujoco_warp.WarpSimulator`.
 
     Raises:
         InputError: unknown engine, an engine that is not installed or lacks what is asked, or a bad number or time step.
@@ -50,6 +53,10 @@ def make(
         return MujocoSimulator(robot, num_envs, physics_dt, threads, terrain, firm, actuator, self_collision)
     if terrain is not None and not terrain.flat:
         raise InputError("sim.engine", engine, "an engine with terrain: mujoco", "Use sim=mujoco, or flat ground.")
+    if engine == "mujoco_warp":
+        from sim.mujoco_warp import WarpSimulator
+
+        return WarpSimulator(robot, num_envs, physics_dt, device, firm, actuator, self_collision, contacts)
     from sim.pybullet import PybulletSimulator
 
-    return PybulletSimulator(robot, num_envs, physics_dt, actuator, self_collision)
+    return PybulletSimulator(robot, num_envs, physics_dt, threads, actuator, self_collision)

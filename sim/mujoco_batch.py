@@ -25,6 +25,8 @@ DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, 
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
 GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
 LIGHTEST = 0.2  # share of its mass that a base keeps, whatever is taken off
+EARLY = 1e-6  # s off a delay, or one of whole physics steps would by the rounding of times take one more
+FEW = 4  # rows that are read alone are at most one in so many
 DEAD = 1e-9  # strength of a motor that gives no torque, as a divisor
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
 EXPANDED = (
@@ -87,8 +89,8 @@ class MujocoSimulator:
 
     @property
     def signals(self) -> Signals:
-        if self._stale:
-            self._read_all()
+        if self._stale is not None:
+            self._read_rows(self._stale)
         return self._signals
 
     def reset(self, mask: Tensor, state: InitialState) -> None:
@@ -111,7 +113,7 @@ class MujocoSimulator:
             self._batch.forward(rows)
         except SimulationError as error:
             self._fail(error)
-        self._stale = True
+        self._touch(rows)
 
     def step(self, joint_pos_target: Tensor, substeps: int) -> None:
         self.faults.zero_()
@@ -129,7 +131,7 @@ class MujocoSimulator:
         rows = mask.nonzero().squeeze(-1).numpy()
         if len(rows):
             self._qvel[rows, :2] += velocity.numpy()[rows]
-            self._stale = True
+            self._touch(rows)
 
     def wrench(self, mask: Tensor, force_torque: Tensor) -> None:
         rows = mask.nonzero().squeeze(-1).numpy()
@@ -155,7 +157,8 @@ class MujocoSimulator:
             held, jitter = (self._values[name][rows].astype(np.float64) for name in ("action_delay", "action_jitter"))
             if held.max() > MAX_ACTION_DELAY + 1e-6:
                 raise InputError("action_delay", float(held.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
-            self._expanded["actuator_delay"][rows] = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))[:, None]
+            delay = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))
+            self._expanded["actuator_delay"][rows] = np.maximum(delay - EARLY, 0.0)[:, None]
         if names & {"ground_slope", "gravity_scale"}:
             # a slope of the ground is a tilt of gravity over a level plane
             x, y = np.tan(self._values["ground_slope"][rows].astype(np.float64)).T
@@ -163,7 +166,7 @@ class MujocoSimulator:
             direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
             self._expanded["opt.gravity"][rows] = GRAVITY * (self._values["gravity_scale"][rows, None] * direction)
             self._gravity_rows[rows] = direction
-            self._stale = True
+            self._touch(rows)
 
     def state_dict(self) -> dict[str, Any]:
         arrays = {**self._expanded, "state": self._batch.state}
@@ -188,7 +191,7 @@ class MujocoSimulator:
         self._signals.packed.copy_(state["signals"])
         if self._learned:
             self._learned.targets.copy_(state["targets"])
-        self._stale = False
+        self._stale = None
 
     def close(self) -> None:
         """Nothing to release: the batch goes with this object."""
@@ -255,29 +258,47 @@ class MujocoSimulator:
         samples = int(self.model.actuator_history[0, 0])
         history = self._batch.bind("history").reshape(n, j, 2 + 2 * samples)
         self._history_values = history[:, :, 2 + samples :]
-        self._signals, self._stale = Signals.zeros(n, j, f), False
+        self._signals = Signals.zeros(n, j, f)
+        self._stale: np.ndarray | None = None  # rows that have changed since they were read
         # the packed row: base and joint positions | base and joint velocities | torques | sensors | derived
         edges = np.cumsum([0, 7 + j, 6 + j, j, 10 * f + 1, 6]).tolist()
         self._blocks = [slice(a, b) for a, b in pairwise(edges)]
-        self._world = torch.zeros(n, 2, 3)  # base velocity and gravity in the world frame
+        self._sources = (self._qpos_tensor, self._qvel_tensor, self._force, self._sensors, self._gravity)
+
+    def _touch(self, rows: np.ndarray) -> None:
+        self._stale = rows if self._stale is None else np.union1d(self._stale, rows)
 
     def _read_all(self) -> None:
-        packed, world, (pos, vel, torque, sensors, derived) = self._signals.packed, self._world, self._blocks
-        if isinstance(self._qpos_columns, slice) and isinstance(self._qvel_columns, slice):
-            packed[:, pos].copy_(self._qpos_tensor)
-            packed[:, vel].copy_(self._qvel_tensor)
-        else:
-            self._scatter_state(packed)
-        packed[:, torque].copy_(self._force)
-        packed[:, sensors].copy_(self._sensors)
-        world[:, 0] = self._signals.base_lin_vel_world
-        world[:, 1] = self._gravity
-        packed[:, derived] = rotate_inverse(self._signals.base_quat, world).view(-1, 6)
-        self._stale = False
+        self._read(self._signals, *self._sources)
+        self._stale = None
 
-    def _scatter_state(self, packed: Tensor) -> None:
+    def _read_rows(self, rows: np.ndarray) -> None:
+        """Few rows alone: the same arithmetic on less."""
+        if FEW * len(rows) > self.num_envs:
+            self._read_all()
+            return
+        index = torch.from_numpy(rows)
+        some = self._signals.rows(index)
+        self._read(some, *(source[index] for source in self._sources))
+        self._signals.packed.index_copy_(0, index, some.packed)
+        self._stale = None
+
+    def _read(self, signals: Signals, qpos: Tensor, qvel: Tensor, force: Tensor, sensors: Tensor, gravity: Tensor) -> None:
+        """Fill ``signals`` [n] from the batch's state and outputs [n, ...]."""
+        packed, (pos, vel, torque, measured, derived) = signals.packed, self._blocks
+        if isinstance(self._qpos_columns, slice) and isinstance(self._qvel_columns, slice):
+            packed[:, pos].copy_(qpos)
+            packed[:, vel].copy_(qvel)
+        else:
+            self._scatter_state(packed, qpos, qvel)
+        packed[:, torque].copy_(force)
+        packed[:, measured].copy_(sensors)
+        world = torch.stack((signals.base_lin_vel_world, gravity), dim=1)
+        packed[:, derived] = rotate_inverse(signals.base_quat, world).view(-1, 6)
+
+    def _scatter_state(self, packed: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """The state of a robot whose joints do not stand one after the other in the model."""
-        j, qpos, qvel = self.robot.num_joints, self._qpos_tensor, self._qvel_tensor
+        j = self.robot.num_joints
         packed[:, :7], packed[:, 7 : 7 + j] = qpos[:, :7], qpos[:, self._qpos_columns]
         packed[:, 7 + j : 13 + j], packed[:, 13 + j : 13 + 2 * j] = qvel[:, :6], qvel[:, self._qvel_columns]
 

@@ -13,11 +13,15 @@ from typing import Any, Protocol
 
 import torch
 
-from robots import Robot
+from robots import InputError, Robot
 from sim.signals import InitialState, Signals
 from sim.terrain import Terrain
 
 Tensor = torch.Tensor
+
+
+class LostWorkerError(InputError):
+    """A process of the engine's has died, and the robots in it are gone."""
 
 
 class Simulator(Protocol):

@@ -47,6 +47,16 @@ def go2() -> robots.Robot:
     return robots.load("unitree_go2")
 
 
+@pytest.fixture(scope="session")
+def warp() -> Any:
+    """Warp, its kernels compiled in half the time; a test that needs them is left out where it is not installed."""
+    pytest.importorskip("mujoco_warp")
+    import warp
+
+    warp.config.optimization_level = 0
+    return warp
+
+
 def standing(robot: robots.Robot, n: int, yaw: float = 0.0, height: float | None = None) -> sim.InitialState:
     """``n`` robots at rest in the default pose."""
     pose = torch.tensor(robot.default_joint_pos, dtype=torch.float32)

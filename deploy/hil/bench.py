@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import mujoco
 import numpy as np
 
 from deploy.guard import Guard, LockstepGuard, Phase, lease, usable
@@ -94,6 +95,8 @@ class Bench:
         self.random = np.random.default_rng(conditions.seed)
         self.plant = Witness(self.robot, self.world, conditions)
         limits, dt = Limits(), policy.contract.control_dt
+        if not supervised:  # it is driven beyond all physics: the verdict says so, and MuJoCo need not say it a thousand times
+            mujoco.set_mju_user_warning(lambda message: None)
         self.supervisor: Supervisor = (Supervisor if supervised else Unsupervised)(self.robot, dt, limits)
         wire = Wire(self)
         self.guard = Guard(self.robot, limits.damping_kd) if supervised else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,10 +20,12 @@ from robots.actuator import torque_bounds
 from sim.mujoco_model import GROUND, PAYLOAD, build_model
 
 PHYSICS_DT = 0.002  # s
+ROUNDING = 1e-6  # of a physics step that sums of steps may be short: a minute's are by 1e-9, and would be a step behind the clock
 MAX_CATCH_UP = 0.5  # s of physics that one call simulates at most
 PUSH_EVERY = 4.0  # s
 # standard deviations of a good robot's sensors; the bias of the gyroscope is as large as its noise
 NOISE = {"base_ang_vel": 0.02, "projected_gravity": 0.003, "joint_pos": 0.001, "joint_vel": 0.1, "joint_torque": 0.2}  # SI units
+LARGEST = 1_000_000  # that any of the conditions may be less than
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ class Conditions:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            numbers = value if isinstance(value, tuple) else (0.0 if value is None else value,)
-            if not all(isinstance(v, int | float) and 0 <= v < 1e6 for v in numbers):
-                raise InputError(f"plant.{name}", value, "a number of at least 0", "Leave it out for the perfect world's.")
+            kind, allowed = (int, "a whole number") if name == "seed" else (int | float, "a number")
+            numbers: tuple[Any, ...] = (value,)
+            if name == "strength" and isinstance(value, tuple):
+                numbers = value
+            elif name == "friction" and value is None:
+                numbers = ()
+            if not all(isinstance(v, kind) and not isinstance(v, bool) and 0 <= v < LARGEST for v in numbers):
+                allowed += f" of at least 0 and less than {LARGEST:,}"
+                raise InputError(f"plant.{name}", value, allowed, "Leave it out for the perfect world's.")
 
 
 PERFECT = Conditions()
@@ -122,7 +131,7 @@ class SimulatedRobot:
         return value + self._conditions.noise * NOISE[name] * self._random.standard_normal(value.shape)
 
     def _receive(self) -> None:
-        while self._on_their_way and self._on_their_way[0][0] <= self._time + 1e-9:
+        while self._on_their_way and self._on_their_way[0][0] <= self._time + ROUNDING * PHYSICS_DT:
             self._apply(self._on_their_way.popleft()[1])
 
     def _apply(self, command: MotorCommand) -> None:
@@ -144,7 +153,7 @@ class SimulatedRobot:
 
     def _advance(self) -> None:
         behind = min(self._clock.now() - self._time, MAX_CATCH_UP)
-        for _ in range(int(behind / PHYSICS_DT + 1e-9)):
+        for _ in range(int(behind / PHYSICS_DT + ROUNDING)):
             self._receive()
             if self._conditions.push and self._time - self._last_push >= PUSH_EVERY:
                 self._last_push, angle = self._time, self._random.uniform(-np.pi, np.pi)

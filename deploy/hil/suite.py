@@ -34,6 +34,7 @@ from deploy.hil.truth import Truth
 from deploy.policy import RobotPolicy, load
 from robots import InputError, Robot
 from robots.errors import nearest
+from robots.robot import UniqueKeys
 
 RESPONSES = ("none", "warning", "derate", "hold", "damping")
 GRACE = 0.06  # s in which a robot that has fallen may still be held
@@ -94,7 +95,7 @@ class Outcome:
 def parse(text: str, channels: int, joints: int, mode: str = "lockstep") -> list[Case]:
     """The cases of a suite, one a fault and phase. Raises InputError for what is not as in this module's docstring."""
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=UniqueKeys)
     except yaml.YAMLError as error:
         raise InputError("suite", " ".join(str(error).split()), "YAML", "Mend it.") from error
     top = {"conditions": {}, "command": [0.0] * channels, "at": {}, "seconds": 3.0, "cases": {}} | _table(data, "suite")

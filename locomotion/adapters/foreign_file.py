@@ -1,4 +1,4 @@
-"""The network of a foreign policy as an ONNX model, whether its file is ONNX or TorchScript."""
+"""The network of a foreign policy as an ONNX model, whether its file is ONNX, TorchScript or a checkpoint of rl_games or rsl_rl."""
 
 from __future__ import annotations
 
@@ -14,25 +14,37 @@ import onnx.version_converter
 import onnxruntime
 import torch
 
+from locomotion.adapters import foreign_checkpoint
 from locomotion.adapters.foreign_graph import OPSET
 from locomotion.adapters.foreign_policy import Description
 from robots.errors import InputError
 
-TOLERANCE = 1e-4  # between TorchScript and its ONNX
+TOLERANCE = 1e-4  # between a module and its ONNX
+OURS = b"locomotion checkpoint "
 
 
 def load_network(found: Description) -> tuple[onnx.ModelProto, str]:
     """The network, and the sha256 of its file.
 
     Raises:
-        InputError: a file that is missing, is neither ONNX nor TorchScript, or keeps a state of its own.
+        InputError: a file that is missing, is none of these, or keeps a state of its own.
     """
     path = found.file
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError("policy", str(path), "a file beside the description", f"{error.strerror}.") from error
-    model = _read_onnx(path, data) if path.suffix == ".onnx" else _convert_torchscript(found)
+    activation = found.settings.activation
+    if data.startswith(OURS):
+        model = _convert(found, _own_actor(found))
+    elif foreign_checkpoint.is_checkpoint(data):
+        model = foreign_checkpoint.network_of(path.name, data, activation)
+    elif activation is not None and path.suffix in (".pth", ".ckpt"):
+        raise InputError("policy", str(path), "a checkpoint, as torch.save writes it", "It is cut, or no checkpoint: copy it anew.")
+    elif activation is not None:
+        raise InputError("activation", activation, f"none: {path.name} is no checkpoint, and says it itself", "Remove activation.")
+    else:
+        model = _read_onnx(path, data) if path.suffix == ".onnx" else _convert_torchscript(found)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OPSET)
@@ -55,12 +67,42 @@ def _read_onnx(path: Path, data: bytes) -> onnx.ModelProto:
 
 
 def _convert_torchscript(found: Description) -> onnx.ModelProto:
-    settings = found.settings
     try:
         module = torch.jit.load(str(found.file), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        remedy = "A checkpoint of weights alone does not say its network: export it with torch.jit.script, or to ONNX."
-        raise InputError("policy", str(found.file), "an .onnx file, or one that torch.jit.load reads", remedy) from error
+        allowed = "an .onnx file, one that torch.jit.load reads, or a checkpoint of rl_games or rsl_rl"
+        raise InputError("policy", str(found.file), allowed, "Export it to ONNX.") from error
+    return _convert(found, module)
+
+
+def _own_actor(found: Description) -> torch.nn.Module:
+    """The actor of a run of ours in an environment of somebody else's, such as env=isaacgym:Anymal."""
+    from locomotion import build, plugins
+    from locomotion.environment import ActionSpace, Spaces
+    from locomotion.runs import checkpoint
+    from locomotion.schema import check
+    from locomotion.settings import TrainSettings
+
+    state = checkpoint.load(found.file)
+    plugins.load(state["config"]["plugins"])
+    settings = check(TrainSettings, state["config"])
+    if settings.env is None or settings.algorithm.get("memory"):
+        remedy = (
+            "A robot's is exported as it is: locomotion export checkpoint=..." if settings.env is None else "Train with algorithm.memory=0."
+        )
+        raise InputError("policy", found.file.name, "a checkpoint of a run with env=..., without a memory", remedy)
+    width, bound = found.settings.history.length * found.frame_width, torch.ones(len(found.acted))
+    try:
+        spaces = Spaces({"actor": width, "critic": width}, ActionSpace(-bound, bound), None)
+        return build.actor(settings, spaces, state["learner"]["actor"])
+    except RuntimeError as error:  # torch's, of weights of another shape
+        said = str(error).strip().splitlines()[-1].strip()
+        raise InputError("policy", found.file.name, f"an actor of {width} numbers for {len(bound)} joints", said) from error
+
+
+def _convert(found: Description, module: torch.nn.Module) -> onnx.ModelProto:
+    """A module as ONNX, with the states that the description has. Raises InputError where it is not what is described."""
+    settings = found.settings
     generator = torch.Generator().manual_seed(0)
     observation = torch.randn(2, settings.history.length * found.frame_width, generator=generator)
     states = [torch.zeros(2, *size) if len(size := state.size) == 1 else torch.zeros(size[0], 2, size[1]) for state in settings.state]

@@ -23,6 +23,7 @@ PerJoint = Finite | tuple[Finite, ...] | dict[str, Finite]  # one for all, a lis
 VECTORS = ("base_ang_vel", "projected_gravity", "base_lin_vel")  # signals of three numbers
 OF_JOINTS = ("joint_pos", "joint_vel")
 WALK = ("forward", "left", "yaw")
+Activation = Literal["elu", "relu", "selu", "tanh", "sigmoid", "lrelu", "softplus"]
 COUNTS = Annotated[int, Field(ge=1, le=200)]
 
 
@@ -100,11 +101,12 @@ class State(Settings):
 class ForeignPolicy(Settings):
     """What a description's YAML holds."""
 
-    policy: Text  # an .onnx file or a TorchScript one, relative to the description
+    policy: Text  # an .onnx file, a TorchScript one or a checkpoint of rl_games or rsl_rl, relative to the description
     robot: Text
     control_dt: Annotated[float, Field(ge=0.001, le=0.1)]  # s
     input: Text | None = None  # the observation's name in the file; None: its only input that is no state
     output: Text | None = None  # the action's
+    activation: Activation | None = None  # between the layers of a checkpoint, which alone does not say it itself
     joint_names: tuple[Text, ...] | None = None  # in the policy's order; None: the robot's
     default_joint_pos: PerJoint | None = None  # rad; None: the robot's, as kp and kd
     kp: PerJoint | None = None  # N m/rad

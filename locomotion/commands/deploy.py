@@ -9,6 +9,7 @@ from typing import Any
 from locomotion.deployment import conditions_of, run_deployment
 from locomotion.schema import check
 from locomotion.settings import DeploySettings
+from robots.errors import InputError
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
@@ -16,7 +17,11 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(DeploySettings, config)
     output = Path(settings.output) if settings.output else None
     dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    own = {"conditions": conditions_of(settings.plant)} if settings.interface == "sim" else dds
+    if settings.hurry and (settings.interface != "sim" or settings.dry_run or settings.calibration or isinstance(settings.commands, str)):
+        raise InputError("hurry", True, "interface=sim and a script of commands alone", "A robot and a person live in real time.")
+    if settings.plant and settings.interface != "sim":
+        raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
+    own = {"conditions": conditions_of(settings.plant), "hurry": settings.hurry} if settings.interface == "sim" else dds
     way = {"name": settings.interface, **own}
     summary = run_deployment(
         Path(settings.policy),

@@ -49,9 +49,7 @@ def _plot(words: list[str]) -> int:
     from locomotion.evaluation import log_figures, page
 
     file, output = _arguments("plot", words, "output")
-    path, log = output_file(Path(output or file.with_suffix(".html")), "output"), read_log(file)
-    if path == file:
-        raise InputError("output", str(path), "another file than the log", "For example output=log.html.")
+    path, log = output_file(Path(output or file.with_suffix(".html")), "output", file), read_log(file)
     _with_steps(log, file)
     body = "<pre>" + page.text("\n".join(log_figures.lines(log))) + "</pre>"
     body += page.section("The run", page.picture(log_figures.overview(log), "states, commands, tilt, torque and latencies"))
@@ -68,7 +66,7 @@ def _repair(words: list[str]) -> int:
     if not log.damage:
         print(f"{file} is whole: nothing was changed")
         return 0
-    path = output_file(Path(output or file.with_name(f"{file.stem}.whole{file.suffix}")), "output")
+    path = output_file(Path(output or file.with_name(f"{file.stem}.whole{file.suffix}")), "output", file)
     contents = mcap.read(file.read_bytes())
     with writing("output", path):
         write_atomically(path, lambda stream: mcap.write(contents, stream))

@@ -21,11 +21,11 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     path = Path(settings.policy)
     policy = load_policy(path)
     if settings.output is None:
-        video.window(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator)
+        video.window(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator, settings.sim.device)
         return 0
-    output = output_file(Path(settings.output), "output")
+    output = output_file(Path(settings.output), "output", path)
     with LiveView(f"locomotion play  {path}") as view:
-        frames = video.rollout(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator)
+        frames = video.rollout(policy, settings.command, settings.duration, settings.sim.engine, settings.sim.actuator, settings.sim.device)
         message = video.write(output, policy.robot, frames, policy.contract.control_dt, lambda share: view.phase("render", share))
     print(message or f"{output}")
     return 1 if message else 0

@@ -36,7 +36,7 @@ def _import(words: list[str]) -> int:
     from locomotion.adapters.foreign_policy import read
 
     found = read(path)
-    output = output_file(Path(given.get("output", "policy.onnx")), "output")
+    output = output_file(Path(given.get("output", "policy.onnx")), "output", path, found.file)
     graph = import_policy(found, output)
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, verified, for {found.robot.name}")
     print(f"it takes {', '.join(graph.inputs)}, and remembers {graph.memory or 'nothing'}")

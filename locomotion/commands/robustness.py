@@ -17,6 +17,8 @@ from robots.errors import InputError
 
 def run(settings: EvaluateSettings) -> int:
     """A policy past what it was trained for: curves over each parameter, or the smallest fall."""
+    if len(settings.sim) > 1:
+        raise InputError("sim", [one.engine for one in settings.sim], "one engine, in a sweep", "Run it once for each.")
     path = Path(settings.policy)
     policy = load_policy(path)
     if policy.contract.protocol != VELOCITY:
@@ -29,13 +31,12 @@ def run(settings: EvaluateSettings) -> int:
     if settings.sweep == "falsify":
         if settings.against:
             raise InputError("against", settings.against, "nothing, with sweep=falsify", "Margins are comparable: falsify each policy.")
-        return _falsify(settings, policy, output_file(output, "output"))
+        return _falsify(settings, policy, output_file(output, "output", path))
     other = load_policy(Path(settings.against)) if settings.against else None
     if other and other.robot.name != policy.robot.name:
         raise InputError("against", settings.against, f"a policy of {policy.robot.name}", f"This one is of {other.robot.name}.")
-    return _sweep(
-        settings, {_name(settings.policy): policy} | ({_name(settings.against): other} if other else {}), output_file(output, "output")
-    )
+    policies = {_name(settings.policy): policy} | ({_name(settings.against): other} if other else {})
+    return _sweep(settings, policies, output_file(output, "output", path, settings.against))
 
 
 def _name(path: str | None) -> str:
@@ -51,11 +52,12 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
         sweeps = {
             name: robustness.sweep(
                 policy,
-                settings.sim.engine,
+                settings.sim[0].engine,
                 settings.randomization,
                 settings.seed,
                 lambda axis, share, name=name: view.phase(name, share, axis),
-                settings.sim.actuator,
+                settings.sim[0].actuator,
+                settings.sim[0].device,
             )
             for name, policy in policies.items()
         }
@@ -101,7 +103,13 @@ def _falsify(settings: EvaluateSettings, policy: RobotPolicy, output: Path) -> i
     film, dt = output.with_suffix(".mp4"), policy.contract.control_dt
     with LiveView(f"locomotion evaluate  {settings.policy}  sweep=falsify") as view:
         report, motion = falsify.falsify(
-            policy, settings.sim.engine, settings.randomization, settings.seed, view.phase, settings.sim.actuator
+            policy,
+            settings.sim[0].engine,
+            settings.randomization,
+            settings.seed,
+            view.phase,
+            settings.sim[0].actuator,
+            settings.sim[0].device,
         )
         message = "no video: no fall to show"
         if motion is not None:

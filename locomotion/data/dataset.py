@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,7 @@ class Writer:
         self, folder: Path, groups: Mapping[str, int], bounds: np.ndarray, about: Mapping[str, Any], env_spec: str | None = None
     ) -> None:
         self.folder, self.groups, self.action = folder, dict(groups), bounds.shape[1]
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError("output", str(folder), "a new or empty folder", "Choose another name.")
+        self.refuse_if_used(folder)
         self._library = h5py()
         self._data = make_folder(folder / "data", "output")
         spaces = {name: _box([-np.inf] * width, [np.inf] * width) for name, width in groups.items()}
@@ -66,12 +66,23 @@ class Writer:
         self._waiting: list[Episode] = []
         self._link()
 
+    @staticmethod
+    def refuse_if_used(folder: Path) -> None:
+        """Raises InputError where there is something already."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError("output", str(folder), "a new or empty folder", "Choose another name.")
+
     def add(self, episode: Episode) -> None:
         """Take an episode; it is on disk after :meth:`flush`, or when enough of them wait. Raises InputError where it is not whole."""
         number = self.total_episodes + len(self._waiting)
         self._waiting.append(episode.checked(f"episode_{number}", self.groups, self.action))
         if sum(len(one) for one in self._waiting) >= PART_STEPS:
             self.flush()
+
+    def drop(self) -> None:
+        """Remove the folder of a dataset that has got no episode on disk: nobody can use it, and it is in the way of the next try."""
+        if not self.total_episodes:
+            shutil.rmtree(self.folder)
 
     def flush(self) -> None:
         """Raises InputError where the disk is full; what was written before can still be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,18 @@ def copied(source: Dataset, folder: Path, about: Mapping[str, Any] | None = None
     """All of ``source`` in a new folder, which says ``about`` of it, or what ``source`` says."""
     own = {key: value for key, value in source.about.items() if key != "format"} if about is None else about
     writer = Writer(folder, source.groups, _bounds(source), own, env_spec or source.metadata.get("env_spec"))
-    for episode in source.episodes():
-        writer.add(episode)
-    writer.flush()
+    return _filled(writer, source.episodes())
+
+
+def _filled(writer: Writer, episodes: Iterable[Episode]) -> Writer:
+    """Raises InputError where an episode is not whole; a dataset without any is removed."""
+    try:
+        for episode in episodes:
+            writer.add(episode)
+        writer.flush()
+    except InputError:
+        writer.drop()
+        raise
     return writer
 
 
@@ -61,10 +70,7 @@ def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, A
         name.partition(".")[2] or "actor": value.shape[1] for name, value in tables.items() if name.partition(".")[0] == "observations"
     }
     writer = Writer(folder, groups, bounds, about, env_spec)
-    for episode in _episodes(tables, groups):
-        writer.add(episode)
-    writer.flush()
-    return writer
+    return _filled(writer, _episodes(tables, groups))
 
 
 def about_of_npz(path: Path) -> dict[str, Any]:

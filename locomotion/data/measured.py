@@ -11,7 +11,6 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.data.odometry import estimate
 
 MEASURED = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel", "joint_torque")
-ORDER = ("joint_pos", "joint_vel", "base_ang_vel", "projected_gravity", "joint_torque")  # as the estimate takes them
 UNMEASURED = ("ground_contacts",)  # nothing tells whether the trunk or a knee touches the ground
 
 
@@ -21,23 +20,22 @@ def signals_of(kinematics: Kinematics, measured: Mapping[str, np.ndarray], dt: f
     The world is at each moment the ground under the base, its x axis ahead: nothing tells where on it the robot is, or which way it faces.
     UNMEASURED are NaN. What is not measured is estimated (:mod:`locomotion.data.odometry`); nothing reads a simulated robot's truth.
     """
-    found = estimate(kinematics, *(measured[name] for name in ORDER), dt)
-    rotation, velocity, feet = world_from_base(measured["projected_gravity"]), found.base_lin_vel, found.feet
+    gravity, joint_vel, turning = (measured[name] for name in ("projected_gravity", "joint_vel", "base_ang_vel"))
+    found = estimate(kinematics, measured["joint_pos"], joint_vel, turning, gravity, measured["joint_torque"], dt)
+    rotation, velocity, feet = world_from_base(gravity), found.base_lin_vel, found.feet
     place = np.stack([*np.zeros((2, len(velocity))), found.base_height], axis=-1)
-    swept = np.einsum("tfxj,tj->tfx", feet.centre_jacobian, measured["joint_vel"])
-    foot_vel = velocity[:, None] + swept + np.cross(measured["base_ang_vel"][:, None], feet.pos)
+    swept = np.einsum("tfxj,tj->tfx", feet.centre_jacobian, joint_vel)
+    foot_vel = velocity[:, None] + swept + np.cross(turning[:, None], feet.pos)
 
     def turned(vectors: np.ndarray) -> np.ndarray:  # [T, K, 3]
         return np.einsum("txy,tky->tkx", rotation, vectors)
 
     contact = found.contact.astype(float)
     return {
-        "base_pos": place, "base_quat": quaternions(rotation), "joint_pos": measured["joint_pos"],
-        "base_lin_vel_world": turned(velocity[:, None])[:, 0], "base_ang_vel": measured["base_ang_vel"],
-        "joint_vel": measured["joint_vel"], "joint_torque": measured["joint_torque"],
-        "foot_contact_force": turned(found.foot_force) * contact[..., None], "foot_pos": place[:, None] + turned(feet.pos),
-        "foot_vel": turned(foot_vel), "foot_contacts": contact, "ground_contacts": np.full(len(velocity), np.nan),
-        "base_lin_vel": velocity, "projected_gravity": measured["projected_gravity"],
+        "base_pos": place, "base_quat": quaternions(rotation), "base_lin_vel_world": turned(velocity[:, None])[:, 0],
+        "base_lin_vel": velocity, "foot_contact_force": turned(found.foot_force) * contact[..., None], "foot_contacts": contact,
+        "foot_pos": place[:, None] + turned(feet.pos), "foot_vel": turned(foot_vel), "ground_contacts": np.full(len(velocity), np.nan),
+        **{name: measured[name] for name in MEASURED},
     }  # fmt: skip
 
 

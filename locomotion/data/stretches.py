@@ -88,9 +88,11 @@ def _take(log: RunLog, begin: int, end: int, whole: bool, found: Found) -> None:
     gaps = np.flatnonzero(np.diff(columns["time"][begin : begin + steps + 1]) > GAP * log.control_dt)
     counts["samples seen twice"] += int(twice.sum())
     counts["gaps"] += len(gaps)
-    edges = [0, *(int(gap) + 1 for gap in gaps), steps]
-    # the step before a gap led to nobody knows what
-    pieces = [slice(first, last - (last != steps)) for first, last in zip(edges, edges[1:], strict=False) if last - (last != steps) > first]
+    pieces, first = [], 0
+    for gap in [*(int(gap) for gap in gaps), steps]:  # the step before a gap led to nobody knows what
+        if gap > first:
+            pieces.append(slice(first, gap))
+        first = gap + 1
     fell = bool(after and columns["state"][end] == "fault" and _cause(log, end) == "tilt")
     walk = Walk(
         seen, measured, columns["action"][rows], columns["asked_joint_pos_target"][rows], columns["joint_pos_target"][rows], pieces, fell

@@ -24,6 +24,7 @@ ENOUGH = 5  # seeds, below which such an interval is too narrow
 FIGURES = {
     "at equal steps": "smoothed training score at the steps that every run has",
     "in the end": "smoothed training score of the last iteration",
+    "unexploring": "without exploration, the last score taken: a robot's min(tracking, yaw) - falls, any other environment's mean return",
     "tracking": "scorecard, nominal, in the end",
     "yaw": "scorecard, nominal, in the end",
     "s to 0.8/0.8": "s of training until the scorecard's tracking and yaw were both at least 0.8",
@@ -61,11 +62,15 @@ def table(folders: Sequence[Path], output: Path | None = None) -> str:
     groups = grouped(records)
     equal = min(one.steps() for one in records)
     values = {name: [figures(one, equal) for one in group] for name, group in groups.items()}
-    rows = [[name, str(len(runs)), *(_cell([run[figure] for run in runs]) for figure in FIGURES)] for name, runs in values.items()]
-    head = ["", "seeds", *FIGURES]
-    words = [f"Equal steps: {equal:,.0f}.", *verdicts(values)]
+    known = [figure for figure in FIGURES if any(math.isfinite(run[figure]) for runs in values.values() for run in runs)]
+    rows = [[name, str(len(runs)), *(_cell([run[figure] for run in runs]) for figure in known)] for name, runs in values.items()]
+    head = ["", "seeds", *known]
+    told = "unexploring" if all(math.isfinite(run["unexploring"]) for runs in values.values() for run in runs) else "at equal steps"
+    words = [f"Equal steps: {equal:,.0f}.", *verdicts(values, told)]
     if output:
-        said = "".join(page.note(f"{name}: {text}") for name, text in FIGURES.items()) + "".join(page.note(word) for word in words)
+        said = "".join(page.note(f"{name}: {text}") for name, text in FIGURES.items() if name in known) + "".join(
+            page.note(word) for word in words
+        )
         body = page.table(head, rows) + said + page.picture(curves(groups), "learning curves")
         page.write(output, "Runs compared", body, "output")
     return "\n".join([*_columns([head, *rows]), "", *words])
@@ -109,6 +114,9 @@ def figures(record: Record, equal_steps: float) -> dict[str, float]:
     return {
         "at equal steps": before[-1]["smoothed_score"] if before else math.nan,
         "in the end": scored[-1]["smoothed_score"] if scored else math.nan,
+        "unexploring": next(
+            (row["scorecard/selection"] for row in reversed(record.metrics) if plots.is_number(row.get("scorecard/selection"))), math.nan
+        ),
         **last,
         "s to 0.8/0.8": walking[0]["seconds"] if walking else math.nan,
     }

@@ -72,6 +72,9 @@ def lines(dataset: Dataset, summary: Summary) -> list[tuple[str, str]]:
         ("observation groups", ", ".join(f"{name} {width}" for name, width in dataset.groups.items())),
         *[(f"missing: {name}", f"{100 * share:.1f} %") for name, share in summary.missing.items()],
     ]
+    rows += [(f"logs: {name}", f"{count:,}") for name, count in about.get("counts", {}).items() if count]
+    if about.get("rewards_left_out"):
+        rows.append(("rewards left out", f"{', '.join(about['rewards_left_out'])}: no robot measures what they look at"))
     return rows + coverage(dataset, summary)
 
 

@@ -37,9 +37,15 @@ class Search:
     """Points asked of the simulator, and the smallest that fell."""
 
     def __init__(
-        self, policy: RobotPolicy, engine: str, randomization: RandomizationSettings, seed: int, actuator: str | None = None
+        self,
+        policy: RobotPolicy,
+        engine: str,
+        randomization: RandomizationSettings,
+        seed: int,
+        actuator: str | None = None,
+        device: str | None = None,
     ) -> None:
-        self._policy, self._engine, self._seed, self._actuator = policy, engine, seed, actuator
+        self._policy, self._engine, self._seed, self._actuator, self._device = policy, engine, seed, actuator, device
         probe = self._simulator(1)
         self.axes: list[Axis] = axes(probe, randomization)
         probe.close()
@@ -69,7 +75,8 @@ class Search:
         return outcome.fallen, outcome.motion
 
     def _simulator(self, environments: int) -> Simulator:
-        return make_simulator(self._policy.robot, environments, self._policy.contract.control_dt, self._actuator, self._engine)
+        robot, dt = self._policy.robot, self._policy.contract.control_dt
+        return make_simulator(robot, environments, dt, self._actuator, self._engine, device=self._device)
 
     def _keep(self, fallen: Tensor) -> None:
         if len(fallen):
@@ -85,6 +92,7 @@ def falsify(
     seed: int,
     progress: Progress = lambda label, share: None,
     actuator: str | None = None,
+    device: str | None = None,
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """``{"margin", "combination", "words", "command", "confirmed", "starts", "single"}``, and the motion [T, 7 + J] of the fall.
 
@@ -92,7 +100,7 @@ def falsify(
     share of ``starts`` other starts from which the combination is a fall as well; the motion is the first of these, under
     ``command``. ``single`` has each axis' own margin down and up, None where it stands to the end of its span.
     """
-    search = Search(policy, engine, randomization, seed, actuator)
+    search = Search(policy, engine, randomization, seed, actuator, device)
     single = margins(search, lambda share: progress("each axis alone", share))
     _evolve(search, seed, lambda share: progress("search", share))
     _shrink(search, lambda share: progress("shrink", share))

@@ -81,6 +81,7 @@ def learning(metrics: Sequence[Mapping[str, Any]]) -> Any:
     learner.set(title="learner", yscale="symlog")
     for axis in axes.flat:
         axis.set_xlabel("s of training")
+        axis.set_visible(bool(axis.lines))
         if axis.lines and axis is not speed:
             many = axis in (terms, learner)
             place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if many else {"loc": "best"}

@@ -46,6 +46,7 @@ PROTOCOL = (
     "10 s of each command of the grid forward {-0.5, 0, 0.5, 0.8} × left {-0.3, 0, 0.3} × yaw {-0.6, 0, 0.6}, the first 2 s "
     "unscored; physics at 2 ms; the bundle's own gains, commands clipped to its trained range."
 )
+OF_A_ROBOT = ("robot", "task", "sim", "randomization", "score_episodes")  # settings that another environment does not read
 # what a good gait of a robot of a dog's size comes to
 APEX, TOUCHDOWN, COST, BIAS, HEIGHT_SWING, DRIFT, SETTLING = (0.05, 0.09), 0.8, 0.6, 0.03, 0.02, 0.02, 1.0  # m, m/s, 1, m/s, m, m, s
 
@@ -287,7 +288,8 @@ def _robot(folder: Path, name: str | None) -> Robot:
 
 def _provenance(folder: Path, config: dict[str, Any]) -> str:
     commands = [line.removeprefix("# ") for line in (folder / "config.yaml").read_text().splitlines() if line.startswith("# ")]
-    settings = yaml.safe_dump({"provenance": _origin(folder), "config": config}, sort_keys=False, allow_unicode=True)
+    known = {key: value for key, value in config.items() if not (config.get("env") and key in OF_A_ROBOT)}
+    settings = yaml.safe_dump({"provenance": _origin(folder), "config": known}, sort_keys=False, allow_unicode=True)
     return (
         f"<pre>{page.text(chr(10).join(commands))}</pre><p class=note>Where it comes from, and its settings:</p>"
         f"<pre>{page.text(settings)}</pre>"

@@ -163,13 +163,14 @@ def sweep(
     seed: int,
     progress: Progress = lambda label, share: None,
     actuator: str | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """``{"axes": {name: {unit, nominal, values, trained, tracking, falls}}}``: each axis alone, the others nominal, a batch an axis.
 
     ``tracking`` and ``falls`` (share of the commands) are lists over ``values``; ``trained`` is the range in the policy's contract,
     None where it was not randomized.
     """
-    simulator = make_simulator(policy.robot, VALUES * len(COMMANDS), policy.contract.control_dt, actuator, engine)
+    simulator = make_simulator(policy.robot, VALUES * len(COMMANDS), policy.contract.control_dt, actuator, engine, device=device)
     result: dict[str, Any] = {}
     try:
         chosen = axes(simulator, randomization)

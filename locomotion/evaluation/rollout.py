@@ -49,10 +49,11 @@ def make_simulator(
     threads: int = 0,
     firm: bool = False,
     self_collision: bool = False,
+    device: str | None = None,
 ) -> Simulator:
     """Robots as this room tries them, on the ``actuator`` that a person asked for (see :mod:`sim.actuation`): there is no other way."""
     dt = divide(control_dt)[1]
-    return sim.make(engine, robot, num_envs, dt, threads, firm=firm, actuator=actuator, self_collision=self_collision)
+    return sim.make(engine, robot, num_envs, dt, threads, firm=firm, actuator=actuator, self_collision=self_collision, device=device)
 
 
 def channels(rows: Sequence[Sequence[float]], names: Sequence[str], rest: Sequence[float] | np.ndarray) -> Tensor:

@@ -81,6 +81,7 @@ def score_file(
     progress: Callable[[str, float], object] = lambda label, share: None,
     with_gait: bool = True,
     actuator: str | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """``{"scores": {engine: {condition: figures}}, "gait": figures, "motors": figures}`` of a bundle, ``engines`` with their episodes.
 
@@ -91,7 +92,9 @@ def score_file(
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = make_simulator(policy.robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting)
+        simulator = make_simulator(
+            policy.robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting, device=device
+        )
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"
@@ -113,6 +116,8 @@ def quick(
     commands: Commands | None = None,
     protocol: str = protocols.VELOCITY,
     actuator: str | None = None,
+    engine: str = "mujoco",
+    device: str | None = None,
 ) -> dict[str, float]:
     """The nominal grid once, 6 s each, with the torch module itself: what chooses ``best.pt`` in training.
 
@@ -121,14 +126,15 @@ def quick(
     """
     names, rest = (commands.channels, commands.rest) if commands else (("forward", "left", "yaw"), (0.0, 0.0, 0.0))
     if protocol != protocols.VELOCITY:
-        return _quick(policy, robot, control_dt, commands, protocol, actuator)
+        return _quick(policy, robot, control_dt, commands, protocol, actuator, engine, device)
     asked = channels(GRID, names, rest)
     command = asked.clip(*torch.tensor(commands.limits).T) if commands else asked
-    simulator = make_simulator(robot, len(GRID), control_dt, actuator)
+    simulator = make_simulator(robot, len(GRID), control_dt, actuator, engine, device=device)
     training = policy.training
     policy.eval()
     try:
         world = World(simulator, NOMINAL, control_dt, seed=0)
+        command = command.to(simulator.device)
         scores = _run(ModuleActor(policy), world, command, velocities(command, names), QUICK_SECONDS)
     finally:
         policy.train(training)
@@ -137,19 +143,22 @@ def quick(
     return {"tracking": tracking, "yaw": yaw, "falls": falls, "selection": min(tracking, yaw) - falls}
 
 
-def _quick(policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str, actuator: str | None) -> dict[str, float]:
+def _quick(
+    policy: Policy, robot: Robot, control_dt: float, commands: Commands | None, name: str, actuator: str | None, engine: str,
+    device: str | None,
+) -> dict[str, float]:  # fmt: skip
     """Another protocol's figures, nominal, of the torch module itself."""
     protocol = protocols.find(name)
     names, rest = (commands.channels, commands.rest) if commands else ((), ())
     command = protocols.command_of(protocol, len(protocol.rows), names, torch.tensor(rest))
     if commands and names:
         command = command.clip(*torch.tensor(commands.limits).T)
-    simulator = make_simulator(robot, len(command), control_dt, actuator, self_collision=protocol.lying)
+    simulator = make_simulator(robot, len(command), control_dt, actuator, engine, self_collision=protocol.lying, device=device)
     training = policy.training
     policy.eval()
     try:
         world = World(simulator, NOMINAL, control_dt, 0, protocols.start_of(name))
-        return protocols.run(protocol, ModuleActor(policy), world, command, names)
+        return protocols.run(protocol, ModuleActor(policy), world, command.to(simulator.device), names)
     finally:
         policy.train(training)
         simulator.close()

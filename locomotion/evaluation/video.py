@@ -24,15 +24,16 @@ DISTANCE = 5.5  # from camera to robot, in standing heights
 
 
 def rollout(
-    policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None
-) -> list[np.ndarray]:
+    policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None,
+    device: str | None = None,
+) -> list[np.ndarray]:  # fmt: skip
     """Positions (qpos) of a robot that follows ``command``, one every control step of the policy.
 
     It begins as the policy's protocol does: standing, or let fall in some pose.
 
     ``policy`` is a policy bundle bound to its robot; ``command`` has its channels, ``duration`` is in s.
     """
-    return list(_frames(policy, command, duration, engine, actuator))
+    return list(_frames(policy, command, duration, engine, actuator, device))
 
 
 def positions(robot: Robot, motion: np.ndarray) -> list[np.ndarray]:
@@ -44,14 +45,17 @@ def positions(robot: Robot, motion: np.ndarray) -> list[np.ndarray]:
     return list(frames)
 
 
-def window(policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None) -> None:
+def window(
+    policy: RobotPolicy, command: Sequence[float], duration: float, engine: str = "mujoco", actuator: str | None = None,
+    device: str | None = None,
+) -> None:  # fmt: skip
     """Show the robot in MuJoCo's viewer, in real time. Raises InputError where there is no screen."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise InputError("output", None, "the path of a video, since there is no screen", "Add output=walk.mp4.")
     import mujoco
     import mujoco.viewer
 
-    frames = _frames(policy, command, duration, engine, actuator)
+    frames = _frames(policy, command, duration, engine, actuator, device)
     model = _scene(policy.robot)
     data = mujoco.MjData(model)
     with mujoco.viewer.launch_passive(model, data) as viewer:
@@ -144,7 +148,9 @@ def _scene(robot: Robot) -> Any:
     return model
 
 
-def _frames(policy: RobotPolicy, command: Sequence[float], duration: float, engine: str, actuator: str | None) -> Iterator[np.ndarray]:
+def _frames(
+    policy: RobotPolicy, command: Sequence[float], duration: float, engine: str, actuator: str | None, device: str | None
+) -> Iterator[np.ndarray]:
     """Positions one by one, so that a window can show them as they come."""
     import torch
 
@@ -162,10 +168,12 @@ def _frames(policy: RobotPolicy, command: Sequence[float], duration: float, engi
     model = _scene(robot)
     columns = [int(model.joint(name).qposadr[0]) for name in robot.joint_names]
     asks = policy.contract.protocol
-    simulator = make_simulator(robot, 1, dt, actuator, engine, threads=1, self_collision=protocols.lies(asks))
+    simulator = make_simulator(robot, 1, dt, actuator, engine, threads=1, self_collision=protocols.lies(asks), device=device)
     world, actor = World(simulator, NOMINAL, dt, 0, protocols.start_of(asks)), BundleActor(policy)
     actor.reset(1)
     qpos, signals = np.array(model.qpos0), simulator.signals
     for _ in simulate(actor, world, torch.tensor([clipped.tolist()]), duration):
-        qpos[:3], qpos[3:7], qpos[columns] = signals.base_pos[0], signals.base_quat[0], signals.joint_pos[0]
+        qpos[:3], qpos[3:7], qpos[columns] = (
+            part[0].numpy(force=True) for part in (signals.base_pos, signals.base_quat, signals.joint_pos)
+        )
         yield qpos.copy()

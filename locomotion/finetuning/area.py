@@ -38,7 +38,7 @@ class Area:
     @property
     def outside(self) -> bool:
         """Whether a walk must end: it went on after it was turned back."""
-        return self.distance > STOP * self.radius
+        return not self.distance <= STOP * self.radius  # a place that is no number is none to walk on from
 
     def put_down(self) -> None:
         """A person has carried the robot to the middle."""

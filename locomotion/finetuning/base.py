@@ -77,13 +77,13 @@ def load(path: str, robot: str | None = None) -> Base:
     tied = check(TrainSettings, config)
     _refuse(source, state, tied)
     build.policy(tied, state["learner"]["actor"])  # what no robot can run is refused here
-    spaces = build.modules(tied)[2]
+    spaces = build.modules(robots.load(tied.robot), tied.task)[2]
     modules = _actor(tied, spaces, state["learner"]["actor"]), _critic(tied, spaces, state["learner"]["critic"])
     settings = check(TrainSettings, merge(plain(tied), {"algorithm": {"symmetric": False}}))
     learner = dict(zip(("actor", "critic"), map(_untied, modules), strict=True))
     levels = {"environment": {"curricula": state["environment"]["curricula"]}} if "environment" in state else {}
     whole = {"config": plain(settings), **{key: state[key] for key in KEPT}, **levels, "learner": learner}
-    encoder, decoder, spaces = build.modules(settings)
+    encoder, decoder, spaces = build.modules(robots.load(settings.robot), settings.task)
     actor, critic = _actor(settings, spaces, learner["actor"]), _critic(settings, spaces, learner["critic"])
     return Base(whole, digest, settings, robots.load(settings.robot), encoder, decoder, spaces, actor, critic)
 

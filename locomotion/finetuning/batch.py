@@ -20,6 +20,7 @@ from locomotion.finetuning.rollback import Walked
 from locomotion.finetuning.runner import Episode
 from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
+from robots.errors import InputError
 
 EARLY = ("tilt", "supervisor")  # ends that are the robot's own doing
 
@@ -81,15 +82,21 @@ class Measure:
             {}, {}, episode.action.numpy(), np.zeros(steps, np.float32), ends & early, ends & (not early), before, after, table,
             np.zeros(1, dtype=int),
         )  # fmt: skip
-        return recomputed(whole, self._task)
+        found = recomputed(whole, self._task)
+        if not np.isfinite(found).all():
+            remedy = "Nothing is learned of it: mend the term."
+            raise InputError("rewards", f"{found[~np.isfinite(found)][0]} at step {np.isfinite(found).argmin()}", "numbers", remedy)
+        return found
 
     def walked(self, episode: Episode) -> Walked:
-        """What a paired test compares. What the robot's own doing cut short earns nothing in the time that is missing."""
+        """What a paired test compares. What the robot's own doing cut short earns nothing in the time that is missing, or, where that
+        would be more than it earned before, goes on so."""
         known, robot, early = self.signals(episode), self.base.robot, episode.ended in EARLY
-        seconds = episode.walk.seconds if early else len(episode) * self.control_dt
+        earned = float(self.rewards(episode, known).sum())
+        seconds = episode.walk.seconds if early and earned > 0.0 else len(episode) * self.control_dt
         tilt = np.arccos((-known["projected_gravity"][:, 2]).clip(-1.0, 1.0)).max()
         return Walked(
-            float(self.rewards(episode, known).sum()) / seconds, float(episode.changed.mean()), early, float(tilt),
+            earned / seconds, float(episode.changed.mean()), early, float(tilt),
             float(known["base_pos"][:, 2].min()) / robot.standing_height, episode.findings,
         )  # fmt: skip
 

@@ -11,9 +11,11 @@ from deploy.limits import Limits
 from deploy.supervisor import Supervisor
 from robots.errors import InputError
 
-TIGHTER_ABOVE = frozenset({"position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds"})  # a larger one is the stricter one
+TIGHTER_ABOVE = frozenset(  # a larger one is the stricter one
+    {"position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd"}
+)
 FREE = frozenset(  # how fast things go, and nothing that holds the robot back
-    {"gain_seconds", "stand_up_seconds", "stop_seconds", "lie_down_seconds", "ramp_seconds", "damping_kd", "rest_joint_vel", "wiggle"}
+    {"gain_seconds", "stand_up_seconds", "stop_seconds", "lie_down_seconds", "ramp_seconds", "wiggle"}
 )
 
 

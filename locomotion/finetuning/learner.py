@@ -194,7 +194,7 @@ class Learner:
         value = self.critic(batch.critic)
         following = torch.cat([value[1:], value[:1]])
         following[batch.done] = self.critic(batch.final)
-        following.masked_fill_(batch.terminated, 0.0)
+        following[batch.terminated] = following[batch.terminated].clamp(max=0.0)  # no fall is worth more than to go on
         reward, before, after, done = (one[:, None] for one in (batch.reward, value, following, batch.done))
         advantage = generalized_advantages(reward, before, after, done, self.settings.gamma, self.settings.lam)[:, 0]
         return advantage, advantage + value
@@ -224,9 +224,10 @@ class Learner:
 
     @torch.no_grad()
     def go_back(self, there: Tensor, share: float = 0.0) -> None:
-        """To where ``share`` of the way from ``there`` to the present is left."""
+        """To where ``share`` of the way from ``there`` to the present is left; all the way back from a present that is no number."""
         assert self.adapter is not None
-        self.adapter.weight.copy_(there + share * (self.adapter.weight - there))
+        way = share * (self.adapter.weight - there)
+        self.adapter.weight.copy_(there + way if share and way.isfinite().all() else there)
 
     def state_dict(self) -> dict[str, Any]:
         """To go on from, bit for bit."""

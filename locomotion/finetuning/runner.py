@@ -21,7 +21,7 @@ from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import Clock, RealTime, RobotInterface, SimulatedTime
 from deploy.limits import Limits
 from deploy.log import Recorder
-from deploy.monitors import BY_NAME
+from deploy.monitors import BY_NAME, Response
 from deploy.policy import RobotPolicy
 from deploy.runtime import Runtime
 from deploy.states import State
@@ -31,13 +31,13 @@ from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.bounds import refuse_unsupervised, widest
 from locomotion.finetuning.exploring import ExploringPolicy, Noise
-from locomotion.finetuning.walks import Ends, Walk, WalkOperator, Word
+from locomotion.finetuning.walks import LONGEST, Ends, Walk, WalkOperator, Word
 from locomotion.models.actor_critic import Actor
 from robots.errors import InputError
 from robots.heat import AMBIENT
 
-LONGEST = 3600.0  # s that one run may take, a person's waiting included
 IN_ORDER = frozenset({"settled", "stop"})  # faults that are the end of a run that was asked for
+LAID_DOWN = f"{Response.SETTLE}: "  # how a monitor's event begins that did
 UNCHANGED = 1e-5  # rad: as deploy.filters
 
 
@@ -114,7 +114,9 @@ class Outcome:
 
     @property
     def latched(self) -> str:
-        """The fault that only a person resets, or nothing."""
+        """Why a person must look: a fault that only a person resets, or a monitor that laid the robot down; or nothing."""
+        if lain := next((event.kind for event in self.events if event.detail.startswith(LAID_DOWN) and event.kind in BY_NAME), ""):
+            return lain
         faults = [event for event in self.events if event.kind == "transition" and "-> fault" in event.detail]
         return next((event.detail for event in faults if not any(f"({kind})" in event.detail for kind in IN_ORDER)), "")
 
@@ -182,6 +184,11 @@ def _findings(events: Sequence[Event]) -> list[float]:
     return [event.time for event in events if event.kind in BY_NAME and event.detail != "over"]
 
 
+def _granted(columns: dict[str, np.ndarray], row: int) -> bool:
+    """Whether a walk began there: the supervisor refuses a first target that is far away, and the robot stands or lies down."""
+    return columns["state"][row] not in (State.READY, State.SETTLE)
+
+
 STEP = ("command", "asked_joint_pos_target", "joint_pos_target")
 
 
@@ -189,15 +196,16 @@ def _episodes(
     columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str], found_at: np.ndarray
 ) -> list[Episode]:  # fmt: skip
     """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them. ``found_at`` in s of the run."""
-    ran = np.isfinite(columns["asked_joint_pos_target"][:, 0])
-    records = [record for record in exploring.records if len(record.action) > 1]  # one step is a walk that was refused
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], ran, [False]]).astype(int))).reshape(-1, 2)
-    edges, found = edges[edges[:, 1] - edges[:, 0] > 1], []
-    for (begin, end), record, walk, why in zip(edges.tolist(), records, walks, ended, strict=False):
+    ran, found = np.flatnonzero(np.isfinite(columns["asked_joint_pos_target"][:, 0])), list[Episode]()
+    lengths = [len(record.action) for record in exploring.records]
+    rows = np.split(ran, np.cumsum(lengths)[:-1])  # each of a record's steps is a row, whatever came of it
+    lasted = [(kept, record) for kept, record in zip(rows, exploring.records, strict=True) if len(kept) and _granted(columns, kept[0])]
+    for (own, record), walk, why in zip(lasted, walks, ended, strict=False):
+        begin, end = int(own[0]), int(own[-1]) + 1
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
         end = min(end, begin + record.own)
-        if end - begin < 2 or end >= len(ran):
+        if end - begin < 2 or end >= len(columns["state"]):
             continue
         steps = slice(begin, end)
         table = {name: columns[name][begin : end + 1] for name in MEASURED} | {name: columns[name][steps] for name in STEP}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
 LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
 PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final")
+NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
 
 Say = Callable[[str], None]
 
@@ -51,8 +52,9 @@ class Session:
 
     def __init__(
         self, base: Base, settings: RecipeSettings, connection: Connection, word: Word, folder: Path, seed: int, limits: Any,
-        wait: Callable[[float], None] = lambda seconds: None, say: Say = print,
+        wait: Callable[[float], None] = lambda seconds: None, say: Say = print, where: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        self.where = dict(where or {})  # what the robot is reached by, and what else another start must leave as it is
         self.base, self.settings, self.folder, self.seed, self._wait, self._say = base, settings, folder, seed, wait, say
         self.contract = load_bundle(base_bundle(base, folder), base.robot).contract
         refuse_wider(limits, widest(self.contract))
@@ -77,12 +79,21 @@ class Session:
         self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
 
+    def refuse_too_short(self) -> None:
+        """Raises InputError where nothing could come of it: the base would walk in vain, and the last test after its time."""
+        least = self._seconds_of(self._plan("warm_up"), self._plan("learn"), *self._tests()) / 60.0
+        if self.settings.minutes < least:
+            allowed = f"at least {math.ceil(10.0 * least) / 10.0:g}: a warm-up, one round, and the last test"
+            raise InputError("minutes", self.settings.minutes, allowed, "Raise it, or lower final_pairs, warm_up_walks or walk_seconds.")
+
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
         while self.stage != "done":
+            if self.stage == "final" and not self.learner.moved:
+                break
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self._tests())):
                 self.stage, self.pairs, self.resting = "done", [], True
-                if self.best_difference > 0.0:  # the last test is of the best of those that walked
+                if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
                 continue
@@ -94,12 +105,13 @@ class Session:
             self.seconds += outcome.seconds
             self.steps += sum(map(len, outcome.episodes))
             self.resting, self.runner.temperature = outcome.warm, outcome.temperature
-            if outcome.stopped:
+            if outcome.stopped and not outcome.latched:
+                self._cut(outcome)
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "stopped"
             figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
-            self._box(outcome)
+            self._box(outcome, figures)
             self.number += 1
             self._keep(figures)
             if outcome.latched and self.stage != "done":
@@ -134,9 +146,14 @@ class Session:
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
     def _warm_up(self, episodes: Sequence[Episode]) -> dict[str, Any]:
-        """The base alone: what it earns, how far it reaches, and the first candidate."""
+        """The base alone: what it earns, how far it reaches where it walks well, and the first candidate."""
+        good = [one for one in episodes if one.ended not in EARLY]
+        if 2 * len(good) < len(episodes):
+            self._say(f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from")
+            self.stage = "done"
+            return {"short": True}
         figures = self.learner.warm_up()
-        reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in episodes)
+        reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in good)
         self.box = ActionBox.around(reach, self.settings.box.margin, self.settings.box.growth)
         self.stage, self.accepted = "learn", self.learner.policy
         return figures | {"reach": reach} | self._improve()
@@ -175,11 +192,30 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         self._say(f"the supervisor wants a person: {outcome.latched}")
         self.failures += 1
-        if self.stage != "warm_up":
-            self.learner.go_back(self.accepted)
-        if self.stage == "final":
+        its_doing = outcome.latched not in NOT_ITS_DOING
+        if self.stage != "warm_up" and its_doing:
+            self._drop()
+        if self.stage == "final" and its_doing:
             self.stage, self.final = "done", {"better": False, "worse": outcome.latched}
         return {"latched": outcome.latched}
+
+    def _drop(self) -> None:
+        """Back to the policy that was last kept; to the base where that one itself walked."""
+        self.pairs = []
+        if torch.equal(self.learner.policy, self.best):
+            self.best, self.best_difference = torch.zeros(0), 0.0
+        if torch.equal(self.learner.policy, self.accepted):
+            self.accepted = torch.zeros_like(self.accepted)
+        self.learner.go_back(self.accepted)
+
+    def _cut(self, outcome: Outcome) -> None:
+        """A person ended the run: a candidate that was damped while it walked, as Ctrl-C does, does not get another walk."""
+        last = outcome.episodes[-1] if outcome.episodes else None
+        if last is not None and last.walk.who == "candidate" and last.ended == "supervisor":
+            self._say("a candidate was stopped while it walked: it is dropped")
+            self._drop()
+            if self.box is not None:
+                self.box = self.box.after(False, 0.0)
 
     # beside them -------------------------------------------------------------------------------------------------------
 
@@ -211,8 +247,11 @@ class Session:
 
     def _time_for(self, *plans: Sequence[Walk]) -> bool:
         """Whether there is, a run each."""
+        return self.seconds + self._seconds_of(*plans) <= 60.0 * self.settings.minutes
+
+    def _seconds_of(self, *plans: Sequence[Walk]) -> float:
         per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
-        return self.seconds + sum(stand + len(plan) * per_walk for plan in plans) <= 60.0 * self.settings.minutes
+        return sum(stand + len(plan) * per_walk for plan in plans)
 
     def _paired(self, episodes: Sequence[Episode]) -> list[list[dict[str, Any]]]:
         """Candidate and base of each pair that is whole. What ended for another reason than time or the robot cannot be compared."""
@@ -240,10 +279,12 @@ class Session:
             ),
         }  # fmt: skip
 
-    def _box(self, outcome: Outcome) -> None:
+    def _box(self, outcome: Outcome, figures: dict[str, Any]) -> None:
+        """A step that a filter changed is not clean walking, nor is a run after which the candidate went."""
         if self.box is not None:
-            clean = not outcome.latched and not outcome.findings and not any(one.ended in EARLY for one in outcome.episodes)
-            walked = sum(map(len, outcome.episodes)) * self.noise.control_dt
+            early = any(one.ended in EARLY for one in outcome.episodes)
+            clean = not (outcome.latched or outcome.findings or early or figures.get("rolled_back"))
+            walked = sum(int((~one.changed).sum()) for one in outcome.episodes) * self.noise.control_dt
             self.box = self.box.after(clean, walked)
 
     def _cool(self) -> None:
@@ -288,7 +329,7 @@ class Session:
         area = self.runner.area
         return {
             **{name: getattr(self, name) for name in PROGRESS}, "learner": self.learner.state_dict(),
-            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings),
+            "policy": self.base.digest, "seed": self.seed, "settings": plain(self.settings), "where": self.where,
             "box": None if self.box is None else asdict(self.box),
             "temperature": self.runner.temperature.tolist(),
             "area": [*area.place.tolist(), area.yaw, float(area.returning)],
@@ -309,10 +350,11 @@ class Session:
 
 def base_bundle(base: Base, folder: Path) -> Path:
     """The base as a bundle, for its contract and to compare with; written once."""
-    path = folder / "base.onnx"
-    if not path.exists():
-        checkpoint.save(folder / "base.pt", base.state)
-        export_checkpoint(folder / "base.pt", path)
+    path, source, data = folder / "base.onnx", folder / "base.pt", checkpoint.to_bytes(base.state)
+    if not path.exists() or not source.exists() or checkpoint.digest(source.read_bytes()) != checkpoint.digest(data):
+        path.unlink(missing_ok=True)  # of another policy: a start that was cut before its first run
+        checkpoint.write(source, data)
+        export_checkpoint(source, path)
     return path
 
 
@@ -321,7 +363,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     path = folder / "metrics.jsonl"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
             rows[row["run"]] = row
     return [rows[number] for number in sorted(rows)]

@@ -25,7 +25,8 @@ from locomotion.finetuning.session import Session, base_bundle
 from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
 from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, Word, script_of
 from locomotion.runs import checkpoint
-from locomotion.runs.folder import alone
+from locomotion.runs.folder import OURS, alone
+from locomotion.schema import plain
 from robots.errors import InputError
 
 Say = Callable[[str], None]
@@ -39,19 +40,29 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
     cannot be fine-tuned, an operator who is no person where a robot is none of ours.
     """
     torch.set_num_threads(settings.threads)
-    word, limits = _word(settings), limits_of(settings.deploy)
+    connection, word, limits = _connection(settings), _word(settings), limits_of(settings.deploy)
     base = bases.load(settings.policy, settings.robot)
     folder = make_folder(Path(settings.output), "output")
     make_folder(folder / "logs", "output")
     with alone(folder, "output"):
+        _refuse_if_used(folder)
         if settings.dry_run:
             return dry_run(base, settings, limits, folder, say)
         wait = time.sleep if settings.interface != "sim" else lambda seconds: None
         recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
-        session = Session(base, recipe, _connection(settings), word, folder, settings.seed, limits, wait, say)
+        session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say, _where(settings))
         if (folder / "state.pt").exists():
             _go_on(session, folder, say)
+        else:
+            session.refuse_too_short()
         return session.run(), session.final
+
+
+def _refuse_if_used(folder: Path) -> None:
+    """A run's files, such as the base's own best.pt, would be written over in the end."""
+    there = [name for name in OURS if name != "metrics.jsonl" and (folder / name).exists()]
+    if there and not (folder / "state.pt").exists():
+        raise InputError("output", str(folder), f"a folder of its own, without {there[0]}", "Choose another: it would be written over.")
 
 
 def _word(settings: FinetuneSettings) -> Word:
@@ -65,8 +76,16 @@ def _word(settings: FinetuneSettings) -> Word:
 def _connection(settings: FinetuneSettings) -> Connection:
     if settings.interface == "sim":
         return simulated(conditions_of(settings.plant), settings.dry_run)
+    if settings.plant:
+        raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
     way = {"network": settings.network, "domain": settings.domain, "release": settings.release}
     return real({"name": settings.interface, **way}, settings.dry_run)
+
+
+def _where(settings: FinetuneSettings) -> dict[str, Any]:
+    """What another start in the same folder must leave as it is: a candidate that was kept on one robot is not trusted on another."""
+    ways = {"sim": ("plant",), "unitree_dds": ("network", "domain")}[settings.interface]
+    return {name: plain(settings)[name] for name in ("interface", *ways)}
 
 
 def _go_on(session: Session, folder: Path, say: Say) -> None:
@@ -76,9 +95,10 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
     for name in ("policy", "seed"):
         if state[name] != ours[name]:
             raise InputError(name, ours[name], f"that of {folder}: {state[name]}", "Choose another output.")
-    for name, value in state["settings"].items():
-        if name not in PERSONAL and value != ours["settings"][name]:
-            raise InputError(name, ours["settings"][name], f"as {folder} began: {value}", "Leave it out, or choose another output.")
+    before, now = ({**one["settings"], **one["where"]} for one in (state, ours))
+    for name, value in before.items():
+        if name not in PERSONAL and value != now.get(name):
+            raise InputError(name, now.get(name), f"as {folder} began: {value}", "Leave it out, or choose another output.")
     session.load_state_dict(state)
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
 

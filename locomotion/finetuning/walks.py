@@ -21,6 +21,8 @@ from locomotion.finetuning.area import Area
 REST = 1.0  # s at the end of each walk, told to stand, so that it ends in order
 PATIENCE = 5.0  # s that a supervisor may refuse a walk
 ATTENTION = 300.0  # s that the robot stands and waits for a person's word
+LONGEST = 3600.0  # s that one run may take, a person's waiting included; the robot lies before
+LAST = 30.0  # s before that in which nothing begins
 CHANNELS = ("forward", "left", "yaw")
 
 
@@ -134,9 +136,13 @@ class WalkOperator:
             self.ended.append(self._reason or "supervisor")
             self._since, self._resting, self._reason = np.nan, np.nan, ""
         if state is State.IDLE:
-            ready = self._word.given(f"Stand up for {len(self.plan)} walks?")
-            if self._stop():
+            away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
+            ready = self._word.given(f"Stand up for {len(self.plan)} walks?{away}")
+            if self._stop() or time > LONGEST - 2.0 * LAST:
                 self.end()
+                return Intent(None, self._rest)
+            if ready and self._area.outside:
+                self._area.put_down()
             return Intent(State.STAND_UP if ready else None, self._rest)
         if state is not State.READY:
             self._ready_since = np.nan
@@ -152,24 +158,24 @@ class WalkOperator:
         return self.warm
 
     def _stand(self, time: float) -> Intent:
-        """Between walks: the default pose is reached before anything else is asked for."""
+        """Between walks: the default pose is reached before anything else is asked for. What is to be carried back lies down for it."""
         self._ready_since = time if np.isnan(self._ready_since) else self._ready_since
         limits, waited = self._supervisor.limits, time - self._ready_since
         if waited < limits.ramp_seconds + limits.dwell_seconds:
             return Intent(None, self._rest)
         done = len(self.ended) >= len(self.plan)
-        if done and self.dry:
-            self.end()
-        if done or self._warm() or waited > ATTENTION or time - self._granted > PATIENCE:
+        lie = done or self._stop() is not Stop.NONE or self._warm() or self._area.outside
+        if lie or waited > ATTENTION or time - self._granted > PATIENCE:
+            if self.dry:
+                self.end()
             return Intent(None, self._rest, stop=Stop.SETTLE)
         walk, number = self.plan[len(self.ended)], len(self.ended) + 1
-        away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
+        if time + walk.seconds + LAST > LONGEST:
+            return Intent(None, self._rest, stop=Stop.SETTLE)
         if np.isnan(self._granted):
-            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?{away}"):
+            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?"):
                 return Intent(None, self._rest, stop=self._stop())
             self._granted = time
-        if self._area.outside:
-            self._area.put_down()
         self._area.begin()
         self._begin(walk)
         return Intent(State.WALK, walk.command(0.0))

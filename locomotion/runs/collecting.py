@@ -72,6 +72,8 @@ def _train_settings(settings: CollectSettings, given: dict[str, Any], state: dic
         changed = named & {"sim", "randomization"}
         config = {name: state["config"][name] for name in config} | {name: own[name] for name in changed}
         refuse_other_robot(state, "policy")
+    if str(config["env"]).startswith("isaacgym:"):
+        raise InputError("env", config["env"], "a robot's task here, or an environment of Gymnasium", "Isaac Gym's are not recorded yet.")
     config["task"] = config["task"] | {"curricula": {}}
     runner = {"snapshot_every": 1, "score_every": 0, "run": None, "resume": None, "init": None, "iterations": 1}
     algorithm = (state["config"]["algorithm"] if state else {}) | {"num_envs": settings.num_envs}

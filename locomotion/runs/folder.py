@@ -98,6 +98,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.yaml``. Raises InputError where it is missing or damaged."""
     path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError("run", str(folder), "a folder that 'locomotion train' wrote", "Look in runs/.")
     try:
         config = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.data.replayed import SAME, episodes_of, replayed
 from locomotion.data.rewards import recomputed, unmeasured
 from locomotion.data.stretches import Walk, walks_of
+from locomotion.files import make_folder, writing
 from locomotion.schema import check, plain
 from locomotion.settings import FromLogsSettings, TrainSettings
 from locomotion.task.task import Task
@@ -28,6 +30,7 @@ from robots.errors import InputError
 
 def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
     """Write the dataset ``settings.output`` of the logs ``paths``. Raises InputError where one of them cannot be used."""
+    Writer.refuse_if_used(Path(settings.output))  # before the work
     logs = _read(paths)
     robot = _robot_of(settings, logs)
     config = _config(settings, logs)
@@ -50,12 +53,24 @@ def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
     if not all(np.isfinite(one.observations["critic"]).all() for one in episodes):
         groups = {"actor": groups["actor"]}
     counts["steps"] = sum(len(one) for one in episodes)
-    bounds = task.spaces.continuous("dataset from-logs")
-    about = _about(config, logs, task, dict(counts), left_out)
-    writer = Writer(Path(settings.output), groups, np.stack([bounds.low.numpy(), bounds.high.numpy()]), about)
-    for episode in episodes:
-        writer.add(episode)
-    writer.flush()
+    space = task.spaces.continuous("dataset from-logs")
+    bounds = np.stack([space.low.numpy(), space.high.numpy()])
+    return _write(Path(settings.output), groups, bounds, _about(config, logs, task, dict(counts), left_out), episodes)
+
+
+def _write(output: Path, groups: dict[str, int], bounds: np.ndarray, about: dict[str, Any], episodes: list[Episode]) -> Writer:
+    """The dataset, whole or not at all. Raises InputError where the folder cannot be written."""
+    Writer.refuse_if_used(output)
+    with tempfile.TemporaryDirectory(prefix=".from-logs-", dir=make_folder(output.parent, "output")) as work:
+        try:
+            writer = Writer(Path(work) / output.name, groups, bounds, about)
+            for episode in episodes:
+                writer.add(episode)
+            writer.flush()
+        except InputError as error:
+            raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
+        with writing("output", output):
+            writer.folder.replace(output)
     return writer
 
 
@@ -63,9 +78,10 @@ def _read(paths: list[Path]) -> dict[Path, RunLog]:
     """Each run once. Raises InputError where there is none, or the same one twice."""
     if not paths:
         raise InputError("log", None, "at least one .mcap file of 'locomotion deploy'", "locomotion dataset from-logs LOG... output=FOLDER")
-    logs = {path: read_log(path) for path in paths}
+    logs: dict[Path, RunLog] = {}
     runs: dict[tuple[Any, ...], Path] = {}
-    for path, log in logs.items():
+    for path in paths:
+        logs[path] = log = read_log(path)
         run = (log.about["epoch_ns"], log.about["graph_sha256"], int(log.steps[0]) if len(log.steps) else -1)
         if run in runs:
             raise InputError("log", str(path), "every run once", f"It is the same as {runs[run]}: name one of them.")
@@ -78,10 +94,9 @@ def _robot_of(settings: FromLogsSettings, logs: Mapping[Path, RunLog]) -> Robot:
     first = next(iter(logs.values())).about["robot"]
     robot = robots.load(settings.robot or first)
     for path, log in logs.items():
-        theirs = replace(robot, **{name: np.array(log.contract[name]) for name in ("kp", "kd")}) if log.contract.get("kp") else robot
-        if log.about["robot"] != robot.name or log.about["robot_fingerprint"] not in (robot.fingerprint(), theirs.fingerprint()):
-            said = f"{path} is of {log.about['robot']} (description {log.about['robot_fingerprint'][:12]})"
-            allowed = f"logs of {robot.name} (description {robot.fingerprint()[:12]})"
+        if log.about["robot"] != robot.name or log.about["robot_fingerprint"] != robot.fingerprint():
+            said = f"{path} is of {log.about['robot']} (description and gains {log.about['robot_fingerprint'][:12]})"
+            allowed = f"logs of {robot.name} (description and gains {robot.fingerprint()[:12]})"
             raise InputError("log", str(path), allowed, f"{said}: make a dataset of each robot, as it was described.")
     return robot
 
@@ -133,15 +148,13 @@ def _rewarded(episodes: list[Episode], task: Task, config: dict[str, Any]) -> tu
     return [replace(one, reward=reward) for one, reward in zip(episodes, rewards, strict=True)], left_out
 
 
-def _about(
-    config: dict[str, Any], logs: Mapping[Path, RunLog], task: Task, counts: dict[str, int], left_out: list[str]
-) -> dict[str, Any]:
+def _about(config: dict[str, Any], logs: Mapping[Path, RunLog], task: Task, counts: dict[str, int], left_out: list[str]) -> dict[str, Any]:
     """What a learner and a person need to know of the data."""
     return {
         "config": {name: config[name] for name in ("env", "robot", "task", "sim", "randomization", "plugins")},
         "noise": None, "seed": None, "step_seconds": task.step_seconds,
         "robot_sha256": task.robot.fingerprint(), "robot_name": task.robot.name, "joint_names": list(task.robot.joint_names),
         "command_names": list(task.commands.channels), "command_range": [list(limits) for limits in task.commands.limits],
-        "logs": [{"path": path.name, "graph_sha256": log.about["graph_sha256"], "created": log.about["created"]} for path, log in logs.items()],
+        "logs": [{"path": path.name, **{key: log.about[key] for key in ("graph_sha256", "created")}} for path, log in logs.items()],
         "counts": counts, "rewards_left_out": left_out,
     }  # fmt: skip

@@ -28,7 +28,16 @@ from locomotion.task.settings import make_commands
 from robots.errors import InputError
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
-PERSONAL = ("run", "resume", "init", "threads", "snapshot_every", "score_every", "iterations")  # of a config: not what is learned
+PERSONAL = (
+    "run",
+    "resume",
+    "init",
+    "threads",
+    "snapshot_every",
+    "score_every",
+    "score_sim",
+    "iterations",
+)  # of a config: not what is learned
 
 
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
@@ -79,7 +88,7 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
             raise InputError("resume", str(source), "a complete checkpoint (last.pt or best.pt)", f"init={source} begins from its weights.")
         if not branch:
             _refuse_older(source, folder, state["iteration"], say)
-        own = {key: given[key] for key in ("threads", "snapshot_every", "score_every", "iterations") if key in given}
+        own = {key: given[key] for key in ("threads", "snapshot_every", "score_every", "score_sim", "iterations") if key in given}
         config = merge(state["config"], own) | {"run": str(folder), "resume": None}
         plugins.load(config["plugins"])
         settings = check(TrainSettings, config)
@@ -217,15 +226,15 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
         "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
         "seed": settings.seed,
         "engine": settings.sim.engine if settings.env is None else settings.env,
-        "versions": versions(),
+        "versions": versions(*(("mujoco-warp", "warp-lang") if settings.sim.engine == "mujoco_warp" else ())),
     }
 
 
-def versions() -> dict[str, str]:
-    """Of the toolkit, Python and the libraries that decide a result."""
+def versions(*more: str) -> dict[str, str]:
+    """Of the toolkit, Python and the libraries that decide a result, ``more`` among them."""
     from importlib.metadata import version
 
-    names = ("sim2real-locomotion", "mujoco", "torch", "numpy", "gymnasium")
+    names = ("sim2real-locomotion", "mujoco", "torch", "numpy", "gymnasium", *more)
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
@@ -247,8 +256,11 @@ def _train(run: Run, folder: Path, view_of: Callable[[Path], View], say: Callabl
     return run, folder
 
 
-def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
-    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return."""
+def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]] | None:
+    """The scorecard, nominal, of the policy as it is; in a Gymnasium environment its mean return. In Isaac Gym, whose process holds one
+    simulation, None: the training score chooses."""
+    if str(run.config["env"]).startswith("isaacgym:"):
+        return None
     if run.config["env"] is not None:
         return lambda learner: _returns(run, learner)
     from locomotion.evaluation import scorecard
@@ -256,14 +268,17 @@ def scorer(run: Run) -> Callable[[Algorithm], dict[str, float]]:
     task: Any = run.env
 
     def score(learner: Algorithm) -> dict[str, float]:
-        policy, actuator = task.policy(learner.actor), run.config["sim"]["actuator"]
-        return scorecard.quick(policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, actuator)
+        policy, engine = task.policy(learner.actor), run.config["sim"]
+        return scorecard.quick(
+            policy, task.robot, task.step_seconds, task.commands, task.settings.protocol, engine["actuator"],
+            run.config.get("score_sim", "mujoco"), engine.get("device"),
+        )  # fmt: skip
 
     return score
 
 
 def _returns(run: Run, learner: Algorithm) -> dict[str, float]:
-    from locomotion.adapters import gymnasium_environment as outside
+    from locomotion.adapters import outside, vector_environment
 
-    totals = outside.returns(run.config["env"].removeprefix(outside.PREFIX), learner.actor, EPISODES, seed=EVALUATION_SEED)
+    totals = outside.returns(vector_environment.make(run.config["env"], EPISODES, EVALUATION_SEED), learner.actor)
     return {"return": float(totals.mean()), "return_std": float(totals.std()), "selection": float(totals.mean())}

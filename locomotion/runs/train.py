@@ -20,10 +20,11 @@ from locomotion.runs import checkpoint
 from locomotion.runs import folder as files
 from locomotion.runs.pieces import Pieces
 from robots.errors import InputError
+from sim.simulator import LostWorkerError
 
 BEST_EVERY = 10  # iterations between looks at the training score for best.pt, where nothing better scores
 SMOOTHING = 0.9  # of the training score, per iteration
-COUNTS = ("falls", "timeouts", "faults", "episodes")  # figures of which several processes have the sum
+COUNTS = ("falls", "timeouts", "faults", "overflows", "episodes")  # figures of which several processes have the sum
 LOG_EVERY = 5  # iterations between TensorBoard points
 
 Scorer = Callable[[Algorithm], dict[str, float]]
@@ -99,7 +100,7 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
     """Train into ``folder``, which the caller has locked, until ``run.config["iterations"]``.
 
     Raises:
-        InputError: a disk that is full, or learning that has diverged; the message names the last good checkpoint.
+        InputError: a disk that is full, learning that has diverged, or a process that died; the message names the last good checkpoint.
     """
     config, started, before = run.config, time.perf_counter(), run.seconds
     try:
@@ -118,7 +119,7 @@ def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> N
                 if keep:
                     keep(figures, state, better)
                 view.iteration(run.iteration, config["iterations"], figures)
-    except (NotFiniteError, BrokenEnvironmentError, distributed.LostProcessError) as error:
+    except (NotFiniteError, BrokenEnvironmentError, LostWorkerError, distributed.LostProcessError) as error:
         raise type(error)(error.field, error.value, error.allowed, f"{error.remedy} {_last_good(folder)}") from error
     finally:
         run.env.close()

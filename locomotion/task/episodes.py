@@ -54,6 +54,7 @@ class Episodes:
         self.rows = torch.zeros(num_envs, sum(self._widths), device=device)
         self.steps = torch.full((num_envs, 1 + len(intervals)), max_steps, dtype=torch.int64, device=device)
         self.used = torch.zeros((), dtype=torch.int64, device=device)
+        self._taken, self._taken_steps = torch.zeros_like(self.rows), torch.zeros_like(self.steps)
 
     def refill(self) -> None:
         """Draw all rows anew."""
@@ -81,11 +82,27 @@ class Episodes:
 
         Should more episodes begin than the pool holds, it gives its rows a second time.
         """
-        order = mask.cumsum(0)
-        index = torch.remainder(order + (self.used - 1), self._n)
-        self.used += order[-1]
-        initial, physics, carried = self.rows[index].split(self._widths, dim=-1)
-        return Beginning(InitialState(initial, self._j), physics, carried, self.steps[index])
+        if self._device.type == "cpu":  # a few rows, which are all that anybody looks at
+            some = mask.nonzero().squeeze(-1)
+            index = torch.remainder(torch.arange(len(some)) + self.used, self._n)
+            self.used += len(some)
+            taken, steps = self._taken.index_copy_(0, some, self.rows[index]), self._taken_steps.index_copy_(0, some, self.steps[index])
+        else:
+            order = mask.cumsum(0)
+            index = torch.remainder(order + (self.used - 1), self._n)
+            self.used += order[-1]
+            taken, steps = self.rows[index], self.steps[index]
+        initial, physics, carried = taken.split(self._widths, dim=-1)
+        return Beginning(InitialState(initial, self._j), physics, carried, steps)
+
+
+def put(mask: Tensor, values: Tensor, into: Tensor) -> None:
+    """Write ``values`` [N, ...] into ``into`` [N, ...] where ``mask`` [N] is true: by rows on the CPU, elsewhere without a look at it."""
+    if mask.device.type == "cpu":
+        some = mask.nonzero().squeeze(-1)
+        into.index_copy_(0, some, values[some])
+    else:
+        torch.where(mask.view(-1, *[1] * (into.dim() - 1)), values, into, out=into)
 
 
 def draw_steps(intervals: Tensor, u: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from locomotion.task import (
     terms,
 )
 from locomotion.task.actions import ActionDecoder
-from locomotion.task.episodes import Episodes, draw_steps
+from locomotion.task.episodes import Episodes, draw_steps, put
 from locomotion.task.frame import Frame, RobotTensors
 from locomotion.task.gait import Gait
 from locomotion.task.link import Link
@@ -130,6 +130,15 @@ class Task:
         self._observe()
         return Transition(self._observations, terminated, truncated)
 
+    @property
+    def elapsed(self) -> Tensor:
+        """[N] int64 steps since each episode began. May be set: an episode is cut off ``max_steps`` after its beginning."""
+        return self.max_steps - (self._timers[:, 0] - self.now)
+
+    @elapsed.setter
+    def elapsed(self, steps: Tensor) -> None:
+        self._timers[:, 0] = self.now + self.max_steps - steps
+
     def rewards(self) -> Tensor:
         self._evaluate()
         result = self._outcome.rewards()
@@ -147,7 +156,8 @@ class Task:
 
     def statistics(self) -> dict[str, float]:
         levels = {f"curriculum/{name}": float(one.level) for name, one in zip(self.settings.curricula, self.curricula, strict=True)}
-        return self._outcome.statistics() | levels
+        overflows = getattr(self.simulator, "overflows", None)  # of an engine with room for so many contacts only
+        return self._outcome.statistics() | levels | ({} if overflows is None else {"overflows": float(overflows)})
 
     def policy(self, actor: nn.Module) -> Policy:
         return Policy(self.encoder, actor, self.decoder)
@@ -275,14 +285,14 @@ class Task:
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where ``mask`` [N] is true."""
-        beginning, rows = self._episodes.take(mask), mask[:, None]
+        beginning = self._episodes.take(mask)
         if beginning.physics.shape[1]:
             self.simulator.set_parameters(mask, self.physics.named(beginning.physics))
         self.simulator.reset(mask, beginning.initial)
         self._sensors.begin(mask)
         self._link.begin(mask, beginning.initial.joint_pos)
-        torch.where(rows, beginning.carried, self._all, out=self._all)
-        torch.where(rows, beginning.steps + self.now, self._timers, out=self._timers)
+        put(mask, beginning.carried, self._all)
+        put(mask, beginning.steps + self.now, self._timers)
 
     def _commands_and_events(self, due: Tensor, alive: Tensor) -> None:
         """New commands and events where their time has come and no episode has just begun."""

@@ -101,6 +101,12 @@ def test_a_variant_shares_the_robot_s_file(tmp_path):
     assert read(tmp_path / "g1.yaml", robots.load("unitree_g1.legs")).joint_zero.sum() == 0.01
 
 
+def test_a_joint_that_stands_twice_is_no_calibration(tmp_path, go2):
+    (tmp_path / "go2.yaml").write_text(GOOD + "yaw_bias: 0.001\n")
+    with pytest.raises(InputError, match="'yaw_bias' stands twice"):
+        read(tmp_path / "go2.yaml", go2)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [

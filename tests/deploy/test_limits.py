@@ -23,7 +23,7 @@ def test_every_limit_has_a_lower_and_an_upper_bound(limit):
 
 
 def test_limits_that_belong_together_keep_their_order():
-    for wrong in ({"operator_loss": 0.3}, {"warm_torque": 0.6}, {"level_tilt": 0.2, "standing_tilt": 0.1}):
+    for wrong in ({"operator_loss": 0.3}, {"warm_torque": 0.7}, {"level_tilt": 0.2, "standing_tilt": 0.1}):
         with pytest.raises(InputError, match="at most"):
             Limits(**wrong)
     assert Limits(max_tilt=1.0).overrides() == {"max_tilt": (0.8, 1.0)}

@@ -69,6 +69,7 @@ def test_an_interrupted_run_stands_up_and_ends_in_damping_and_says_what_it_came_
         ("{name: sim}", "{network: lo}", "interface"),
         ("policy:", "policy: [", "file"),
         ("commands", "[1]", "file"),
+        ("max_tilt: 0.7", "max_tilt: 0.7, max_tilt: 0.9", "file"),
         ("duration: 60", "duration: 60\ndry_run: 1", "dry_run"),
         ("duration: 60", "duration: 60\ncalibration: 3", "calibration"),
         ("duration: 60", "duration: 60\nlog: [a]", "log"),
@@ -113,6 +114,8 @@ def test_what_cannot_begin_is_said_in_a_line_and_ends_with_status_2(tmp_path, go
 def test_without_a_file_it_says_what_one_holds(capsys):
     assert main([]) == 2
     assert "policy: policy.onnx" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "policy: policy.onnx" in capsys.readouterr().out
     assert main(["missing.yaml"]) == 2
     assert "missing.yaml" in capsys.readouterr().err
 

@@ -92,6 +92,26 @@ def test_a_joint_is_stuck_where_its_target_moves_and_not_a_bit_of_its_position(g
     assert stuck(11, 0.0, 0.0) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_a_joint_is_given_a_fifth_of_a_second_to_follow_before_it_counts_as_blocked(go2):
+    """A target that jumps by 0.4 rad after 2 s, and a joint that does not move."""
+
+    def seen(seconds, moved=0.0):
+        result = Window(go2, DT)
+        for i in range(round(seconds / DT)):
+            after = 0.4 * (i * DT >= 2.0)
+            position = go2.default_joint_pos + moved * after
+            still = [np.zeros(3), np.array([0.0, 0.0, -1.0]), position, np.zeros(12), np.zeros(12)]
+            command = MotorCommand(go2.default_joint_pos + after, go2.kp, go2.kd, np.zeros(12))
+            result.push(RobotState(i * DT, i, *still), command)
+        return BY_NAME["blocked"].value(result)
+
+    assert seen(2.18) == 0.0
+    assert seen(2.4) == pytest.approx(0.4)
+    assert seen(2.4, moved=1 / 8) == pytest.approx(0.0, abs=1e-9)  # an eighth of the target's swing: it moves
+    assert seen(2.4, moved=1 / 16) == pytest.approx(0.2)
+    assert seen(3.6) == 0.0  # a second later the target rests where it went
+
+
 def test_torque_is_expected_by_the_actuator_law_with_its_curve(go2):
     """kp 0.1 rad of hips is 3.5 N m; of the calf's whole torque none is left at its no-load speed."""
     command = MotorCommand(go2.default_joint_pos + 0.1, go2.kp, 0 * go2.kd, np.zeros(12))

@@ -347,7 +347,11 @@ def test_dry_and_viscous_friction_of_the_plant_are_factors_on_the_robots_own(go2
     np.testing.assert_array_equal(rough.model.dof_damping[:6], plain.model.dof_damping[:6])
 
 
-@pytest.mark.parametrize("plant", [{"payload": -1.0}, {"strength": (0.5, 0.5)}, {"strength": float("nan")}])
+@pytest.mark.parametrize(
+    "plant",
+    [{"payload": -1.0}, {"payload": 1e7}, {"strength": (0.5, 0.5)}, {"strength": float("nan")}, {"seed": 0.5}, {"seed": True},
+     {"noise": None}, {"push": (1.0, 2.0)}, {"friction": (0.4,)}, {"delay": "0.1"}],
+)  # fmt: skip
 def test_a_plant_that_cannot_be_is_refused(go2, plant):
     with pytest.raises(InputError, match=f"plant.{next(iter(plant))}"):
         SimulatedRobot(go2, SimulatedTime(), Conditions(**plant))

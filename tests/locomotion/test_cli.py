@@ -40,7 +40,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["train", "task.protocol=velocty"], "Did you mean velocity?"),
         (["train", "randomization.dead_joint=2"], "less than or equal to 1"),
         (["train", "randomization=none", "randomization.imu_tilt=-1"], "greater than or equal to 0"),
-        (["train", "sim=mujco"], "Did you mean mujoco?"),
+        (["train", "sim=mujco"], "Did you mean mujoco or mujoco_warp?"),
         (["train", "algorithm=pp0"], "Did you mean ppo"),
         (["train", "num_envs=4"], "Did you mean algorithm.num_envs?"),
         (["train", "task.rewards.foot_slp.weight=1"], "Did you mean foot_slip"),
@@ -102,7 +102,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["robots", "check"], "a robot"),
         (["robots", "import", "none.urdf"], "none.urdf"),
         (["robots", "show", "go2"], "Did you mean unitree_go2?"),
-        (["train", "sim=pybullet"], "an engine that can train"),
+        (["train", "sim=pybullet", "sim.actuator=net"], "sim.actuator"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
     ],
 )

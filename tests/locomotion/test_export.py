@@ -15,7 +15,7 @@ from locomotion.export import example_inputs, export_checkpoint, write_bundle
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from robots import InputError
-from tests.conftest import bundle_fields, tiny_policy
+from tests.conftest import bundle_fields, make_task, tiny_policy
 
 RANGE = [[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]]
 
@@ -119,7 +119,74 @@ def test_a_contract_says_how_far_curricula_have_come():
     settings = check(TrainSettings, compose("train", words))
     names = list(settings.task.curricula)
     levels = [{"grow_commands": 0.5, "widen_ranges": 0.25}.get(name, 1.0) for name in names]
-    ranges = export.trained_ranges(settings, levels)
+    ranges = export.trained_ranges(settings.task, settings.randomization, levels)
     assert ranges.commands == {"forward": pytest.approx([-0.75, 2.5]), "left": [-0.3, 0.3], "yaw": [-0.8, 0.8]}
     assert ranges.parameters["friction"] == pytest.approx([0.7, 1.0])
     assert ranges.parameters["kp_scale"] == [0.85, 1.15]
+
+
+class Outside(torch.nn.Module):
+    """A network of somebody else's."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(width, 16), torch.nn.Tanh(), torch.nn.Linear(16, size))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.layers(observation)
+
+
+def test_an_actor_of_somebody_elses_does_on_a_robot_what_it_did_in_training(tmp_path, go2):
+    task = make_task("randomization=none", "task.curricula.ramp_weights=null")
+    actor = Outside(task.spaces.groups["actor"], 12)
+    path = tmp_path / "policy.onnx"
+    export.export_actor(actor, task, path, {"seed": 4, "learner": "somebody's"})
+    policy = load(path, go2)
+    contract = policy.contract
+    assert contract.provenance["learner"] == "somebody's"
+    assert contract.provenance["engine"] == "mujoco"
+    assert contract.command_names == ("forward", "left", "yaw")
+    assert contract.training["physics_dt"] == 0.01
+    task.elapsed = torch.zeros_like(task.elapsed)  # nobody begins anew meanwhile
+    policy.reset(6)
+    for _ in range(10):
+        with torch.no_grad():
+            action = actor(task.observations["actor"])
+        _, same = policy.step({name: value.numpy() for name, value in task.policy_inputs.items()})
+        np.testing.assert_allclose(same, action, atol=1e-5)
+        task.step(action)
+
+
+def test_the_ranges_that_curricula_had_come_to_are_in_an_actors_contract(tmp_path, go2):
+    task = make_task("task=fast")
+    actor, seen = Outside(task.spaces.groups["actor"], 12), []
+    for level in (0.0, 0.5, 1.0):
+        for one in task.curricula:
+            one.level.fill_(level)
+        export.export_actor(actor, task, tmp_path / "policy.onnx")
+        seen.append(load(tmp_path / "policy.onnx", go2).contract.command_range[0].tolist())
+    assert seen[0] == [-0.5, 1.0]
+    assert seen[1] == pytest.approx(np.mean([seen[0], seen[2]], axis=0))
+    assert seen[2][1] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("actor", "words"),
+    [
+        (lambda: Outside(46, 12), r"actor: got 'RuntimeError.*\[N, 47\]"),
+        (lambda: Outside(47, 11), r"actor: got \[2, 11\].*\[N, 12\]"),
+        (lambda: torch.nn.LSTM(47, 12), r"actor: got 'tuple'"),
+        (lambda: _broken(Outside(47, 12)), r"finite weights"),
+    ],
+)
+def test_an_actor_that_is_none_is_refused_and_leaves_the_older_file(tmp_path, actor, words):
+    path = tmp_path / "policy.onnx"
+    path.write_text("older")
+    with pytest.raises(InputError, match=words):
+        export.export_actor(actor(), make_task(), path)
+    assert path.read_text() == "older"
+
+
+def _broken(actor: Outside) -> Outside:
+    torch.nn.init.constant_(actor.layers[0].bias, float("nan"))
+    return actor

@@ -14,12 +14,19 @@ from tests.conftest import only, standing
 
 ALL = only(4)
 
+ENGINES = ["mujoco", "pybullet"]
 WEIGHT = 15.206 * 9.81  # N
 
 
 @pytest.fixture
 def simulator(go2):
     return sim.make("mujoco", go2, 4, 0.005, threads=1)
+
+
+def make(engine, robot, n, physics_dt):
+    if engine == "pybullet":
+        pytest.importorskip("pybullet")
+    return sim.make(engine, robot, n, physics_dt, threads=1)
 
 
 def target(go2, n=4):
@@ -31,39 +38,10 @@ def settle(simulator, go2, steps=150):
         simulator.step(target(go2, simulator.num_envs), 4)
 
 
-def test_standing_feet_carry_the_weight_and_nothing_else_touches(simulator, go2):
-    simulator.reset(ALL, standing(go2, 4))
-    settle(simulator, go2)
-    s = simulator.signals
-    np.testing.assert_allclose(s.foot_contact_force.sum(1)[:, 2], WEIGHT, rtol=0.02)
-    assert (s.foot_contact_force[..., 2] > 10).all()
-    assert (s.ground_contacts == s.foot_contacts.sum(1)).all()
-    np.testing.assert_allclose(s.foot_pos[..., 2], 0.022, atol=0.003)
-    np.testing.assert_allclose(s.base_lin_vel, 0, atol=0.02)
-
-
 def test_lying_on_the_belly_is_a_body_contact(simulator, go2):
     simulator.reset(ALL, standing(go2, 4, height=0.05))
     s = simulator.signals
     assert (s.ground_contacts > s.foot_contacts.sum(1)).all()
-
-
-@pytest.mark.parametrize("yaw", [0.0, math.pi / 2, -2.0])
-def test_base_frame_signals_do_not_depend_on_the_heading(simulator, go2, yaw):
-    """Moving forward while pitched reads the same whichever way the robot faces."""
-    state = standing(go2, 4, yaw, height=1.0)
-    forward = torch.tensor([math.cos(yaw), math.sin(yaw), 0.0])
-    state.base_lin_vel_world[:] = 0.7 * forward
-    pitch = 0.3
-    half = torch.tensor([math.cos(pitch / 2), 0.0, math.sin(pitch / 2), 0.0])
-    w, _, _, z = state.base_quat[0].tolist()
-    state.base_quat[:] = torch.tensor([w * half[0], -z * half[2], w * half[2], z * half[0]])  # yaw, then pitch
-    state.base_ang_vel[:] = torch.tensor([0.1, 0.2, 0.3])
-    simulator.reset(ALL, state)
-    s = simulator.signals
-    np.testing.assert_allclose(s.projected_gravity[0], [math.sin(pitch), 0, -math.cos(pitch)], atol=1e-6)
-    np.testing.assert_allclose(s.base_lin_vel[0], [0.7 * math.cos(pitch), 0, 0.7 * math.sin(pitch)], atol=1e-6)
-    np.testing.assert_allclose(s.base_ang_vel[0], [0.1, 0.2, 0.3], atol=1e-6)
 
 
 def test_reset_touches_only_the_given_environments(simulator, go2):
@@ -98,8 +76,10 @@ def test_mass_reaches_the_constants_that_derive_from_it(simulator):
     assert model.body_subtreemass[0] == pytest.approx(15.206 + 3.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.010, 0.020])
-def test_a_new_target_takes_the_delay_to_reach_the_motors(simulator, go2, delay):
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("delay", [0.0, 0.010, 0.013, 0.020])
+def test_a_new_target_takes_the_delay_to_reach_the_motors(go2, engine, delay):
+    simulator = make(engine, go2, 4, 0.005)
     simulator.set_parameters(ALL, {"action_delay": torch.full((4,), delay)})
     simulator.reset(ALL, standing(go2, 4, height=1.0))
     held = simulator.signals.joint_torque.clone()
@@ -111,23 +91,19 @@ def test_a_new_target_takes_the_delay_to_reach_the_motors(simulator, go2, delay)
             break
         held = simulator.signals.joint_torque.clone()
         quiet += 1
-    assert quiet == round(delay / 0.005)
+    assert quiet == math.ceil(delay / 0.005)
+    simulator.close()
 
 
-def test_sloped_ground_is_felt_as_tilted_gravity(simulator, go2):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sloped_ground_is_felt_as_tilted_gravity(go2, engine):
+    simulator = make(engine, go2, 4, 0.005)
     slope = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.0, 0.0], [0.1, 0.1]])
     simulator.set_parameters(ALL, {"ground_slope": slope})
     simulator.reset(ALL, standing(go2, 4))
     gravity = simulator.signals.projected_gravity
     np.testing.assert_allclose(gravity.norm(dim=-1), 1.0, atol=1e-6)
     np.testing.assert_allclose(gravity[:, :2] / -gravity[:, 2:], -np.tan(slope), atol=1e-6)
-
-
-def test_push_adds_to_the_velocity(simulator, go2):
-    simulator.reset(ALL, standing(go2, 4, yaw=math.pi / 2, height=1.0))
-    simulator.push(only(4, 2), torch.tensor([0.5, 0.0]).repeat(4, 1))
-    np.testing.assert_allclose(simulator.signals.base_lin_vel[2], [0.0, -0.5, 0.0], atol=1e-6)
-    np.testing.assert_allclose(simulator.signals.base_lin_vel[0], 0.0, atol=1e-6)
 
 
 def test_a_diverged_environment_leaves_no_log_file(simulator, go2, tmp_path, monkeypatch):
@@ -198,10 +174,11 @@ def test_a_delay_longer_than_the_history_is_refused(simulator):
         simulator.set_parameters(ALL, {"action_delay": torch.full((4,), 0.07)})
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("friction", [0.15, 0.4])
-def test_a_sliding_robot_stops_after_the_distance_that_friction_gives(go2, friction):
+def test_a_sliding_robot_stops_after_the_distance_that_friction_gives(go2, engine, friction):
     """v^2 / (2 mu g), whatever friction and priority the robot's own shapes have."""
-    simulator = sim.make("mujoco", go2, 1, 0.002, threads=1)
+    simulator = make(engine, go2, 1, 0.002)
     simulator.set_parameters(only(1), {"friction": torch.tensor([friction])})
     pose, height = go2.lie_joint_pos, 0.12
     state = standing(go2, 1, height=height)

@@ -20,9 +20,11 @@ def crossed(go2):
     return target
 
 
-@pytest.mark.parametrize("engine", sim.ENGINES)
-def test_legs_stop_at_each_other(engine, go2):
+@pytest.mark.parametrize("engine", ["mujoco", pytest.param("mujoco_warp", marks=pytest.mark.slow), "pybullet"])
+def test_legs_stop_at_each_other(engine, go2, request):
     pytest.importorskip(engine)
+    if engine == "mujoco_warp":
+        request.getfixturevalue("warp")
     gap = {}
     for self_collision in (False, True):
         simulator = sim.make(engine, go2, 1, 0.002, self_collision=self_collision)

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from locomotion.adapters.gymnasium import VectorEnv
+from locomotion.adapters.gymnasium import Env, VectorEnv
 from robots import InputError
 from robots.actuator import POSITION_MARGIN
 from tests.conftest import make_task, only, standing
@@ -64,3 +64,57 @@ def test_a_learner_may_keep_its_actions():
 def test_a_list_of_seeds_is_refused():
     with pytest.raises(InputError, match="one integer"):
         VectorEnv(make_task()).reset(seed=[1] * 6)
+
+
+def played(env: VectorEnv, seed: int, steps: int = 40) -> list[np.ndarray]:
+    """All that an environment says from a seed on."""
+    generator = np.random.default_rng(0)
+    said = [env.reset(seed=seed)[0]]
+    for _ in range(steps):
+        *arrays, infos = env.step(generator.uniform(-3.0, 3.0, (env.num_envs, 12)))
+        said += [*arrays, *(infos[name] for name in ("final_obs", "_final_obs") if infos)]
+    return said
+
+
+def test_a_seed_repeats_everything_bit_for_bit_whatever_was_before_curricula_included():
+    words = ("task.episode_seconds=0.5", "task.curricula.ramp_weights.score=[0.001,0.002]", "randomization.events.push.interval=[0.1,0.2]")
+    one, other = (VectorEnv(make_task(*words, f"seed={seed}")) for seed in (1, 2))
+    first = played(one, 7)
+    assert one.env.curricula[0].level > 0.5  # which the second time begins anew
+    again, elsewhere, different = played(one, 7), played(other, 7), played(one, 8)
+    assert len(first) == len(again) == len(elsewhere) > 1 + 4 * 40  # some episodes ended
+    for a, b, c in zip(first, again, elsewhere, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    assert not np.array_equal(first[0], different[0])
+
+
+def test_whole_episodes_are_had_for_the_asking():
+    env = VectorEnv(make_task("task.episode_seconds=0.2", "randomization=none"))
+
+    def lengths(**options) -> list[int]:
+        env.reset(seed=3, options=options)
+        cut = np.array([env.step(np.zeros((6, 12)))[3] for _ in range(10)])
+        return cut.argmax(axis=0).tolist()
+
+    assert lengths(stagger=False) == [9] * 6
+    assert len(set(lengths())) > 2
+
+
+def test_a_single_environment_ends_with_its_last_observation_and_waits_for_a_reset():
+    words = ("algorithm.num_envs=1", "task.episode_seconds=0.1")
+    vector, single = VectorEnv(make_task(*words)), Env(make_task(*words, "seed=9"))
+    (expected, _), (seen, _) = vector.reset(seed=4, options={"stagger": False}), single.reset(seed=4)
+    np.testing.assert_array_equal(seen, expected[0])
+    for step in range(5):
+        action = np.full(12, 0.1 * step)
+        observation, reward, terminated, truncated, infos = vector.step(action[None])
+        seen, own_reward, own_terminated, own_truncated, _ = single.step(action)
+        np.testing.assert_array_equal(seen, infos["final_obs"][0] if step == 4 else observation[0])
+        assert (own_reward, own_terminated, own_truncated) == (reward[0], bool(terminated[0]), bool(truncated[0]))
+    assert own_truncated
+    with pytest.raises(InputError, match="reset"):
+        single.step(np.zeros(12))
+    begun, _ = single.reset()
+    assert not np.array_equal(begun, seen)
+    assert int(single.env.elapsed[0]) == 0

@@ -6,8 +6,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from locomotion.adapters import gymnasium_environment as outside
-from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment, returns
+from locomotion.adapters import outside
+from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
+from locomotion.adapters.outside import returns
 from locomotion.build import algorithm
 from locomotion.config import compose
 from locomotion.environment import ActionSpace, BrokenEnvironmentError, DiscreteActions, NotFiniteError
@@ -143,8 +144,8 @@ def test_returns_are_of_one_episode_each():
         def forward(self, observation):
             return torch.full((len(observation), 1), -0.1)
 
-    np.testing.assert_allclose(returns("Counter-v0", Constant(), 3, seed=0), 0.0, atol=1e-6)  # 7 steps of 0
-    np.testing.assert_allclose(returns("Counter-v0", torch.nn.Linear(2, 1).apply(_five), 3, seed=0), 5 * 6.0)
+    np.testing.assert_allclose(returns(GymnasiumEnvironment("Counter-v0", 3, seed=0), Constant()), 0.0, atol=1e-6)  # 7 steps of 0
+    np.testing.assert_allclose(returns(GymnasiumEnvironment("Counter-v0", 3, seed=0), torch.nn.Linear(2, 1).apply(_five)), 5 * 6.0)
 
 
 def _five(layer: torch.nn.Linear) -> None:
@@ -263,7 +264,7 @@ def test_an_episode_without_an_end_is_scored_as_far_as_it_goes(monkeypatch):
 
     monkeypatch.setattr(outside, "LONGEST", 12)
     monkeypatch.setattr(gymnasium, "make", lambda *_, **__: Endless())
-    np.testing.assert_array_equal(returns("Endless-v0", torch.nn.Linear(2, 1), 3, 0), 12.0)
+    np.testing.assert_array_equal(returns(GymnasiumEnvironment("Endless-v0", 3, 0), torch.nn.Linear(2, 1)), 12.0)
 
 
 def test_there_is_no_score_before_an_episode_has_ended(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from pathlib import Path
@@ -305,6 +306,13 @@ def test_d4rl_s_arrays_are_read_and_lose_only_what_nobody_knows(tmp_path: Path) 
     np.savez(tmp_path / "c.npz", **arrays)
     with pytest.raises(InputError, match=r"dataset.rewards"):
         exchange.from_npz(tmp_path / "c.npz", tmp_path / "d", BOUNDS, {})
+
+
+def test_an_import_that_fails_leaves_nothing_that_is_in_the_way_of_the_next(tmp_path: Path) -> None:
+    exchange.to_npz(_reread(written(tmp_path / "a", episode())), tmp_path / "a.npz")
+    for bounds, message in ((np.array([[-1.0], [1.0]]), "actions"), (BOUNDS, "")):
+        with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
+            exchange.from_npz(tmp_path / "a.npz", tmp_path / "b", bounds, {})
 
 
 def test_one_file_for_minari_holds_the_same(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def record(folder):
 def test_figures_of_a_run(tmp_path):
     folder = make_run(tmp_path / "a", [0.1, 0.2, 0.3, 0.4], [(1, 0.9, 0.79), (2, 0.8, 0.85), (3, 0.7, 0.9)])
     figures = compare.figures(record(folder), equal_steps=2 * 48)
-    assert figures == {"at equal steps": 0.2, "in the end": 0.4, "tracking": 0.7, "yaw": 0.9, "s to 0.8/0.8": 6.0}
+    assert figures == {"at equal steps": 0.2, "in the end": 0.4, "unexploring": 0.7, "tracking": 0.7, "yaw": 0.9, "s to 0.8/0.8": 6.0}
     (folder / "scorecard.json").write_text(
         json.dumps({"scores": {"mujoco": {"nominal": {"tracking_score": 0.95, "yaw_score": 0.0}, "randomized": {"tracking_score": 0.1}}}})
     )
@@ -35,6 +35,19 @@ def test_figures_of_a_run(tmp_path):
     nothing = compare.figures(record(make_run(tmp_path / "b", [0.1])), 1.0)
     assert math.isnan(nothing["at equal steps"])
     assert math.isnan(nothing["s to 0.8/0.8"])
+
+
+def test_runs_without_a_robot_are_told_apart_by_their_returns_and_have_no_columns_of_a_robot(tmp_path):
+    """Training scores say that a is better, returns without exploration that b is: these decide."""
+    runs = (("a", 0.9, 0.99), ("b", 0.5, 0.9))
+    folders = [make_run(tmp_path / name, [score], algorithm=tiny_config()["algorithm"] | {"gamma": gamma}) for name, score, gamma in runs]
+    for folder, value in zip(folders, (100.0, 300.0), strict=True):
+        row = json.loads((folder / "metrics.jsonl").read_text()) | {"scorecard/selection": value}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    text = compare.table(folders)
+    assert "unexploring: -200.000." in text
+    assert "tracking" not in text
+    assert "0.8/0.8" not in text
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):

@@ -139,7 +139,7 @@ def test_a_short_run_without_anything_else(tmp_path, rows):
 
 
 def test_a_folder_that_is_no_run_is_one_error(tmp_path):
-    with pytest.raises(InputError, match="config"):
+    with pytest.raises(InputError, match="locomotion train"):
         report.write(tmp_path)
     write_run(tmp_path / "run", [])
     (tmp_path / "run" / "metrics.jsonl").unlink()

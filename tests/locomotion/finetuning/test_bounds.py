@@ -40,8 +40,11 @@ def test_a_limit_that_is_wider_than_the_bases_is_refused_by_name_and_a_stricter_
 
 
 def test_all_of_the_supervisors_thresholds_are_guarded_but_those_of_speed() -> None:
-    assert {"max_tilt", "hot_winding", "hot_torque", "torque_error", "slew", "action_box", "operator_loss"} <= {i.name for i in GUARDED}
+    named = {"max_tilt", "hot_winding", "hot_torque", "torque_error", "slew", "action_box", "operator_loss", "rest_joint_vel"}
+    assert named <= {item.name for item in GUARDED}
     assert {item.name for item in GUARDED} >= TIGHTER_ABOVE
+    with pytest.raises(InputError, match="damping_kd"):  # what falls is to fall as softly
+        refuse_wider(Limits(damping_kd=0.5), Limits())
 
 
 def test_the_contracts_envelope_is_the_base() -> None:

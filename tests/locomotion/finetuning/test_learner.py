@@ -135,3 +135,22 @@ def test_it_goes_on_bit_for_bit(base) -> None:
     assert torch.equal(one.policy, other.policy)
     assert one.moved
     assert not learner_of(base).moved
+
+
+def test_a_policy_that_is_no_number_goes_all_the_way_back(base) -> None:
+    learner = learner_of(base)
+    run(base, learner, 1)
+    kept = learner.policy
+    for share in (0.0, 0.5):
+        with torch.no_grad():
+            learner.adapter.weight.fill_(torch.nan)
+        learner.go_back(kept, share)
+        assert torch.equal(learner.policy, kept)
+
+
+def test_a_fall_is_worth_no_more_than_going_on_under_penalties_alone(base) -> None:
+    learner = learner_of(base)
+    batch = walked(base, learner, 0)
+    _, going_on = learner._advantages(batch)
+    _, falling = learner._advantages(replace(batch, terminated=batch.done.clone()))
+    assert (falling <= going_on + 1e-5).all()

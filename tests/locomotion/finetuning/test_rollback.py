@@ -44,7 +44,7 @@ def test_a_candidate_is_better_only_where_the_pairs_show_it() -> None:
 @pytest.mark.parametrize(
     ("candidate", "word"),
     [
-        (walks(1.9, 0.9, 2.9, 1.9), "lower"),
+        (walks(1.95, 0.96, 2.94, 1.95), "reward is lower"),
         (walks(1.5, 1.0, 3.0, 1.9), "of the base's"),  # not shown, but too much below
         (walks(2.1, 1.1, 3.1, 2.1, changed=0.1), "filters"),
         (walks(2.1, 1.1, 3.1, 2.1, early=True), "early"),

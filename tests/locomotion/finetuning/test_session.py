@@ -21,7 +21,7 @@ from locomotion.finetuning import base as bases
 from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.gate import SimulationGate
 from locomotion.finetuning.learner import Learner
-from locomotion.finetuning.session import Session, read_rows
+from locomotion.finetuning.session import Session, base_bundle, read_rows
 from locomotion.runs import checkpoint
 from robots.errors import InputError
 from tests.locomotion.finetuning import standing
@@ -171,6 +171,9 @@ def test_bad_input_is_one_clear_error(source: Path, tmp_path: Path, capsys: pyte
         "critic": cli(capsys, f"policy={bare}", output, auto),
         "auto": cli(capsys, policy, output, auto, "interface=unitree_dds"),
         "plant": cli(capsys, policy, output, auto, "plant={weight: 3}"),
+        "seed": cli(capsys, policy, output, auto, "plant={seed: 0.5}"),
+        "real": cli(capsys, policy, output, "plant={payload: 3}", "interface=unitree_dds"),
+        "minutes": cli(capsys, policy, output, auto, "minutes=0.1"),
         "commands": cli(capsys, policy, output, auto, "commands=[[0.5, 0.0]]"),
         "pairs": cli(capsys, policy, output, auto, "pairs=9"),
         "reward": cli(capsys, policy, output, auto, "rewards.tilted.weight=1.0"),
@@ -178,7 +181,8 @@ def test_bad_input_is_one_clear_error(source: Path, tmp_path: Path, capsys: pyte
     }
     named = {
         "wider": "deploy.limits.max_tilt", "gate": "deploy.limits.wiggle_share", "robot": "unitree_go2", "critic": "critic",
-        "auto": "operator", "plant": "plant.weight", "commands": "commands", "pairs": "pairs", "reward": "tilted", "missing": "policy",
+        "auto": "operator", "plant": "plant.weight", "seed": "plant.seed", "real": "interface=sim", "minutes": "minutes: got 0.1",
+        "commands": "commands", "pairs": "pairs", "reward": "tilted", "missing": "policy",
     }  # fmt: skip
     for name, word in named.items():
         assert word in said[name], said[name]
@@ -208,3 +212,26 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
     assert "nothing was sent" in said
     assert said.count("_joint") >= 12
     assert not Path(tmp_path / "state.pt").exists()
+
+
+def test_the_folder_of_a_run_is_not_written_over(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in source.parent.iterdir() if path.is_file() and path.name != ".lock"}
+    assert main(["finetune", f"policy={source}", f"output={source.parent}", "operator=auto"]) == 2
+    assert "without best.pt" in capsys.readouterr().err
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert not (source.parent / "base.onnx").exists()
+
+
+def test_a_base_that_a_cut_start_has_left_is_not_taken_for_another_policy(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    bases_ = [bases.load(str(source)), bases.load(str(standing.write(other, weight=0.5)))]
+    written = [base_bundle(base, tmp_path).read_bytes() for base in bases_]
+    assert written[0] != written[1]
+    again = base_bundle(bases_[1], tmp_path).stat()
+    assert base_bundle(bases_[1], tmp_path).stat().st_mtime_ns == again.st_mtime_ns  # once
+
+
+def test_lines_of_another_programs_metrics_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n5\n[1]\n{"run": 0, "stage": "warm_up"}\n{"ru')
+    assert read_rows(tmp_path) == [{"run": 0, "stage": "warm_up"}]

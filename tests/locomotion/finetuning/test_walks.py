@@ -17,6 +17,8 @@ from deploy.interface import RobotState
 from deploy.limits import Limits
 from deploy.log_reader import read_log
 from deploy.policy import load
+from deploy.states import State
+from deploy.supervisor import Event
 from locomotion.data.kinematics import Kinematics
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.batch import Measure
@@ -224,3 +226,74 @@ def test_home_is_ahead_or_turned_to(go2, place, yaw, forward, turn) -> None:
     assert left == 0.0
     assert ahead == pytest.approx(0.5 * forward, abs=1e-9)
     assert turn is None or np.sign(round(rate, 9)) == turn
+
+
+@pytest.mark.parametrize("place", [2.0, math.nan])
+def test_what_is_out_of_its_area_lies_down_to_be_carried_back(home, place) -> None:
+    runner, asked = runner_of(home), list[str]()
+    runner.area.place, runner.area.radius = np.array([place, 0.0]), 1.0
+    assert runner.area.outside
+
+    class Noting(Auto):
+        def given(self, question: str) -> bool:
+            asked.append(question)
+            if question.startswith("Walk"):
+                runner.area.place = np.array([place, 0.0])  # it slipped
+            return True
+
+    runner._word = Noting()
+    outcome = runner.run([WALK, WALK], {"base": home[0].actor}, LIMITS, 0)
+    assert [episode.ended for episode in outcome.episodes] == ["area"]
+    assert "carry it back" in asked[0]  # it lies, limp
+    assert not any("carry" in question for question in asked[1:])
+    assert "settled" in outcome.events[-1].detail
+    assert not outcome.latched
+
+
+def test_a_run_that_has_no_time_left_for_a_walk_lies_down_and_is_not_cut_in_it(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"walks.LONGEST": 40.0, "runner.LONGEST": 40.0, "walks.LAST": 12.0}.items():
+        monkeypatch.setattr(f"locomotion.finetuning.{name}", value)
+    outcome = run(home, *[WALK] * 6)
+    assert 0 < len(outcome.episodes) < 6
+    assert {episode.ended for episode in outcome.episodes} == {"time"}
+    assert any("settled" in event.detail for event in outcome.events)
+
+
+def test_a_walk_that_is_refused_at_first_is_told_from_the_one_that_follows(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.supervisor import Supervisor
+
+    refusals = iter(["far away", "far away"])
+    monkeypatch.setattr(Supervisor, "_jump", lambda self, asked: next(refusals, ""))
+    outcome = run(home, WALK, replace(WALK, seed=4))
+    assert [len(episode) for episode in outcome.episodes] == pytest.approx([125, 125], abs=2)
+    for episode, seed in zip(outcome.episodes, (3, 4), strict=True):
+        assert torch.allclose(episode.action - episode.mean, NOISE.sequence(126, 12, seed)[: len(episode)])
+        free = home[0].robot.default_joint_pos + home[0].robot.action_scale * episode.action.numpy()
+        assert np.abs(free - episode.columns["asked_joint_pos_target"]).max() < 1e-5
+
+
+def test_what_a_monitor_lays_down_wants_a_person() -> None:
+    def outcome(*events: Event) -> Outcome:
+        return Outcome([], 1.0, list(events), np.zeros(12), stopped=False, warm=False)
+
+    end = Event(9.0, State.SETTLE, "transition", "settle -> fault (settled)")
+    assert not outcome(Event(5.0, State.READY, "stop", "settle: settle"), end).latched
+    for kind in ("blocked", "empty_battery"):
+        assert outcome(Event(5.0, State.WALK, kind, "settle: 2 is above 1"), end).latched == kind
+    assert not outcome(Event(5.0, State.WALK, "warm_motor", "derate: 2 is above 1"), end).latched
+
+
+def test_a_reward_that_is_no_number_is_an_error_and_a_fall_is_no_gain_under_penalties_alone(home, monkeypatch) -> None:
+    measure, episode = Measure(home[0], {"tilt": {"weight": -1.0}, "effort": {"weight": -1.0}}), run(home).episodes[0]
+    whole = measure.walked(episode).reward
+    assert whole < 0.0
+    missing = len(episode) - 60
+    half = replace(
+        episode, ended="tilt", columns={name: value[:-missing] for name, value in episode.columns.items()},
+        **{name: getattr(episode, name)[:60] for name in ("observation", "mean", "action", "memory")},
+    )  # fmt: skip
+    rewards = measure.rewards(half)
+    assert measure.walked(half).reward == pytest.approx(float(rewards.mean()) / 0.02, rel=1e-5)  # not half of it
+    monkeypatch.setattr("locomotion.finetuning.batch.recomputed", lambda steps, task: np.array([1.0, np.nan, 1.0]))
+    with pytest.raises(InputError, match="nan at step 1"):
+        measure.rewards(episode)

@@ -16,7 +16,7 @@ import torch
 from locomotion import files
 from locomotion.environment import NotFiniteError
 from locomotion.export import export_checkpoint
-from locomotion.files import make_folder, write_atomically
+from locomotion.files import make_folder, output_file, write_atomically
 from locomotion.runs import checkpoint, folder
 from locomotion.runs.start import make, resume, start
 from locomotion.runs.train import train
@@ -257,6 +257,23 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_to_write_names_the_file_and_a_source_is_no_output(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(stream):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_atomically(path, full)
+    assert raised.value.filename == str(path)
+    (tmp_path / "link").symlink_to(path)
+    for source in (path, str(path), tmp_path / "link"):
+        with pytest.raises(InputError, match="another file than what is read"):
+            output_file(path, "output", None, source)
+    assert output_file(tmp_path / "new", "output", path, None, tmp_path / "none") == tmp_path / "new"
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path):

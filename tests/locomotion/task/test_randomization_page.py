@@ -6,6 +6,7 @@ import yaml
 
 from sim import PARAMETERS
 from sim.mujoco_batch import MujocoSimulator
+from sim.mujoco_warp import WarpSimulator
 from sim.pybullet import PybulletSimulator
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +20,7 @@ def test_the_page_is_true():
     assert [row[0] for row in rows] == list(PARAMETERS)
     tests = "".join(path.read_text() for path in (ROOT / "tests/sim").glob("test_*.py"))
     for name, unit, nominal, span, engines, text, test in rows:
-        parameter, able = PARAMETERS[name], [e.engine for e in (MujocoSimulator, PybulletSimulator) if name in e.supports]
+        parameter, able = PARAMETERS[name], [e.engine for e in (MujocoSimulator, WarpSimulator, PybulletSimulator) if name in e.supports]
         assert (unit, float(nominal), text) == (parameter.unit, parameter.nominal, parameter.text)
         assert yaml.safe_load(span) == ranges.get(name, False)  # YAML reads "off" as false
         assert engines == ", ".join(able)

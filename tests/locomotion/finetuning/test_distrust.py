@@ -1,0 +1,161 @@
+"""What a session makes of faults, cuts and steps that filters changed: whom it trusts afterwards, and where it goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deploy.states import State
+from deploy.supervisor import Event
+from locomotion.config import compose
+from locomotion.finetuning import base as bases
+from locomotion.finetuning.bounds import ActionBox
+from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.learner import Adapter
+from locomotion.finetuning.runner import Episode, Outcome
+from locomotion.finetuning.session import Session, base_bundle
+from locomotion.finetuning.settings import FinetuneSettings
+from locomotion.finetuning.start import _go_on, _where
+from locomotion.finetuning.walks import Walk, script_of
+from locomotion.runs import checkpoint
+from locomotion.schema import check
+from robots.errors import InputError
+from tests.locomotion.finetuning import standing
+from tests.locomotion.finetuning.session_process import session
+
+SCRIPT = script_of([[0.0, 0.0, 0.0]], 4.0, [0.0, 0.0, 0.0])
+FELL = Event(3.0, State.FAULT, "transition", "walk -> fault (tilt)")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = standing.write(tmp_path_factory.mktemp("base"))
+    base_bundle(bases.load(str(path)), path.parent)
+    return path
+
+
+@pytest.fixture
+def learning(source: Path, tmp_path: Path) -> Session:
+    """In the middle of it, with a candidate that was kept and one beyond it."""
+    shutil.copy(source.parent / "base.onnx", tmp_path)
+    one = session(tmp_path, source, lambda text: None)
+    size = one.base.actor.network[-1].weight.shape[1]
+    one.learner.adapter = Adapter(torch.randn(50, size, generator=torch.Generator().manual_seed(0)), 12, 4)
+    one.stage, one.accepted, one.box = "learn", torch.full((12, 5), 0.1), ActionBox.around(0.5, 0.3, 0.01)
+    one.learner.go_back(one.accepted + 0.1)
+    return one
+
+
+def episode(who: str = "candidate", ended: str = "time", changed: int = 0, steps: int = 100, reach: float = 0.2) -> Episode:
+    asked = np.full((steps, 12), reach)
+    sent = asked.copy()
+    sent[:changed] -= 0.01
+    none = torch.zeros(steps, 1)
+    walk = Walk(who, SCRIPT, 4.0, 0)
+    return Episode(walk, ended, {"asked_joint_pos_target": asked, "joint_pos_target": sent}, none, none, none, none)
+
+
+def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = False) -> Outcome:
+    return Outcome(list(episodes), 10.0, list(events), np.full(12, 30.0), stopped, False, Counter())
+
+
+def ran(one: Session, monkeypatch: pytest.MonkeyPatch, what: Outcome) -> str:
+    monkeypatch.setattr(one.runner, "run", lambda *args: what)
+    monkeypatch.setattr(one, "_told", lambda outcome: {"reward": {}, "findings": 0, "torque_share": 0.0})
+    return one.run()
+
+
+def test_a_fault_drops_the_candidate_and_another_one_the_policy_that_was_kept(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = learning.accepted.clone()
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert torch.equal(learning.learner.policy, kept)
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert not learning.learner.moved
+    assert all(torch.equal(a, b) for a, b in zip(learning.learner.candidate().parameters(), learning.base.actor.parameters(), strict=True))
+
+
+def test_the_best_that_was_kept_is_not_the_best_any_more_once_it_was_dropped(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning.best, learning.best_difference = learning.accepted.clone(), 0.3
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert learning.best_difference == 0.3  # it was another one, beyond it, that walked
+    assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
+    assert learning.best_difference == 0.0
+    assert not len(learning.best)
+
+
+def test_an_empty_battery_is_no_candidates_doing(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = learning.learner.policy
+    empty = Event(3.0, State.WALK, "empty_battery", "settle: 1.1 is above empty_voltage 1")
+    assert ran(learning, monkeypatch, outcome(events=(empty,))) == "latched"
+    assert torch.equal(learning.learner.policy, before)
+
+
+def test_a_fault_counts_though_a_person_stopped_the_run_as_well(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = learning.accepted.clone()
+    assert ran(learning, monkeypatch, outcome(events=(FELL,), stopped=True)) == "latched"
+    assert torch.equal(learning.learner.policy, kept)
+
+
+@pytest.mark.parametrize(
+    ("who", "ended", "dropped"), [("candidate", "supervisor", True), ("base", "supervisor", False), ("candidate", "asked", False)]
+)
+def test_a_candidate_that_a_person_damped_while_it_walked_does_not_walk_again(
+    learning: Session, monkeypatch: pytest.MonkeyPatch, who: str, ended: str, dropped: bool
+) -> None:
+    there, kept = learning.learner.policy, learning.accepted.clone()
+    assert ran(learning, monkeypatch, outcome(episode(), episode(who, ended), stopped=True)) == "stopped"
+    assert torch.equal(learning.learner.policy, kept if dropped else there)
+    state = checkpoint.unpack(learning.folder / "state.pt")[0]
+    assert torch.equal(state["learner"]["adapter"]["weight"], learning.learner.policy)
+
+
+def test_the_box_widens_by_steps_that_no_filter_changed_and_not_by_a_candidate_that_went(learning: Session) -> None:
+    assert learning.box is not None
+    start = learning.box.size
+    learning._box(outcome(episode(changed=40)), {})
+    assert learning.box.size == pytest.approx(start + 0.01 * 60 * 0.02)
+    learning._box(outcome(episode()), {"rolled_back": True})
+    assert learning.box.size == start
+
+
+def test_the_box_is_about_what_the_base_does_where_it_walks_well(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning.learner, "warm_up", dict)
+    monkeypatch.setattr(learning, "_improve", dict)
+    pose = learning.base.robot.default_joint_pos
+    walks = [episode("base"), episode("base"), episode("base", "tilt", reach=9.0)]
+    for one in walks:
+        one.columns["asked_joint_pos_target"] += pose
+    assert learning._warm_up(walks)["reach"] == pytest.approx(0.2)
+    assert learning.stage == "learn"
+    assert learning._warm_up([walks[0], walks[2], walks[2]]) == {"short": True}
+    assert learning.stage == "done"  # a base that falls is none to learn from
+
+
+def test_a_last_test_of_the_base_against_itself_is_left_out(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning.stage = "final"
+    learning.learner.go_back(torch.zeros(12, 5))
+    monkeypatch.setattr(SimulationGate, "__init__", lambda *args: None)
+    assert ran(learning, monkeypatch, outcome()) == "done"
+    assert (learning.folder / "policy.onnx").exists()
+
+
+def settings_of(*words: str) -> FinetuneSettings:
+    return check(FinetuneSettings, compose("finetune", ["policy=p", "output=o", *words]))
+
+
+@pytest.mark.parametrize("words", [("interface=unitree_dds",), ("plant={payload: 3.0}",)])
+def test_what_was_kept_on_one_robot_does_not_walk_on_another(learning: Session, source: Path, words: tuple[str, ...]) -> None:
+    learning.where = _where(settings_of("plant={payload: 1.0}"))
+    checkpoint.save(learning.folder / "state.pt", learning.state_dict())
+    again = session(learning.folder, source, lambda text: None)
+    again.where = _where(settings_of(*words))
+    with pytest.raises(InputError, match=r"interface|plant"):
+        _go_on(again, learning.folder, lambda text: None)
+    again.where = learning.where
+    _go_on(again, learning.folder, lambda text: None)
+    assert torch.equal(again.learner.policy, learning.learner.policy)
