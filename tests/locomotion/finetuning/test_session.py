@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from locomotion.finetuning import base as bases
 from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.gate import SimulationGate
 from locomotion.finetuning.learner import Learner
+from locomotion.finetuning.rollback import Walked
 from locomotion.finetuning.session import Session, base_bundle, read_rows
 from locomotion.runs import checkpoint
 from robots.errors import InputError
@@ -235,3 +236,16 @@ def test_a_base_that_a_cut_start_has_left_is_not_taken_for_another_policy(source
 def test_lines_of_another_programs_metrics_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n5\n[1]\n{"run": 0, "stage": "warm_up"}\n{"ru')
     assert read_rows(tmp_path) == [{"run": 0, "stage": "warm_up"}]
+
+
+def test_pairs_gather_over_runs_until_the_last_test_has_its_number(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = session(tmp_path, source, lambda text: None)
+    one.stage = "final"
+    monkeypatch.setattr(one, "_paired", lambda episodes: [[asdict(Walked(2.0, 0.0, False)), asdict(Walked(1.0, 0.0, False))]])
+    for pairs, stage in ((1, "final"), (2, "done")):
+        one._learned([], [])
+        assert len(one.pairs) == pairs
+        assert one.stage == stage
+    assert one.final is not None
+    assert one.final["pairs"] == 2
+    assert one.final["difference"] == pytest.approx(1.0)
