@@ -34,6 +34,7 @@ FIRST_DOMAIN, DOMAINS = 40, 8  # of DDS: one case's last words are not the next 
 PATIENCE = 60.0  # s for processes to start
 LEAD = 0.1  # s from when all is up to the beginning
 LINGER = 1.0  # s after the end for what the runtime has to say
+MILD = ("hold", "derate", "settle")  # responses that latch nothing yet
 WIRE = 0.01  # s in which a command that was decided on before may still arrive
 TRIES = 2  # of a case that cannot be judged
 MOST_LATE = {"physics": 0.005, "guard": 0.008, "runtime": 0.005}  # s
@@ -147,10 +148,10 @@ def _outcome(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...
     start = next((row[1] for row in told if row[0] == "began"), times.start)
     heard, holds = seen.heard[:, 0], seen.heard[:, 1] > 0.0
     events = [row for row in told if row[0] == "event" and row[1] <= times.end and not row[3].startswith("GuardTripped")]  # the guard's
-    mild = [row[3].partition(":")[0] for row in events if row[3].startswith(("hold", "derate"))]
+    mild = [row[3].partition(":")[0] for row in events if row[3].startswith(MILD)]
     warned = [row for row in told if row[0] == "warning" and start <= row[1] <= times.end]
     damped = _damped(heard, holds)
-    faults = [row[1] for row in events if not row[3].startswith(("hold", "derate", "over"))]
+    faults = [row[1] for row in events if not row[3].startswith((*MILD, "over"))]
     reason = _reason(said)
     found = [Found(row[2], "supervisor", row[1]) for row in events if row[1] >= start]
     found += [Found("warning", "runtime", row[1]) for row in warned]
