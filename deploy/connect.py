@@ -79,9 +79,9 @@ def check_options(interface: Callable[..., Any], options: Mapping[str, Any]) -> 
 class Extras:
     """What a run may have beyond a robot and an operator: the same names in FILE.yaml, on the command line and in code.
 
-        with extras.beside(policy.contract) as (estop, heading):
-            interface, supervisor, operator = connect(..., interpolate=extras.interpolate)
-            runtime = Runtime(policy, interface, supervisor, clock, log, estop, heading)
+    with extras.beside(policy.contract) as (estop, heading):
+        interface, supervisor, operator = connect(..., interpolate=extras.interpolate)
+        runtime = Runtime(policy, interface, supervisor, clock, log, estop, heading)
     """
 
     estop: Mapping[str, Any] | None = None  # key, and address and port: see deploy.estop.place

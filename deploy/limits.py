@@ -74,7 +74,7 @@ class Limits:
     wiggle: float = limit(0.05, 0.02, 0.1, "rad", "that each joint is moved by in a check")
     wiggle_share: float = limit(0.08, 0.05, 0.8, "of wiggle", "that the joint must move at least")
     wiggle_answer: float = limit(0.5, 0.2, 0.9, "of wiggle", "that the joint's motion and its spring's torque must come to")
-    stop_seconds: float = limit(3.0, 0.0, 10.0, "s", "that a walk which is to end has to come to rest before the default pose is taken anyway")
+    stop_seconds: float = limit(3.0, 0.0, 10.0, "s", "that a walk which is to end may take to come to rest, before the default pose")
     hold_seconds: float = limit(20.0, 0.0, 600.0, "s", "that a robot on two feet stands at an orderly end, for a person to hold it")
     lie_down_seconds: float = limit(2.0, 0.5, 10.0, "s", "from standing to lying")
     ramp_seconds: float = limit(1.0, 0.5, 5.0, "s", "from a walk to the default pose")

@@ -61,7 +61,7 @@ TABLE: dict[State, Row] = {
         (*SENSORS, *SETTLES, *DERATES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", *OPERATOR),
     ),
     State.SETTLE: Row(
-        "the way to the default pose, and once it is at rest there, to lying; then a fault. On two feet: the default pose for `hold_seconds`",
+        "the way to the default pose, and at rest there, to lying; then a fault. On two feet: the default pose, for `hold_seconds`",
         (), (), (*SENSORS, "tilt"),
     ),
     State.DAMPING: Row("damping", (State.IDLE,)),

@@ -27,6 +27,7 @@ from locomotion.settings import ExtrasSettings
 from robots.errors import InputError, nearest
 
 SIMULATED = {"name": "sim"}
+NOTHING = Extras()
 
 
 def run_deployment(
@@ -38,7 +39,7 @@ def run_deployment(
     way: Mapping[str, Any] = SIMULATED,
     calibration: Path | None = None,
     dry_run: bool = False,
-    extras: Extras = Extras(),
+    extras: Extras = NOTHING,
     hurry: bool = False,
     dashboard: bool = False,
     progress: Callable[[float], None] = lambda share: None,
