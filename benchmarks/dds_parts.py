@@ -22,13 +22,12 @@ from deploy.interface import MotorCommand, RealTime, RobotState
 from deploy.limits import Limits
 from deploy.log import STAGES
 from deploy.operator import ScriptedOperator
-from deploy.policy import RobotPolicy
+from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime, real_time_priority
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
 from deploy.unitree.interface import UnitreeInterface, projected_gravity
 from deploy.unitree.transport import checked_codec
-from locomotion.evaluation.rollout import load_policy
 from robots import Robot
 
 OVERRUN = 0.002  # s
@@ -134,7 +133,7 @@ def guard_times(file: Path) -> dict[str, Any]:
 
 def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection) -> None:
     """The runtime and its guard: stand up, walk for so long, and what came of it."""
-    policy, limits = load_policy(bundle), Limits()
+    policy, limits = _loaded(bundle), Limits()
     robot, dt = policy.robot, policy.contract.control_dt
     interface = GuardedInterface(functools.partial(Recorded, file, robot, domain), robot, limits.damping_kd, lease(dt))
     runtime = Runtime(policy, interface, Supervisor(robot, dt, limits), RealTime())
@@ -152,6 +151,12 @@ def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection
     raw["over"] = np.column_stack([start + columns["time"][over], late[over]])
     kept = {name: summary[name] for name in ("passed", "warnings")}
     pipe.send({"error": error, "walked": _walked(runtime), "raw": raw, "events": summary["events"][-6:]} | kept)
+
+
+def _loaded(bundle: Path) -> RobotPolicy:
+    """Without what learning needs, which takes its time to import."""
+    made = load(bundle)
+    return RobotPolicy(made, robots.load(made.contract.robot))
 
 
 def _walked(runtime: Runtime) -> float:
@@ -199,7 +204,7 @@ def vendor(bundle: Path, domain: int, seconds: float, pipe: Connection) -> None:
     except ImportError as error:
         pipe.send({"error": f"{error}: pip install --no-deps unitree-sdk2py-dimos rich-click"})
         return
-    policy, arrived, newest = load_policy(bundle), array("d"), []
+    policy, arrived, newest = _loaded(bundle), array("d"), []
 
     def hear(state: Any) -> None:
         arrived.append(time.monotonic())
