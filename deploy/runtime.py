@@ -72,6 +72,7 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
+        self.pressed = Stop.NONE  # the hardest stop that the e-stop has asked for
         self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
         self.priority = False  # whether the loop ran under a real-time priority
         self.moment: Moment | None = None
@@ -156,7 +157,8 @@ class Runtime:
         """What the operator and the e-stop ask for."""
         now, supervisor = self.clock.now(), self.supervisor
         if self.estop:
-            level = max(level, self.estop.poll(now, supervisor.stopped))
+            asked = self.estop.poll(now, supervisor.stopped)
+            level, self.pressed = max(level, asked), max(self.pressed, asked)
             supervisor.kept_alive(self.estop.heard)
         supervisor.stop(level, now)
 

@@ -25,11 +25,12 @@ from locomotion.finetuning.batch import EARLY, Measure
 from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.gate import SimulationGate
-from locomotion.finetuning.learner import Learner
+from locomotion.finetuning.learners import learner_of
 from locomotion.finetuning.rollback import Margins, Verdict, Walked, judge
 from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Outcome
 from locomotion.finetuning.settings import RecipeSettings
-from locomotion.finetuning.walks import Ends, Walk, Word, script_of
+from locomotion.finetuning.walks import Ends, Walk, script_of
+from locomotion.finetuning.word import Word
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import append_line
 from locomotion.schema import plain
@@ -42,7 +43,7 @@ SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
 LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
 PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final")
-NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
+NOT_ITS_DOING = frozenset({"empty_battery", "estop_silent", "estop_lost", "odd_reading"})  # reasons for a person to look, whoever walked
 
 Say = Callable[[str], None]
 
@@ -69,7 +70,7 @@ class Session:
             base, self.contract, connection, self.noise, Ends(s.ends.tilt, s.ends.temperature), word,
             Area(self.measure.kinematics, s.ends.radius, dt),
         )  # fmt: skip
-        self.learner = Learner(s.learner, base, self.noise, seed)
+        self.learner = learner_of(s.learner, self.measure, self.noise, seed)
         self.gate: SimulationGate | None = None
         self.box: ActionBox | None = None  # none while the base alone walks
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
@@ -87,7 +88,8 @@ class Session:
             raise InputError("minutes", self.settings.minutes, allowed, "Raise it, or lower final_pairs, warm_up_walks or walk_seconds.")
 
     def run(self) -> str:
-        """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
+        """To the end. Returns how it ended: ``done``; ``stopped`` by the person, in order or by a signal; ``pressed``, by the e-stop or the
+        remote; ``latched``, where the supervisor wants a person to look. All but the first go on from ``state.pt``."""
         while self.stage != "done":
             if self.stage == "final" and not self.learner.moved:
                 break
@@ -108,7 +110,7 @@ class Session:
             if outcome.stopped and not outcome.latched:
                 self._cut(outcome)
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
-                return "stopped"
+                return "pressed" if outcome.pressed else "stopped"
             figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
             self._box(outcome, figures)
@@ -149,8 +151,9 @@ class Session:
         """The base alone: what it earns, how far it reaches where it walks well, and the first candidate."""
         good = [one for one in episodes if one.ended not in EARLY]
         if 2 * len(good) < len(episodes):
-            self._say(f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from")
-            self.stage = "done"
+            why = f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from"
+            self._say(why)
+            self.stage, self.final = "done", {"better": False, "worse": why, "look": True}
             return {"short": True}
         figures = self.learner.warm_up()
         reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in good)
@@ -192,11 +195,11 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         self._say(f"the supervisor wants a person: {outcome.latched}")
         self.failures += 1
-        its_doing = outcome.latched not in NOT_ITS_DOING
+        its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons)
         if self.stage != "warm_up" and its_doing:
             self._drop()
         if self.stage == "final" and its_doing:
-            self.stage, self.final = "done", {"better": False, "worse": outcome.latched}
+            self.stage, self.final = "done", {"better": False, "worse": outcome.latched, "look": True}
         return {"latched": outcome.latched}
 
     def _drop(self) -> None:
@@ -209,11 +212,14 @@ class Session:
         self.learner.go_back(self.accepted)
 
     def _cut(self, outcome: Outcome) -> None:
-        """A person ended the run: a candidate that was damped while it walked, as Ctrl-C does, does not get another walk."""
+        """A person ended the run, of which nothing is learned. A candidate that was cut while it walked does not get another walk."""
+        if outcome.pressed:
+            self._say(f"pressed: {outcome.pressed}")
         last = outcome.episodes[-1] if outcome.episodes else None
-        if last is not None and last.walk.who == "candidate" and last.ended == "supervisor":
-            self._say("a candidate was stopped while it walked: it is dropped")
+        if last is not None and last.walk.who == "candidate" and last.ended == "cut":
+            self._say("a candidate was cut while it walked: it is dropped")
             self._drop()
+            self.failures += 1
             if self.box is not None:
                 self.box = self.box.after(False, 0.0)
 
@@ -320,9 +326,14 @@ class Session:
             "rolled_back": sum(row.get("rolled_back", False) for row in rows),
             "refused_by_the_gate": sum(bool(row.get("gate_why")) for row in rows),
             "latched": [row["latched"] for row in rows if "latched" in row], "findings": sum(row["findings"] for row in rows),
+            "logs_of_cut_runs": self.cut_logs(),
             "torque_share": max((row["torque_share"] for row in rows), default=0.0),
         }  # fmt: skip
         write_json(self.folder / "summary.json", summary, "output")
+
+    def cut_logs(self) -> list[str]:
+        """Of runs that were stopped or killed, and walked again: named by the run's number, and how many there were before."""
+        return sorted(path.name for path in (self.folder / "logs").glob("run_*.[0-9]*.mcap"))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next run depends on."""

@@ -12,7 +12,7 @@ from deploy.limits import Limits
 from locomotion.finetuning import base as bases
 from locomotion.finetuning.runner import simulated
 from locomotion.finetuning.session import Session
-from locomotion.finetuning.walks import Auto
+from locomotion.finetuning.word import Auto
 from tests.locomotion.finetuning.standing import recipe
 
 LIMITS = Limits(stand_up_seconds=1.0)

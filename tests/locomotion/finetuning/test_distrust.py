@@ -14,9 +14,9 @@ from deploy.states import State
 from deploy.supervisor import Event
 from locomotion.config import compose
 from locomotion.finetuning import base as bases
+from locomotion.finetuning.adapter import Adapter
 from locomotion.finetuning.bounds import ActionBox
 from locomotion.finetuning.gate import SimulationGate
-from locomotion.finetuning.learner import Adapter
 from locomotion.finetuning.runner import Episode, Outcome
 from locomotion.finetuning.session import Session, base_bundle
 from locomotion.finetuning.settings import FinetuneSettings
@@ -101,9 +101,7 @@ def test_a_fault_counts_though_a_person_stopped_the_run_as_well(learning: Sessio
     assert torch.equal(learning.learner.policy, kept)
 
 
-@pytest.mark.parametrize(
-    ("who", "ended", "dropped"), [("candidate", "supervisor", True), ("base", "supervisor", False), ("candidate", "asked", False)]
-)
+@pytest.mark.parametrize(("who", "ended", "dropped"), [("candidate", "cut", True), ("base", "cut", False), ("candidate", "asked", False)])
 def test_a_candidate_that_a_person_damped_while_it_walked_does_not_walk_again(
     learning: Session, monkeypatch: pytest.MonkeyPatch, who: str, ended: str, dropped: bool
 ) -> None:

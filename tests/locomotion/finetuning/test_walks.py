@@ -25,7 +25,8 @@ from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.runner import Connected, EpisodeRunner, Outcome, simulated
 from locomotion.finetuning.session import base_bundle
-from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, script_of
+from locomotion.finetuning.walks import Ends, Walk, script_of
+from locomotion.finetuning.word import Auto, Enter
 from robots.errors import InputError
 from tests.locomotion.data.trotting import MEASURED, trot
 from tests.locomotion.finetuning.standing import recipe, standing_base
@@ -93,7 +94,7 @@ class Silent:
     def __init__(self, patience: int) -> None:
         self.asked, self.patience = list[str](), patience
 
-    def given(self, question: str) -> bool:
+    def given(self, question: str, pressed: bool = False) -> bool:
         self.asked.append(question)
         return False
 
@@ -116,7 +117,7 @@ class FirstOnly(Auto):
     def __init__(self) -> None:
         self.words = 0
 
-    def given(self, question: str) -> bool:
+    def given(self, question: str, pressed: bool = False) -> bool:
         self.words += 1
         return self.words <= 2
 
@@ -235,7 +236,7 @@ def test_what_is_out_of_its_area_lies_down_to_be_carried_back(home, place) -> No
     assert runner.area.outside
 
     class Noting(Auto):
-        def given(self, question: str) -> bool:
+        def given(self, question: str, pressed: bool = False) -> bool:
             asked.append(question)
             if question.startswith("Walk"):
                 runner.area.place = np.array([place, 0.0])  # it slipped
