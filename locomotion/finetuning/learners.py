@@ -16,5 +16,7 @@ def learner_of(settings: PPOSettings | RLPDSettings, measure: Measure, noise: No
         return Learner(settings, base, noise, seed)
     data = None
     if settings.dataset is not None:
-        data = replay_of(settings.dataset, measure.task, {"actor", "critic"}, "recomputed", 1.0, base.robot.fingerprint())
+        data = replay_of(
+            settings.dataset, measure.task, {"actor", "critic"}, "recomputed", 1.0, base.robot.fingerprint(), field="learner.dataset"
+        )
     return RLPD(settings, base, noise, seed, data)

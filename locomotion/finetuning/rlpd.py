@@ -149,10 +149,8 @@ class RLPD(Adapted):
         following = torch.cat([batch.critic[1:], batch.critic[:1]])
         following[batch.done] = batch.final
         width = batch.observation.shape[1]  # a critic sees what the policy sees, and more
-        own = self._made(
-            batch.critic, batch.action, self._rewards(batch), following, batch.terminated, batch.done & ~batch.terminated, width
-        )
-        replays = [own]
+        cut = batch.done & ~batch.terminated
+        replays = [self._made(batch.critic, batch.action, self._rewards(batch), following, batch.terminated, cut, width)]
         if self._data is not None:
             kept = self._data.span(slice(0, len(self._data)))
             (a, c), n = (self._data.widths[name] for name in ("actor", "critic")), self._data.action_size
