@@ -98,6 +98,7 @@ class Measure:
         return Walked(
             earned / seconds, float(episode.changed.mean()), early, float(tilt),
             float(known["base_pos"][:, 2].min()) / robot.standing_height, episode.findings,
+            float(np.square(episode.columns["joint_torque"] / robot.effort_limit).mean(axis=0).max()),
         )  # fmt: skip
 
     def batch(self, episodes: Sequence[Episode]) -> Batch:

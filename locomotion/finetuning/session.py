@@ -31,6 +31,7 @@ from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Out
 from locomotion.finetuning.settings import RecipeSettings
 from locomotion.finetuning.walks import Ends, Walk, script_of
 from locomotion.finetuning.word import Word
+from locomotion.models.actor_critic import Actor
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import append_line
 from locomotion.schema import plain
@@ -42,7 +43,11 @@ BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
 LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
-PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final")
+MOST_RUNS = 3  # of a candidate, to come to these
+PROGRESS = (
+    "stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final",
+    "tried",
+)  # fmt: skip
 NOT_ITS_DOING = frozenset({"empty_battery", "estop_silent", "estop_lost", "odd_reading"})  # reasons for a person to look, whoever walked
 
 Say = Callable[[str], None]
@@ -72,10 +77,12 @@ class Session:
         )  # fmt: skip
         self.learner = learner_of(s.learner, self.measure, self.noise, seed)
         self.gate: SimulationGate | None = None
+        self._passed = {_mark(base.actor)}  # those that may walk, by this very process's gate
         self.box: ActionBox | None = None  # none while the base alone walks
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
         self.seconds, self.steps, self.resting = 0.0, 0, False
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
+        self.tried = 0  # runs of the present candidate
         self.pairs: list[list[dict[str, Any]]] = []  # what the present candidate and the base came to in the same walks
         self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
@@ -90,6 +97,9 @@ class Session:
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``; ``stopped`` by the person, in order or by a signal; ``pressed``, by the e-stop or the
         remote; ``latched``, where the supervisor wants a person to look. All but the first go on from ``state.pt``."""
+        gate = self.settings.gate
+        if self.stage != "done":
+            self.gate = SimulationGate(self.base, self.contract, self.base.settings.randomization, self.noise, gate.episodes, gate.margin)
         while self.stage != "done":
             if self.stage == "final" and not self.learner.moved:
                 break
@@ -98,6 +108,8 @@ class Session:
                 if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
+                continue
+            if self.stage != "warm_up" and not self._may_walk():
                 continue
             self._cool()
             plan = self._plan(self.stage)
@@ -136,7 +148,8 @@ class Session:
         verdict = self._verdict()
         told = {"pairs": len(self.pairs), "verdict": verdict.plain()}
         if self.stage == "learn":
-            if len(self.pairs) >= LEAST_PAIRS:
+            self.tried += 1
+            if len(self.pairs) >= LEAST_PAIRS or self.tried >= MOST_RUNS:
                 return told | self._learn(verdict)
             self._say(f"{len(self.pairs)} pairs so far: once more")
             self.failures += not episodes
@@ -163,9 +176,10 @@ class Session:
 
     def _learn(self, verdict: Verdict) -> dict[str, Any]:
         """The candidate has walked beside the base: kept or rolled back; and where it is kept, the next one."""
-        self.rounds += 1
-        if verdict.worse:
-            self._say(f"rolled back: {verdict.worse}")
+        self.rounds, self.tried = self.rounds + 1, 0
+        worse = verdict.worse or (f"{MOST_RUNS} runs were cut short" if len(self.pairs) < LEAST_PAIRS else "")
+        if worse:
+            self._say(f"rolled back: {worse}")
             self.learner.go_back(self.accepted)
             self.failures, self.pairs = self.failures + 1, []
             return {"rolled_back": True}
@@ -177,19 +191,34 @@ class Session:
     def _improve(self) -> dict[str, Any]:
         """A candidate that passes the gate; the accepted one again where none does."""
         figures = self.learner.update()
-        self.gate = self.gate or SimulationGate(
-            self.base, self.contract, self.base.settings.randomization, self.settings.gate.episodes, self.settings.gate.margin
-        )
+        assert self.gate is not None
         for attempt in range(TRIES):
-            passed = self.gate.judge(self.learner.candidate())
+            passed = self.gate.judge(candidate := self.learner.candidate())
             figures |= {"gate": passed.figures, "gate_why": passed.why, "gate_tries": attempt + 1}
             if not passed.why:
+                self._passed.add(_mark(candidate))
                 return figures
             self._say(f"the gate refuses a candidate: {passed.why}")
             self.learner.go_back(self.accepted, SHORTEN)
         self.learner.go_back(self.accepted)
         self.failures += 1
         return figures
+
+    def _may_walk(self) -> bool:
+        """Whether this process's gate has passed what is to walk: of what was gone on from, ``state.pt`` is not believed. Else it is
+        dropped. Raises InputError where not even the base is left."""
+        if _mark(candidate := self.learner.candidate()) in self._passed:
+            return True
+        assert self.gate is not None
+        if why := self.gate.judge(candidate).why:
+            if not self.learner.moved:
+                raise InputError("output", str(self.folder), "an undamaged state.pt", f"{why}. Choose another output.")
+            self._say(f"the gate refuses what {self.folder}/state.pt holds: {why}")
+            self._drop()
+            self.failures += 1
+            return False
+        self._passed.add(_mark(candidate))
+        return True
 
     def _fault(self, outcome: Outcome) -> dict[str, Any]:
         """A person must look; whoever walked is not trusted any more."""
@@ -204,7 +233,7 @@ class Session:
 
     def _drop(self) -> None:
         """Back to the policy that was last kept; to the base where that one itself walked."""
-        self.pairs = []
+        self.pairs, self.tried = [], 0
         if torch.equal(self.learner.policy, self.best):
             self.best, self.best_difference = torch.zeros(0), 0.0
         if torch.equal(self.learner.policy, self.accepted):
@@ -269,8 +298,9 @@ class Session:
 
     def _verdict(self) -> Verdict:
         """Of all pairs of the present candidate."""
+        s = self.settings
         ours, theirs = ([Walked(**pair[i]) for pair in self.pairs] for i in (0, 1))
-        return judge(ours, theirs, Margins(self.settings.margin, self.settings.intervention_margin, self.settings.posture_margin))
+        return judge(ours, theirs, Margins(s.margin, s.intervention_margin, s.posture_margin, s.load_margin))
 
     def _told(self, outcome: Outcome) -> dict[str, Any]:
         rewards: dict[str, list[float]] = {}
@@ -357,6 +387,12 @@ class Session:
         lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many
         write_atomically(self.folder / "metrics.jsonl", lambda stream: stream.write("".join(lines).encode()))
         area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
+
+
+def _mark(actor: Actor) -> str:
+    """Of a policy: what moves of it."""
+    last = actor.network[-1]
+    return checkpoint.digest(torch.cat([last.weight.flatten(), last.bias]).detach().numpy().tobytes())
 
 
 def base_bundle(base: Base, folder: Path) -> Path:

@@ -61,6 +61,7 @@ class RecipeSettings(Settings):
     margin: Share
     intervention_margin: Share
     posture_margin: Share
+    load_margin: NotNegative
     learner: Annotated[PPOSettings | RLPDSettings, BeforeValidator(_learner)]
     gate: GateSettings
     box: BoxSettings

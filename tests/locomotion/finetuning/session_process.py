@@ -15,7 +15,7 @@ from locomotion.finetuning.session import Session
 from locomotion.finetuning.word import Auto
 from tests.locomotion.finetuning.standing import recipe
 
-LIMITS = Limits(stand_up_seconds=1.0)
+LIMITS = Limits()
 PLANT = Conditions(noise=1.0, payload=1.0)
 
 

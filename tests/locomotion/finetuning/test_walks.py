@@ -31,7 +31,7 @@ from robots.errors import InputError
 from tests.locomotion.data.trotting import MEASURED, trot
 from tests.locomotion.finetuning.standing import recipe, standing_base
 
-LIMITS = Limits(stand_up_seconds=1.0)
+LIMITS = Limits()
 SCRIPT = script_of([[0.0, 0.0, 0.0]], 2.5, [0.0, 0.0, 0.0])
 WALK = Walk("base", SCRIPT, 2.5, seed=3)
 NOISE = Noise(0.05, 0.1, 0.02)
