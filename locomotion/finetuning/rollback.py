@@ -64,9 +64,9 @@ class Margins:
     load: float = 0.25  # of the base's, that it loads its motors more
 
 
-def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins) -> Verdict:
+def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins, alone: Sequence[Walked] = ()) -> Verdict:
     """``candidate`` and ``base``, pair by pair. The candidate is worse where its reward is shown to be lower, or any margin is passed, or
-    more of its walks end early."""
+    more of its walks end early, those counted that it walked ``alone``."""
     if not candidate:
         return Verdict(0, math.nan, math.nan, -math.inf, math.inf, "it did not come to walk beside the base")
     differences = [ours.reward - theirs.reward for ours, theirs in zip(candidate, base, strict=True)]
@@ -76,7 +76,8 @@ def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins)
         [float(np.mean([getattr(one, name) for one in walks])) for walks in (candidate, base)]
         for name in ("changed", "tilt", "height", "load")
     )
-    early, findings = ([sum(getattr(one, name) for one in walks) for walks in (candidate, base)] for name in ("early", "findings"))
+    counts = ("early", "findings")
+    early, findings = ([sum(getattr(one, name) for one in walks) for walks in ([*candidate, *alone], base)] for name in counts)
     reasons = {
         f"its reward is lower, {mean:+.3f} a second in [{low:+.3f}, {high:+.3f}]": not high >= 0.0,
         f"its reward is {-mean:.3f} a second lower, more than {margins.reward:g} of the base's": not mean >= -margins.reward * abs(level),

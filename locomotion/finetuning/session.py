@@ -46,7 +46,7 @@ LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test
 MOST_RUNS = 3  # of a candidate, to come to these
 PROGRESS = (
     "stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final",
-    "tried",
+    "tried", "alone",
 )  # fmt: skip
 NOT_ITS_DOING = frozenset({"empty_battery", "estop_silent", "estop_lost", "odd_reading"})  # reasons for a person to look, whoever walked
 
@@ -84,6 +84,7 @@ class Session:
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
         self.tried = 0  # runs of the present candidate
         self.pairs: list[list[dict[str, Any]]] = []  # what the present candidate and the base came to in the same walks
+        self.alone: list[dict[str, Any]] = []  # ... and what it came to in walks that the base did not walk
         self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
 
@@ -97,14 +98,13 @@ class Session:
     def run(self) -> str:
         """To the end. Returns how it ended: ``done``; ``stopped`` by the person, in order or by a signal; ``pressed``, by the e-stop or the
         remote; ``latched``, where the supervisor wants a person to look. All but the first go on from ``state.pt``."""
-        gate = self.settings.gate
         if self.stage != "done":
-            self.gate = SimulationGate(self.base, self.contract, self.base.settings.randomization, self.noise, gate.episodes, gate.margin)
+            self._open_gate()
         while self.stage != "done":
             if self.stage == "final" and not self.learner.moved:
                 break
             if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self._tests())):
-                self.stage, self.pairs, self.resting = "done", [], True
+                self.stage, self.pairs, self.alone, self.resting = "done", [], [], True
                 if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
@@ -144,7 +144,8 @@ class Session:
             self.failures += not episodes
             self.stage = "done" if self._given_up or not self._time_for(plan) else "warm_up"
             return {"short": True}
-        self.pairs += self._paired(episodes)
+        pairs, alone = self._paired(episodes)
+        self.pairs, self.alone = self.pairs + pairs, self.alone + alone
         verdict = self._verdict()
         told = {"pairs": len(self.pairs), "verdict": verdict.plain()}
         if self.stage == "learn":
@@ -181,19 +182,18 @@ class Session:
         if worse:
             self._say(f"rolled back: {worse}")
             self.learner.go_back(self.accepted)
-            self.failures, self.pairs = self.failures + 1, []
+            self.failures, self.pairs, self.alone = self.failures + 1, [], []
             return {"rolled_back": True}
-        self.accepted, self.failures, self.pairs = self.learner.policy, 0, []
+        self.accepted, self.failures, self.pairs, self.alone = self.learner.policy, 0, [], []
         if verdict.difference > self.best_difference:
             self.best_difference, self.best = verdict.difference, self.accepted
         return self._improve()
 
     def _improve(self) -> dict[str, Any]:
         """A candidate that passes the gate; the accepted one again where none does."""
-        figures = self.learner.update()
-        assert self.gate is not None
+        figures, gate = self.learner.update(), self._open_gate()
         for attempt in range(TRIES):
-            passed = self.gate.judge(candidate := self.learner.candidate())
+            passed = gate.judge(candidate := self.learner.candidate())
             figures |= {"gate": passed.figures, "gate_why": passed.why, "gate_tries": attempt + 1}
             if not passed.why:
                 self._passed.add(_mark(candidate))
@@ -204,13 +204,18 @@ class Session:
         self.failures += 1
         return figures
 
+    def _open_gate(self) -> SimulationGate:
+        """Raises InputError where the base itself does not pass."""
+        s, randomization = self.settings.gate, self.base.settings.randomization
+        self.gate = self.gate or SimulationGate(self.base, self.contract, randomization, self.noise, s.episodes, s.margin)
+        return self.gate
+
     def _may_walk(self) -> bool:
         """Whether this process's gate has passed what is to walk: of what was gone on from, ``state.pt`` is not believed. Else it is
         dropped. Raises InputError where not even the base is left."""
         if _mark(candidate := self.learner.candidate()) in self._passed:
             return True
-        assert self.gate is not None
-        if why := self.gate.judge(candidate).why:
+        if why := self._open_gate().judge(candidate).why:
             if not self.learner.moved:
                 raise InputError("output", str(self.folder), "an undamaged state.pt", f"{why}. Choose another output.")
             self._say(f"the gate refuses what {self.folder}/state.pt holds: {why}")
@@ -233,7 +238,7 @@ class Session:
 
     def _drop(self) -> None:
         """Back to the policy that was last kept; to the base where that one itself walked."""
-        self.pairs, self.tried = [], 0
+        self.pairs, self.alone, self.tried = [], [], 0
         if torch.equal(self.learner.policy, self.best):
             self.best, self.best_difference = torch.zeros(0), 0.0
         if torch.equal(self.learner.policy, self.accepted):
@@ -288,19 +293,22 @@ class Session:
         per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
         return sum(stand + len(plan) * per_walk for plan in plans)
 
-    def _paired(self, episodes: Sequence[Episode]) -> list[list[dict[str, Any]]]:
-        """Candidate and base of each pair that is whole. What ended for another reason than time or the robot cannot be compared."""
-        found: dict[int, dict[str, Walked]] = {}
+    def _paired(self, episodes: Sequence[Episode]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
+        """Candidate and base of each pair that is whole, and the candidate's other walks. What ended for another reason than time or the
+        robot cannot be compared."""
+        found: dict[int, dict[str, dict[str, Any]]] = {}
         for one in episodes:
             if one.ended == "time" or one.ended in EARLY:
-                found.setdefault(one.walk.pair, {})[one.walk.who] = self.measure.walked(one)
-        return [[asdict(pair["candidate"]), asdict(pair["base"])] for pair in found.values() if len(pair) == 2]
+                found.setdefault(one.walk.pair, {})[one.walk.who] = asdict(self.measure.walked(one))
+        pairs = [[pair["candidate"], pair["base"]] for pair in found.values() if len(pair) == 2]
+        return pairs, [pair["candidate"] for pair in found.values() if list(pair) == ["candidate"]]
 
     def _verdict(self) -> Verdict:
         """Of all pairs of the present candidate."""
         s = self.settings
         ours, theirs = ([Walked(**pair[i]) for pair in self.pairs] for i in (0, 1))
-        return judge(ours, theirs, Margins(s.margin, s.intervention_margin, s.posture_margin, s.load_margin))
+        margins = Margins(s.margin, s.intervention_margin, s.posture_margin, s.load_margin)
+        return judge(ours, theirs, margins, [Walked(**one) for one in self.alone])
 
     def _told(self, outcome: Outcome) -> dict[str, Any]:
         rewards: dict[str, list[float]] = {}
@@ -344,7 +352,7 @@ class Session:
 
     def _leave(self) -> None:
         """best.pt, policy.onnx and summary.json: of the candidate where it is shown to be better, else of the base."""
-        better = bool(self.final and self.final["better"])
+        better = bool(self.final and self.final["better"]) and self._may_walk()
         actor = self.learner.candidate() if better else self.base.actor
         state = self.base.checkpoint(actor, self.learner.critic, self.steps)
         checkpoint.save(self.folder / "best.pt", state)
@@ -389,10 +397,10 @@ class Session:
         area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
 
 
-def _mark(actor: Actor) -> str:
-    """Of a policy: what moves of it."""
+def _mark(actor: Actor) -> bytes:
+    """What tells a policy from others that began as the same base: its last layer, in which 0 has no sign."""
     last = actor.network[-1]
-    return checkpoint.digest(torch.cat([last.weight.flatten(), last.bias]).detach().numpy().tobytes())
+    return (torch.cat([last.weight.flatten(), last.bias]).detach() + 0.0).numpy().tobytes()
 
 
 def base_bundle(base: Base, folder: Path) -> Path:

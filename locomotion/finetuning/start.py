@@ -33,6 +33,8 @@ from robots import Robot
 from robots.errors import InputError
 
 Say = Callable[[str], None]
+LEAST_EPISODES = 12  # of the gate
+MOST = {"margin": 0.2, "intervention_margin": 0.2, "posture_margin": 0.2, "load_margin": 1.0}
 PERSONAL = ("minutes", "final_pairs")  # what may change from one start to the next
 
 
@@ -53,12 +55,25 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
             return dry_run(base, connection, settings, limits, folder, say)
         wait = time.sleep if settings.interface != "sim" else lambda seconds: None
         recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
+        if settings.interface != "sim":
+            refuse_lax(recipe)
         session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say, _where(settings))
         if (folder / "state.pt").exists():
             _go_on(session, folder, say)
         else:
             session.refuse_too_short()
         return session.run(), session.final
+
+
+def refuse_lax(recipe: RecipeSettings) -> None:
+    """Raises InputError for margins that would tell nothing apart: on a robot, the gate and the pairs stay what they are."""
+    gate = recipe.gate
+    if gate.episodes < LEAST_EPISODES:
+        raise InputError("gate.episodes", gate.episodes, f"at least {LEAST_EPISODES}, before a robot moves", "For example 36.")
+    given = {name: getattr(recipe, name) for name in MOST} | {"gate.margin": gate.margin}
+    for name, value in given.items():
+        if not value <= (most := MOST.get(name, MOST["margin"])):
+            raise InputError(name, value, f"at most {most:g}, on a robot", "Leave it out.")
 
 
 def _refuse_if_used(folder: Path) -> None:

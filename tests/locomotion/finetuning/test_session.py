@@ -241,7 +241,8 @@ def test_lines_of_another_programs_metrics_are_passed_over(tmp_path: Path) -> No
 def test_pairs_gather_over_runs_until_the_last_test_has_its_number(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = session(tmp_path, source, lambda text: None)
     one.stage = "final"
-    monkeypatch.setattr(one, "_paired", lambda episodes: [[asdict(Walked(2.0, 0.0, False)), asdict(Walked(1.0, 0.0, False))]])
+    pair = [asdict(Walked(2.0, 0.0, False)), asdict(Walked(1.0, 0.0, False))]
+    monkeypatch.setattr(one, "_paired", lambda episodes: ([pair], []))
     for pairs, stage in ((1, "final"), (2, "done")):
         one._learned([], [])
         assert len(one.pairs) == pairs
