@@ -5,11 +5,10 @@ Read :meth:`Session.run`. Whatever is decided is in ``state.pt`` before the next
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,23 @@ from locomotion.finetuning.batch import EARLY, Measure
 from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.keeping import base_bundle, counted, mark, read_rows, told
 from locomotion.finetuning.learners import learner_of
+from locomotion.finetuning.plans import Plans
 from locomotion.finetuning.rollback import Margins, Verdict, Walked, judge
 from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Outcome
 from locomotion.finetuning.settings import RecipeSettings
-from locomotion.finetuning.walks import Ends, Walk, script_of
+from locomotion.finetuning.walks import Ends, Walk
 from locomotion.finetuning.word import Word
-from locomotion.models.actor_critic import Actor
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import append_line
 from locomotion.schema import plain
 from robots.errors import InputError
 from robots.heat import AMBIENT, TIME_CONSTANT
 
-STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word; and the check of each joint
-BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
-LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
+LEAST_PAIRS = 2  # for a verdict on a candidate
 MOST_RUNS = 3  # of a candidate, to come to these
 PROGRESS = (
     "stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final",
@@ -75,9 +73,10 @@ class Session:
             base, self.contract, connection, self.noise, Ends(s.ends.tilt, s.ends.temperature), word,
             Area(self.measure.kinematics, s.ends.radius, dt),
         )  # fmt: skip
+        self.plans = Plans(s, self.contract, base.robot.num_joints, seed)
         self.learner = learner_of(s.learner, self.measure, self.noise, seed)
         self.gate: SimulationGate | None = None
-        self._passed = {_mark(base.actor)}  # those that may walk, by this very process's gate
+        self._passed = {mark(base.actor)}  # those that may walk, by this very process's gate
         self.box: ActionBox | None = None  # none while the base alone walks
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
         self.seconds, self.steps, self.resting = 0.0, 0, False
@@ -90,7 +89,7 @@ class Session:
 
     def refuse_too_short(self) -> None:
         """Raises InputError where nothing could come of it: the base would walk in vain, and the last test after its time."""
-        least = self._seconds_of(self._plan("warm_up"), self._plan("learn"), *self._tests()) / 60.0
+        least = self.plans.seconds(self._plan("warm_up"), self._plan("learn"), *self.plans.tests()) / 60.0
         if self.settings.minutes < least:
             allowed = f"at least {math.ceil(10.0 * least) / 10.0:g}: a warm-up, one round, and the last test"
             raise InputError("minutes", self.settings.minutes, allowed, "Raise it, or lower final_pairs, warm_up_walks or walk_seconds.")
@@ -103,7 +102,7 @@ class Session:
         while self.stage != "done":
             if self.stage == "final" and not self.learner.moved:
                 break
-            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self._tests())):
+            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self.plans.tests())):
                 self.stage, self.pairs, self.alone, self.resting = "done", [], [], True
                 if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
@@ -123,7 +122,7 @@ class Session:
                 self._cut(outcome)
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
                 return "pressed" if outcome.pressed else "stopped"
-            figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
+            figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **told(outcome, self.measure)}
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
             self._box(outcome, figures)
             self.number += 1
@@ -196,7 +195,7 @@ class Session:
             passed = gate.judge(candidate := self.learner.candidate())
             figures |= {"gate": passed.figures, "gate_why": passed.why, "gate_tries": attempt + 1}
             if not passed.why:
-                self._passed.add(_mark(candidate))
+                self._passed.add(mark(candidate))
                 return figures
             self._say(f"the gate refuses a candidate: {passed.why}")
             self.learner.go_back(self.accepted, SHORTEN)
@@ -213,7 +212,7 @@ class Session:
     def _may_walk(self) -> bool:
         """Whether this process's gate has passed what is to walk: of what was gone on from, ``state.pt`` is not believed. Else it is
         dropped. Raises InputError where not even the base is left."""
-        if _mark(candidate := self.learner.candidate()) in self._passed:
+        if mark(candidate := self.learner.candidate()) in self._passed:
             return True
         if why := self._open_gate().judge(candidate).why:
             if not self.learner.moved:
@@ -222,7 +221,7 @@ class Session:
             self._drop()
             self.failures += 1
             return False
-        self._passed.add(_mark(candidate))
+        self._passed.add(mark(candidate))
         return True
 
     def _fault(self, outcome: Outcome) -> dict[str, Any]:
@@ -260,38 +259,15 @@ class Session:
     # beside them -------------------------------------------------------------------------------------------------------
 
     def _plan(self, stage: str) -> list[Walk]:
-        """Walks under commands drawn for this run; a pair has the same commands and the same noise, and who goes first takes turns."""
-        s, rng = self.settings, np.random.default_rng([self.seed, self.number])
-        count, pairs = {"warm_up": (s.warm_up_walks, 0), "learn": (s.walks, s.pairs), "final": (self._left(), self._left())}[stage]
-        who, plan = ("base" if stage == "warm_up" else "candidate"), list[Walk]()
-        for i in range(count):
-            chosen = [s.commands[k] for k in rng.choice(len(s.commands), min(3, len(s.commands)), replace=False)]
-            script = script_of(chosen, s.walk_seconds, self.contract.command_rest.tolist())
-            walk = Walk(who, script, s.walk_seconds, int(rng.integers(2**31)), i, quiet=stage == "final")
-            twin = [replace(walk, who="base")] if i < pairs else []
-            plan += [walk, *twin] if i % 2 else [*twin, walk]
-        return plan
+        return self.plans.of(stage, self.number, len(self.pairs) if self.stage == "final" else 0)
 
-    def _left(self) -> int:
-        """Pairs of the last test's next run."""
-        done = len(self.pairs) if self.stage == "final" else 0
-        return min(self.settings.final_pairs - done, MOST_PAIRS)
-
-    def _tests(self) -> list[list[Walk]]:
-        """About what the last test will be, for the time that it takes."""
-        return [self._plan("final")] * math.ceil(self.settings.final_pairs / MOST_PAIRS)
+    def _time_for(self, *plans: Sequence[Walk]) -> bool:
+        """Whether there is, a run each."""
+        return self.seconds + self.plans.seconds(*plans) <= 60.0 * self.settings.minutes
 
     @property
     def _given_up(self) -> bool:
         return self.failures >= self.settings.ends.failures
-
-    def _time_for(self, *plans: Sequence[Walk]) -> bool:
-        """Whether there is, a run each."""
-        return self.seconds + self._seconds_of(*plans) <= 60.0 * self.settings.minutes
-
-    def _seconds_of(self, *plans: Sequence[Walk]) -> float:
-        per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
-        return sum(stand + len(plan) * per_walk for plan in plans)
 
     def _paired(self, episodes: Sequence[Episode]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
         """Candidate and base of each pair that is whole, and the candidate's other walks. What ended for another reason than time or the
@@ -309,19 +285,6 @@ class Session:
         ours, theirs = ([Walked(**pair[i]) for pair in self.pairs] for i in (0, 1))
         margins = Margins(s.margin, s.intervention_margin, s.posture_margin, s.load_margin)
         return judge(ours, theirs, margins, [Walked(**one) for one in self.alone])
-
-    def _told(self, outcome: Outcome) -> dict[str, Any]:
-        rewards: dict[str, list[float]] = {}
-        for one in outcome.episodes:
-            rewards.setdefault(one.walk.who, []).append(self.measure.walked(one).reward)
-        return {
-            "reward": {who: float(np.mean(values)) for who, values in rewards.items()},
-            "ended": [one.ended for one in outcome.episodes], "changed": [float(one.changed.mean()) for one in outcome.episodes],
-            "interventions": dict(outcome.interventions), "findings": outcome.findings, "temperature": float(outcome.temperature.max()),
-            "torque_share": max(
-                (float((np.abs(one.columns["joint_torque"]) / self.base.robot.effort_limit).max()) for one in outcome.episodes), default=0.0
-            ),
-        }  # fmt: skip
 
     def _box(self, outcome: Outcome, figures: dict[str, Any]) -> None:
         """A step that a filter changed is not clean walking, nor is a run after which the candidate went."""
@@ -357,21 +320,11 @@ class Session:
         state = self.base.checkpoint(actor, self.learner.critic, self.steps)
         checkpoint.save(self.folder / "best.pt", state)
         export_checkpoint(self.folder / "best.pt", self.folder / "policy.onnx")
-        rows = read_rows(self.folder)
-        summary = {
+        result = {
             "result": "candidate" if better else "base", "last_test": self.final, "robot_minutes": self.seconds / 60.0,
-            "steps": self.steps, "runs": self.number, "rounds": self.rounds,
-            "rolled_back": sum(row.get("rolled_back", False) for row in rows),
-            "refused_by_the_gate": sum(bool(row.get("gate_why")) for row in rows),
-            "latched": [row["latched"] for row in rows if "latched" in row], "findings": sum(row["findings"] for row in rows),
-            "logs_of_cut_runs": self.cut_logs(),
-            "torque_share": max((row["torque_share"] for row in rows), default=0.0),
+            "steps": self.steps, "runs": self.number, "rounds": self.rounds, **counted(self.folder),
         }  # fmt: skip
-        write_json(self.folder / "summary.json", summary, "output")
-
-    def cut_logs(self) -> list[str]:
-        """Of runs that were stopped or killed, and walked again: named by the run's number, and how many there were before."""
-        return sorted(path.name for path in (self.folder / "logs").glob("run_*.[0-9]*.mcap"))
+        write_json(self.folder / "summary.json", result, "output")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next run depends on."""
@@ -395,30 +348,3 @@ class Session:
         lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many
         write_atomically(self.folder / "metrics.jsonl", lambda stream: stream.write("".join(lines).encode()))
         area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
-
-
-def _mark(actor: Actor) -> bytes:
-    """What tells a policy from others that began as the same base: its last layer, in which 0 has no sign."""
-    last = actor.network[-1]
-    return (torch.cat([last.weight.flatten(), last.bias]).detach() + 0.0).numpy().tobytes()
-
-
-def base_bundle(base: Base, folder: Path) -> Path:
-    """The base as a bundle, for its contract and to compare with; written once."""
-    path, source, data = folder / "base.onnx", folder / "base.pt", checkpoint.to_bytes(base.state)
-    if not path.exists() or not source.exists() or checkpoint.digest(source.read_bytes()) != checkpoint.digest(data):
-        path.unlink(missing_ok=True)  # of another policy: a start that was cut before its first run
-        checkpoint.write(source, data)
-        export_checkpoint(source, path)
-    return path
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The good lines of ``metrics.jsonl``, the newest of each run, in order."""
-    rows: dict[int, dict[str, Any]] = {}
-    path = folder / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            rows[row["run"]] = row
-    return [rows[number] for number in sorted(rows)]

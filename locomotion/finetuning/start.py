@@ -21,8 +21,9 @@ from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.bounds import refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.keeping import base_bundle, cut_logs
 from locomotion.finetuning.runner import Connection, EpisodeRunner, real, simulated
-from locomotion.finetuning.session import Session, base_bundle
+from locomotion.finetuning.session import Session
 from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
 from locomotion.finetuning.walks import Ends, Walk, script_of
 from locomotion.finetuning.word import Auto, Enter, Word
@@ -130,7 +131,7 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
     name = f"run_{session.number:03d}"
     if (folder / "logs" / f"{name}.mcap").exists():
-        again = sum(other.startswith(f"{name}.") for other in session.cut_logs()) + 1
+        again = sum(other.startswith(f"{name}.") for other in cut_logs(folder)) + 1
         say(f"run {session.number} was cut short, and is walked again: its log is logs/{name}.mcap, and will be logs/{name}.{again}.mcap")
 
 

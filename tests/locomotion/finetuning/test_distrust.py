@@ -17,8 +17,9 @@ from locomotion.finetuning import base as bases
 from locomotion.finetuning.adapter import Adapter
 from locomotion.finetuning.bounds import ActionBox
 from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.keeping import base_bundle
 from locomotion.finetuning.runner import Episode, Outcome
-from locomotion.finetuning.session import Session, base_bundle
+from locomotion.finetuning.session import Session
 from locomotion.finetuning.settings import FinetuneSettings
 from locomotion.finetuning.start import _go_on, _where
 from locomotion.finetuning.walks import Walk, script_of
@@ -72,7 +73,7 @@ def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = 
 
 def ran(one: Session, monkeypatch: pytest.MonkeyPatch, what: Outcome) -> str:
     monkeypatch.setattr(one.runner, "run", lambda *args: what)
-    monkeypatch.setattr(one, "_told", lambda outcome: {"reward": {}, "findings": 0, "torque_share": 0.0})
+    monkeypatch.setattr("locomotion.finetuning.session.told", lambda *args: {"reward": {}, "findings": 0, "torque_share": 0.0})
     return one.run()
 
 

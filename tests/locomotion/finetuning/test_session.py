@@ -20,9 +20,10 @@ from locomotion.cli import main
 from locomotion.finetuning import base as bases
 from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.keeping import base_bundle, read_rows
 from locomotion.finetuning.learner import Learner
 from locomotion.finetuning.rollback import Walked
-from locomotion.finetuning.session import Session, base_bundle, read_rows
+from locomotion.finetuning.session import Session
 from locomotion.runs import checkpoint
 from robots.errors import InputError
 from tests.locomotion.finetuning import standing

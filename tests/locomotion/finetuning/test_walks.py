@@ -23,8 +23,8 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.keeping import base_bundle
 from locomotion.finetuning.runner import Connected, EpisodeRunner, Outcome, simulated
-from locomotion.finetuning.session import base_bundle
 from locomotion.finetuning.walks import Ends, Walk, script_of
 from locomotion.finetuning.word import Auto, Enter
 from robots.errors import InputError
