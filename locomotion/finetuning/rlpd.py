@@ -100,6 +100,7 @@ class RLPD(Adapted):
         assert self.adapter is not None
         s, weight = self.settings, self.adapter.weight
         replays, keep = self._replays()
+        still = still or not keep.any()  # critics that have learned nothing lead nowhere
         climb, losses = FlatAdam([weight], s.learning_rate), torch.zeros(2)
         for i in range(updates):
             windows = self._sample(replays, keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from locomotion.config import compose
 from locomotion.finetuning import base as bases
 from locomotion.finetuning.adapter import Adapter
 from locomotion.finetuning.bounds import ActionBox
-from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.gate import Passed, SimulationGate
 from locomotion.finetuning.keeping import base_bundle
+from locomotion.finetuning.rollback import Walked
 from locomotion.finetuning.runner import Episode, Outcome
 from locomotion.finetuning.session import Session
 from locomotion.finetuning.settings import FinetuneSettings
@@ -163,3 +165,73 @@ def test_what_was_kept_on_one_robot_does_not_walk_on_another(learning: Session, 
     again.where = learning.where
     _go_on(again, learning.folder, lambda text: None)
     assert torch.equal(again.learner.policy, learning.learner.policy)
+
+
+def walked_by(one: Session, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The last layers of the candidates that came to walk in a run that a person stopped."""
+    walked: list[torch.Tensor] = []
+
+    def run(plan, actors, *args):
+        walked.append(actors["candidate"].network[-1].weight.detach().clone())
+        return outcome(stopped=True)
+
+    monkeypatch.setattr(one.runner, "run", run)
+    return walked
+
+
+@pytest.mark.parametrize("refused", ["candidate", "both"])
+def test_what_a_file_says_was_passed_walks_only_behind_this_processs_gate(
+    learning: Session, source: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    checkpoint.save(learning.folder / "state.pt", learning.state_dict())  # whoever wrote it
+    again = session(learning.folder, source, lambda text: None)
+    _go_on(again, learning.folder, lambda text: None)
+    ours, kept = again.learner.policy, again.accepted.clone()
+    judged: list[torch.Tensor] = []
+
+    def judge(gate, actor):
+        judged.append(again.learner.policy)
+        return Passed({}, "falls" if refused == "both" or torch.equal(again.learner.policy, ours) else "")
+
+    monkeypatch.setattr(SimulationGate, "judge", judge)
+    walked = walked_by(again, monkeypatch)
+    assert again.run() == "stopped"
+    there = torch.zeros_like(kept) if refused == "both" else kept
+    assert torch.equal(again.learner.policy, there)
+    assert len(walked) == 1
+    assert torch.equal(walked[0], again.learner.candidate().network[-1].weight)
+    assert len(judged) == 2
+    assert again.run() == "stopped"
+    assert len(judged) == 2  # what was passed once is
+
+
+def test_a_finished_state_that_names_a_policy_does_not_leave_one_that_the_gate_refuses(
+    learning: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning.stage, learning.final = "done", {"better": True}
+    monkeypatch.setattr(SimulationGate, "judge", lambda gate, actor: Passed({}, "falls"))
+    assert learning.run() == "done"
+    left = checkpoint.load(learning.folder / "best.pt")["learner"]["actor"]
+    assert torch.equal(left["network.4.weight"], learning.base.actor.state_dict()["network.4.weight"])
+
+
+def test_a_candidate_that_never_comes_to_be_compared_is_rolled_back(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = learning.accepted.clone()
+    monkeypatch.setattr(learning.learner, "take", lambda batch: None)
+    monkeypatch.setattr(learning.measure, "batch", lambda episodes: None)
+    for runs in (1, 2, 3):
+        assert not torch.equal(learning.learner.policy, kept)
+        told = learning._learned([], [episode(ended="area"), episode("base", "warm")])
+        assert ("rolled_back" in told) == (runs == 3)
+    assert torch.equal(learning.learner.policy, kept)
+    assert (learning.failures, learning.tried, learning.pairs) == (1, 0, [])
+
+
+def test_a_walk_that_the_base_does_not_walk_counts_where_it_ends_early(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning.measure, "walked", lambda one: Walked(2.0, 0.0, one.ended == "tilt"))
+    walks = [replace(episode(who, "time"), walk=replace(episode(who).walk, pair=pair)) for pair in (0, 1) for who in ("base", "candidate")]
+    fourth = replace(episode("candidate", "tilt"), walk=replace(episode().walk, pair=2))
+    for extra, why in (([], ""), ([fourth], "1 of its walks ended early, 0 of the base's")):
+        learning.pairs, learning.alone = learning._paired([*walks, *extra])
+        assert len(learning.pairs) == 2
+        assert learning._verdict().worse == why
