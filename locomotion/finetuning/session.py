@@ -304,6 +304,11 @@ class Session:
             self.runner.temperature = AMBIENT + warm * math.exp(-pause / TIME_CONSTANT)
         self.resting = False
 
+    def was_warm(self, seconds: float) -> None:
+        """A run of which nothing is known ended ``seconds`` ago: motors are as warm as any may have been."""
+        left = (self.settings.ends.temperature - AMBIENT) * math.exp(-seconds / TIME_CONSTANT)
+        self.resting, self.runner.temperature = True, np.maximum(self.runner.temperature, AMBIENT + left)
+
     # what is kept ------------------------------------------------------------------------------------------------------
 
     def _keep(self, figures: dict[str, Any]) -> None:

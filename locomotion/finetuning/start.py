@@ -35,7 +35,10 @@ from robots.errors import InputError
 
 Say = Callable[[str], None]
 LEAST_EPISODES = 12  # of the gate
-MOST = {"margin": 0.2, "intervention_margin": 0.2, "posture_margin": 0.2, "load_margin": 1.0}
+MOST = {
+    "margin": 0.2, "intervention_margin": 0.2, "posture_margin": 0.2, "load_margin": 1.0, "gate.margin": 0.2,
+    "learner.kl_limit": 20.0, "box.margin": 0.5, "box.growth": 0.01,
+}  # fmt: skip
 PERSONAL = ("minutes", "final_pairs")  # what may change from one start to the next
 
 
@@ -71,10 +74,11 @@ def refuse_lax(recipe: RecipeSettings) -> None:
     gate = recipe.gate
     if gate.episodes < LEAST_EPISODES:
         raise InputError("gate.episodes", gate.episodes, f"at least {LEAST_EPISODES}, before a robot moves", "For example 36.")
-    given = {name: getattr(recipe, name) for name in MOST} | {"gate.margin": gate.margin}
+    given = {name: getattr(recipe, name) for name in MOST if "." not in name} | {"gate.margin": gate.margin}
+    given |= {"learner.kl_limit": recipe.learner.kl_limit, "box.margin": recipe.box.margin, "box.growth": recipe.box.growth}
     for name, value in given.items():
-        if not value <= (most := MOST.get(name, MOST["margin"])):
-            raise InputError(name, value, f"at most {most:g}, on a robot", "Leave it out.")
+        if not value <= MOST[name]:
+            raise InputError(name, value, f"at most {MOST[name]:g}, on a robot", "Leave it out.")
 
 
 def _refuse_if_used(folder: Path) -> None:
@@ -128,9 +132,13 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
         if name not in PERSONAL and value != now.get(name):
             raise InputError(name, now.get(name), f"as {folder} began: {value}", "Leave it out, or choose another output.")
     session.load_state_dict(state)
+    session.runner.area.carried = True
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
     name = f"run_{session.number:03d}"
-    if (folder / "logs" / f"{name}.mcap").exists():
+    log = folder / "logs" / f"{name}.mcap"
+    if log.exists() and log.stat().st_mtime > (folder / "state.pt").stat().st_mtime:  # killed: nobody noted how warm it was
+        session.was_warm(max(time.time() - log.stat().st_mtime, 0.0))
+    if log.exists():
         again = sum(other.startswith(f"{name}.") for other in cut_logs(folder)) + 1
         say(f"run {session.number} was cut short, and is walked again: its log is logs/{name}.mcap, and will be logs/{name}.{again}.mcap")
 

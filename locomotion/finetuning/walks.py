@@ -108,13 +108,16 @@ class WalkOperator:
         """Limp, until the word to stand up is given."""
         last = self._supervisor.events[-1] if self._supervisor.events else None
         why = f" The last word was refused: {last.detail}." if last is not None and last.kind == "refused" else ""
-        away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
+        area = self._area
+        away = f" It is {area.distance:.1f} m away: carry it back." if area.outside else f" It is {area.distance:.1f} m from the middle."
+        if area.carried:
+            away = " Put it in the middle of its area."
         ready = self._word.given(f"Stand up for {len(self.plan)} walks?{away}{why}", self._pressed is State.STAND_UP)
         if self._stop() or self._supervisor.stopped or time > LONGEST - 2.0 * LAST:
             self.end()
             return Intent(None, self._rest)
-        if ready and self._area.outside:
-            self._area.put_down()
+        if ready and (area.outside or area.carried):
+            area.put_down()
         return Intent(State.STAND_UP if ready else None, self._rest)
 
     def _warm(self) -> bool:

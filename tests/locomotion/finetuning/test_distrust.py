@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -235,3 +237,28 @@ def test_a_walk_that_the_base_does_not_walk_counts_where_it_ends_early(learning:
         learning.pairs, learning.alone = learning._paired([*walks, *extra])
         assert len(learning.pairs) == 2
         assert learning._verdict().worse == why
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_killed_run_leaves_warm_motors_and_a_robot_that_somebody_may_have_carried(learning: Session, source: Path, killed: bool) -> None:
+    checkpoint.save(learning.folder / "state.pt", learning.state_dict())
+    log = learning.folder / "logs" / "run_000.mcap"
+    log.write_bytes(b"")
+    ends, now = learning.settings.ends, time.time()
+    os.utime(log, (now - 300.0, now - 300.0))
+    os.utime(learning.folder / "state.pt", (now - 400.0,) * 2 if killed else (now - 200.0,) * 2)
+    again = session(learning.folder, source, lambda text: None)
+    again.runner.area.place = np.array([2.0, 0.0])
+    said: list[str] = []
+    _go_on(again, learning.folder, said.append)
+    assert again.runner.area.carried
+    assert "logs/run_000.1.mcap" in said[-1]
+    warmth = 25.0 + (ends.temperature - 25.0) * np.exp(-1.0)  # a time constant ago
+    assert again.runner.temperature == pytest.approx(np.full(12, warmth if killed else 25.0), abs=0.5)
+    pauses: list[float] = []
+    again._wait = pauses.append
+    again._cool()
+    assert pauses == []  # cool enough after five minutes
+    again.was_warm(0.0)
+    again._cool()
+    assert pauses == [pytest.approx(300.0 * np.log((ends.temperature - 25.0) / (ends.cool - 25.0)))]

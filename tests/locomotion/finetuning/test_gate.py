@@ -65,6 +65,7 @@ def test_a_base_that_falls_where_it_explores_is_refused_before_anything_moves(tm
     [
         ({"gate": {"episodes": 4, "margin": 0.05}}, "gate.episodes"), ({"gate": {"episodes": 36, "margin": 0.5}}, "gate.margin"),
         ({"posture_margin": 0.9}, "posture_margin"), ({"margin": 1.0}, "margin"), ({"load_margin": 9.0}, "load_margin"),
+        ({"learner": {"kl_limit": 200.0}}, "learner.kl_limit"), ({"box": {"margin": 3.0}}, "box.margin"),
     ],
 )  # fmt: skip
 def test_on_a_robot_no_margin_lets_everything_pass(changes: dict, named: str) -> None:
