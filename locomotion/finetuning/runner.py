@@ -122,6 +122,7 @@ class Outcome:
     warm: bool  # a motor was
     interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
     pressed: str = ""  # what was pressed to break it off: the e-stop, or the remote's L2+B
+    cut: str = ""  # who walked as a person did
 
     @property
     def reasons(self) -> list[str]:
@@ -193,11 +194,12 @@ class EpisodeRunner:
         stopped = damped or operator.stopped or runtime.pressed is not Stop.NONE
         pressed = f"the e-stop: {runtime.pressed.name.lower()}" if runtime.pressed else "the remote's L2+B" if operator.cut else ""
         operator.ended += ["cut" if damped or pressed else "supervisor"] * (len(started) - len(operator.ended))
+        cut = started[-1].who if operator.ended[-1:] == ["cut"] else ""
         columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
         return Outcome(
             episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
-            Counter(supervisor.interventions), pressed,
+            Counter(supervisor.interventions), pressed, cut,
         )  # fmt: skip
 
 

@@ -226,7 +226,8 @@ class Session:
 
     def _fault(self, outcome: Outcome) -> dict[str, Any]:
         """A person must look; whoever walked is not trusted any more."""
-        self._say(f"the supervisor wants a person: {outcome.latched}")
+        words = [event.detail for event in outcome.events if event.kind in outcome.reasons]
+        self._say(f"the supervisor wants a person: {outcome.latched}: {'; '.join(dict.fromkeys(words))}")
         self.failures += 1
         its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons)
         if self.stage != "warm_up" and its_doing:
@@ -248,8 +249,7 @@ class Session:
         """A person ended the run, of which nothing is learned. A candidate that was cut while it walked does not get another walk."""
         if outcome.pressed:
             self._say(f"pressed: {outcome.pressed}")
-        last = outcome.episodes[-1] if outcome.episodes else None
-        if last is not None and last.walk.who == "candidate" and last.ended == "cut":
+        if outcome.cut == "candidate":
             self._say("a candidate was cut while it walked: it is dropped")
             self._drop()
             self.failures += 1

@@ -60,17 +60,18 @@ class Watching:
 
 
 class WithRemote:
-    """A simulated robot that has a remote, on which ``buttons`` are held once its supervisor walks."""
+    """A simulated robot that has a remote, on which ``buttons`` are held a second into a walk."""
 
-    def __init__(self, interface: RobotInterface, supervisor: Supervisor, **buttons: str) -> None:
-        self._interface, self._supervisor, self._buttons = interface, supervisor, buttons
+    def __init__(self, interface: RobotInterface, supervisor: Supervisor, buttons: str) -> None:
+        self._interface, self._supervisor, self._buttons, self._steps = interface, supervisor, buttons, 0
 
     def __getattr__(self, name: str):
         return getattr(self._interface, name)
 
     @property
     def remote(self) -> Remote:
-        return Remote.parse(self._buttons.get(self._supervisor.state, "").split())
+        self._steps += self._supervisor.state is State.WALK
+        return Remote.parse([self._buttons] if self._steps > 50 else [])
 
 
 def learning(folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, change) -> Session:
@@ -148,7 +149,7 @@ def test_an_estop_that_goes_silent_is_for_a_person_and_not_the_candidates_doing(
     assert one.run() == "latched"
     assert torch.equal(one.learner.policy, there)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
-    assert row["latched"] == "estop_silent"
+    assert row["latched"] == "estop_silent, estop_lost"  # laid down, and damped before it lay
     assert one.learner.batches == []
 
 
@@ -182,7 +183,7 @@ def test_the_remote_damps_at_once_or_lays_down(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buttons: str, pressed: str, ended: str
 ) -> None:
     one = learning(
-        tmp_path, source, monkeypatch, lambda robot: robot._replace(interface=WithRemote(robot.interface, robot.supervisor, walk=buttons))
+        tmp_path, source, monkeypatch, lambda robot: robot._replace(interface=WithRemote(robot.interface, robot.supervisor, buttons))
     )
     outcome = outcome_of(one)
     assert outcome.pressed == pressed

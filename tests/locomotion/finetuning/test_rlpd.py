@@ -118,5 +118,7 @@ def test_a_learner_is_chosen_by_name() -> None:
     assert recipe().learner.name == "ppo"
     with pytest.raises(InputError, match=r"learner\.name"):
         recipe(learner={"name": "sarsa"})
+    other = compose("finetune", ["policy=p", "output=o", "learner=rlpd"])["learner"]
+    assert check(type(recipe()), recipe().model_dump() | {"learner": other}).learner.name == "rlpd"
     with pytest.raises(InputError, match=r"learner\.clip"):
-        check(type(recipe()), recipe().model_dump() | {"learner": {"name": "rlpd", "clip": 0.1}})
+        check(type(recipe()), recipe().model_dump() | {"learner": other | {"clip": 0.1}})
