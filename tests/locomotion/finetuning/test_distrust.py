@@ -71,8 +71,8 @@ def episode(who: str = "candidate", ended: str = "time", changed: int = 0, steps
     return Episode(walk, ended, {"asked_joint_pos_target": asked, "joint_pos_target": sent}, none, none, none, none)
 
 
-def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = False) -> Outcome:
-    return Outcome(list(episodes), 10.0, list(events), np.full(12, 30.0), stopped, False, Counter())
+def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = False, cut: str = "") -> Outcome:
+    return Outcome(list(episodes), 10.0, list(events), np.full(12, 30.0), stopped, False, Counter(), cut=cut)
 
 
 def ran(one: Session, monkeypatch: pytest.MonkeyPatch, what: Outcome) -> str:
@@ -112,13 +112,14 @@ def test_a_fault_counts_though_a_person_stopped_the_run_as_well(learning: Sessio
     assert torch.equal(learning.learner.policy, kept)
 
 
-@pytest.mark.parametrize(("who", "ended", "dropped"), [("candidate", "cut", True), ("base", "cut", False), ("candidate", "asked", False)])
-def test_a_candidate_that_a_person_damped_while_it_walked_does_not_walk_again(
-    learning: Session, monkeypatch: pytest.MonkeyPatch, who: str, ended: str, dropped: bool
+@pytest.mark.parametrize(("cut", "dropped"), [("candidate", True), ("base", False), ("", False)])
+def test_a_candidate_that_a_person_cut_while_it_walked_does_not_walk_again(
+    learning: Session, monkeypatch: pytest.MonkeyPatch, cut: str, dropped: bool
 ) -> None:
     there, kept = learning.learner.policy, learning.accepted.clone()
-    assert ran(learning, monkeypatch, outcome(episode(), episode(who, ended), stopped=True)) == "stopped"
+    assert ran(learning, monkeypatch, outcome(episode(), stopped=True, cut=cut)) == "stopped"
     assert torch.equal(learning.learner.policy, kept if dropped else there)
+    assert learning.failures == int(dropped)
     state = checkpoint.unpack(learning.folder / "state.pt")[0]
     assert torch.equal(state["learner"]["adapter"]["weight"], learning.learner.policy)
 
@@ -246,7 +247,8 @@ def test_a_killed_run_leaves_warm_motors_and_a_robot_that_somebody_may_have_carr
     log.write_bytes(b"")
     ends, now = learning.settings.ends, time.time()
     os.utime(log, (now - 300.0, now - 300.0))
-    os.utime(learning.folder / "state.pt", (now - 400.0,) * 2 if killed else (now - 200.0,) * 2)
+    saved = now - (400.0 if killed else 200.0)
+    os.utime(learning.folder / "state.pt", (saved, saved))
     again = session(learning.folder, source, lambda text: None)
     again.runner.area.place = np.array([2.0, 0.0])
     said: list[str] = []
