@@ -146,17 +146,17 @@ class Session:
         pairs, alone = self._paired(episodes)
         self.pairs, self.alone = self.pairs + pairs, self.alone + alone
         verdict = self._verdict()
-        told = {"pairs": len(self.pairs), "verdict": verdict.plain()}
+        figures = {"pairs": len(self.pairs), "verdict": verdict.plain()}
         if self.stage == "learn":
             self.tried += 1
-            if len(self.pairs) >= LEAST_PAIRS or self.tried >= MOST_RUNS:
-                return told | self._learn(verdict)
+            if len(self.pairs) >= LEAST_PAIRS or self.tried >= MOST_RUNS or self._fell_alone:
+                return figures | self._learn(verdict)
             self._say(f"{len(self.pairs)} pairs so far: once more")
             self.failures += not episodes
-            return told
+            return figures
         if not (remaining := self._plan("final")) or not self._time_for(remaining):
             self.stage, self.final = "done", verdict.plain()
-        return told
+        return figures
 
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
@@ -177,7 +177,8 @@ class Session:
     def _learn(self, verdict: Verdict) -> dict[str, Any]:
         """The candidate has walked beside the base: kept or rolled back; and where it is kept, the next one."""
         self.rounds, self.tried = self.rounds + 1, 0
-        worse = verdict.worse or (f"{MOST_RUNS} runs were cut short" if len(self.pairs) < LEAST_PAIRS else "")
+        cut = "a walk of its own ended early" if self._fell_alone else f"{MOST_RUNS} runs were cut short"
+        worse = cut if len(self.pairs) < LEAST_PAIRS else verdict.worse
         if worse:
             self._say(f"rolled back: {worse}")
             self.learner.go_back(self.accepted)
@@ -278,6 +279,11 @@ class Session:
                 found.setdefault(one.walk.pair, {})[one.walk.who] = asdict(self.measure.walked(one))
         pairs = [[pair["candidate"], pair["base"]] for pair in found.values() if len(pair) == 2]
         return pairs, [pair["candidate"] for pair in found.values() if list(pair) == ["candidate"]]
+
+    @property
+    def _fell_alone(self) -> bool:
+        """Whether a walk of the candidate ended early that the base did not walk, or walked to its end."""
+        return any(one["early"] for one in self.alone) or any(ours["early"] and not theirs["early"] for ours, theirs in self.pairs)
 
     def _verdict(self) -> Verdict:
         """Of all pairs of the present candidate."""

@@ -264,3 +264,13 @@ def test_a_killed_run_leaves_warm_motors_and_a_robot_that_somebody_may_have_carr
     again.was_warm(0.0)
     again._cool()
     assert pauses == [pytest.approx(300.0 * np.log((ends.temperature - 25.0) / (ends.cool - 25.0)))]
+
+
+def test_a_candidate_that_fell_alone_does_not_walk_until_there_are_pairs(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning.learner, "take", lambda batch: None)
+    monkeypatch.setattr(learning.measure, "batch", lambda episodes: None)
+    monkeypatch.setattr(learning.measure, "walked", lambda one: Walked(2.0, 0.0, one.ended == "tilt"))
+    kept = learning.accepted.clone()
+    assert "rolled_back" not in learning._learned([], [episode("base", "time")])
+    assert "rolled_back" in learning._learned([], [episode("candidate", "tilt"), episode("base", "warm")])
+    assert torch.equal(learning.learner.policy, kept)

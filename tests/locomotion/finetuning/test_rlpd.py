@@ -48,7 +48,7 @@ def run(base, learner: RLPD, rounds: int, **changes) -> torch.Tensor:
 
 
 def test_it_climbs_to_what_is_paid_for_no_further_a_round_than_it_may(base) -> None:
-    learner = learner_of(base)
+    learner = learner_of(base, warm_up_updates=600, updates=300)
     moved = run(base, learner, 2)
     assert moved[2] > 0.02
     assert moved[2] > 2.0 * moved[torch.arange(12) != 2].abs().max()
