@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable
+import os
+import select
 from typing import Protocol
 
 
@@ -31,18 +30,18 @@ class Auto:
 
 
 class Enter:
-    """A person at a terminal: Enter starts; while the robot walks, Enter lies it down; so does q."""
+    """A person at a ``terminal``, a file descriptor: Enter starts; while the robot walks, Enter lies it down; so does q, or a terminal
+    that is gone. Asked from the control loop, at a system call or two a step: a thread that listens would hold up the loop wherever a
+    busy computer takes the processor from it.
+    """
 
-    def __init__(self, read: Callable[[], str] = sys.stdin.readline) -> None:
-        self._read, self._lines, self._asked, self._stop = read, list[str](), "", False
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while line := self._read():
-            self._lines.append(line.strip().lower())
-        self._lines.append("q")  # the terminal is gone
+    def __init__(self, terminal: int = 0) -> None:
+        self._terminal, self._rest, self._lines, self._asked, self._stop = terminal, b"", list[str](), "", False
+        self._poll = select.poll()
+        self._poll.register(terminal, select.POLLIN)
 
     def given(self, question: str, pressed: bool = False) -> bool:
+        self._hear()
         if question != self._asked:
             self._lines.clear()  # what was said or pressed before it was asked is no answer
             self._asked, pressed = question, False
@@ -55,7 +54,22 @@ class Enter:
         return not self._stop
 
     def stopped(self) -> bool:
+        self._hear()
         if self._lines and not self._asked:
             self._lines.clear()
             self._stop = True
         return self._stop
+
+    def _hear(self) -> None:
+        """Whole lines that wait; none from a terminal that is not ours to read, which would stop the process."""
+        try:
+            if os.isatty(self._terminal) and os.tcgetpgrp(self._terminal) != os.getpgrp():
+                return
+            if not self._poll.poll(0):
+                return
+            data = os.read(self._terminal, 1024)
+        except OSError:
+            data = b""
+        self._stop |= not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines += [line.strip().lower().decode(errors="replace") for line in lines]

@@ -24,7 +24,6 @@ from locomotion.finetuning.bounds import ActionBox
 from locomotion.finetuning.runner import Connected, simulated
 from locomotion.finetuning.session import Session
 from locomotion.finetuning.start import _go_on
-from locomotion.finetuning.word import Enter
 from tests.locomotion.finetuning import standing
 from tests.locomotion.finetuning.session_process import session
 from tests.locomotion.finetuning.test_session import PASSED
@@ -176,9 +175,7 @@ def test_before_the_estop_has_answered_nothing_stands_up_and_the_question_says_w
     assert not any("-> stand_up" in event.detail for event in outcome.events)
 
 
-@pytest.mark.parametrize(
-    ("buttons", "pressed", "ended"), [("L2+B", "the remote's L2+B", "cut"), ("X", "", "asked"), ("select", "", "asked")]
-)
+@pytest.mark.parametrize(("buttons", "pressed", "ended"), [("L2+B", "the remote's L2+B", "cut"), ("X", "", "asked")])
 def test_the_remote_damps_at_once_or_lays_down(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buttons: str, pressed: str, ended: str
 ) -> None:
@@ -192,15 +189,6 @@ def test_the_remote_damps_at_once_or_lays_down(
     assert [episode.ended for episode in outcome.episodes] == [ended]
     how = "walk -> fault (stop)" if pressed else "settle -> fault (settled)"
     assert any(how in event.detail for event in outcome.events)
-
-
-def test_a_button_that_was_held_before_the_question_is_no_word_and_enter_after_it_stops() -> None:
-    word = Enter.__new__(Enter)
-    word._lines, word._asked, word._stop = [], "", False
-    assert not word.given("Walk?", pressed=True)  # it was down before it was asked
-    assert word.given("Walk?", pressed=True)
-    word._lines.append("")  # Enter while it walks, which a button has started
-    assert word.stopped()
 
 
 def test_settings_that_the_interface_has_not_are_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
