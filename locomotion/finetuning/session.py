@@ -229,8 +229,8 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         words = [event.detail for event in outcome.events if event.kind in outcome.reasons]
         self._say(f"the supervisor wants a person: {outcome.latched}: {'; '.join(dict.fromkeys(words))}")
-        self.failures += 1
         its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons)
+        self.failures += its_doing
         if self.stage != "warm_up" and its_doing:
             self._drop()
         if self.stage == "final" and its_doing:

@@ -104,6 +104,11 @@ def test_an_empty_battery_is_no_candidates_doing(learning: Session, monkeypatch:
     empty = Event(3.0, State.WALK, "empty_battery", "settle: 1.1 is above empty_voltage 1")
     assert ran(learning, monkeypatch, outcome(events=(empty,))) == "latched"
     assert torch.equal(learning.learner.policy, before)
+    assert learning.failures == 0
+    tipped = Event(4.0, State.FAULT, "transition", "settle -> fault (tilt)")
+    assert ran(learning, monkeypatch, outcome(events=(empty, tipped))) == "latched"  # but that it fell over as it lay down may be
+    assert torch.equal(learning.learner.policy, learning.accepted)
+    assert learning.failures == 1
 
 
 def test_a_fault_counts_though_a_person_stopped_the_run_as_well(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
