@@ -76,11 +76,13 @@ class Recorder:
         self._said: list[str] = []
         self._file = LogFile(path, max_bytes, self._describe) if path else None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)  # started by the first step
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def begin(self, time: float) -> None:
-        """The run's time 0; without it, the first time that is told."""
+        """The run's time 0; without it, the first time that is told. The writer begins: a busy computer is slow to start a thread, and a
+        loop that has begun may not wait for it."""
         self._origin = time
+        self._start()
 
     def record(
         self,
@@ -155,7 +157,7 @@ class Recorder:
         if self._closing.is_set():
             return
         self._closing.set()
-        if self._layout is None:  # not one step
+        if self._thread.ident is None:  # nothing has begun
             self._run()
         else:
             self._thread.join(CLOSE_SECONDS)
@@ -201,8 +203,13 @@ class Recorder:
         self._channels, self._code_at = len(self.contract.command_names), regions["state"][1].start
         self._outside = self._channels + len(OPERATOR)
         self._inputs = sum(regions[f"inputs/{name}"][1].signal.size for name in self.contract.inputs)
-        self._layout, self._first = built, is_real_time()
-        self._thread.start()
+        self._layout = built
+        self._start()
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._first = is_real_time()
+            self._thread.start()
 
     def _since(self, time: float) -> float:
         if self._origin is None:
