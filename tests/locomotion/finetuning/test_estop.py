@@ -25,8 +25,7 @@ from locomotion.finetuning.runner import Connected, simulated
 from locomotion.finetuning.session import Session
 from locomotion.finetuning.start import _go_on
 from tests.locomotion.finetuning import standing
-from tests.locomotion.finetuning.session_process import session
-from tests.locomotion.finetuning.test_session import PASSED
+from tests.locomotion.finetuning.session_process import session, unlocked
 
 QUICK = {"walks": 2, "pairs": 2, "walk_seconds": 4.0}
 
@@ -75,7 +74,7 @@ class WithRemote:
 
 def learning(folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, change) -> Session:
     """About to let a candidate walk beside the base; ``change`` is made of what it is connected to."""
-    monkeypatch.setattr("locomotion.finetuning.gate.SimulationGate.figures", lambda self, *args: PASSED)
+    unlocked(monkeypatch.setattr)
     one = session(folder, source, lambda text: None, **QUICK)
     opened = simulated(Conditions(noise=1.0))
     one.runner._connection = lambda policy, limits, number: change(opened(policy, limits, number))
