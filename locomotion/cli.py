@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            'locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds estop="{key: estop.key}" learner=rlpd',
             "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
         ),
     ),
