@@ -24,7 +24,10 @@ SPREAD = {
     "kd_scale": 0.05, "action_delay": 0.002, "base_mass_offset": 0.5, "base_com_offset": 0.01, "payload_mass": 0.5, "link_mass_scale": 0.05,
     "inertia_scale": 0.05, "joint_zero_offset": 0.01, "friction": 0.2,
 }  # fmt: skip
-WITH_STRENGTH = ("kp_scale", "kd_scale")  # factors on the same torque: found as one with it where they are not sought
+# what is found as one with a parameter where it is not sought itself, and the range about nominal that is left of it
+WITH = {
+    "motor_strength": {"kp_scale": 0.05, "kd_scale": 0.05}, "payload_mass": {"base_mass_offset": 0.0}, "base_mass_offset": {"payload_mass": 0.0}
+}  # fmt: skip
 SHOWN = 4  # held out windows that the page shows
 
 
@@ -38,10 +41,10 @@ def randomization(found: Estimate, base: RandomizationSettings) -> dict[str, Any
             low = min(found.interval[mine, 0].min(), (value - spread).min())
             high = max(found.interval[mine, 1].max(), (value + spread).max())
             ranges[parameter] = [round(float(x), 6) for x in np.clip([low, high], *PARAMETERS[parameter].bounds)]
-    if "motor_strength" in ranges:
-        for name in WITH_STRENGTH:
-            ranges.setdefault(name, [1.0 - SPREAD[name], 1.0 + SPREAD[name]])
     result = plain(base)
+    for name, spread in [pair for sought, others in WITH.items() if sought in ranges for pair in others.items()]:
+        nominal = PARAMETERS[name].nominal
+        ranges.setdefault(name, [nominal - spread, nominal + spread])
     result["parameters"] = {**result["parameters"], **ranges}
     return plain(check(RandomizationSettings, result, "randomization"))
 
