@@ -26,8 +26,11 @@ SPREAD = {
 }  # fmt: skip
 # what is found as one with a parameter where it is not sought itself, and the range about nominal that is left of it
 WITH = {
-    "motor_strength": {"kp_scale": 0.05, "kd_scale": 0.05}, "payload_mass": {"base_mass_offset": 0.0}, "base_mass_offset": {"payload_mass": 0.0}
-}  # fmt: skip
+    "motor_strength": {"kp_scale": 0.05, "kd_scale": 0.05},
+    "payload_mass": {"base_mass_offset": 0.0},
+    "base_mass_offset": {"payload_mass": 0.0},
+}
+EXPLAINED = 1.5  # residual over noise of what was held out, up to which a log is explained
 SHOWN = 4  # held out windows that the page shows
 
 
@@ -76,8 +79,26 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         verdict = "" if row["seen"] else "   not seen: the log says little more than was believed before"
         said.append(f"  {name:34} {row['value']:9.4f}   [{row['low']:.4f}, {row['high']:.4f}] {row['unit']}{verdict}")
     said += [f"  {words}" for words in result["not_told_apart"]]
+    said += [f"  {words}" for words in doubts(result)]
     fit = result["residual_over_noise"]
-    said.append(f"residual over noise, held out: {fit['held out before']:.2f} before, {fit['held out']:.2f} after (1 is a perfect model)")
+    said.append(f"Residual over noise, held out: {fit['held out before']:.2f} before, {fit['held out']:.2f} after (1 is a perfect model)")
+    return said
+
+
+def doubts(result: Mapping[str, Any]) -> list[str]:
+    """Why the figures may be worse than their intervals, in words."""
+    said = []
+    held = result["residual_over_noise"]["held out"]
+    if held > EXPLAINED:
+        said.append(
+            f"The model does not explain this log: {held:.1f} times its noise is left where 1 is right, and intervals do not hold then. "
+            "A robot that walks needs short windows (window=0.4 lead=0.1); else something is wrong that is not sought"
+        )
+    for row in result["parameters"]:
+        low, high = PARAMETERS[row["parameter"]].bounds
+        if row["seen"] and not low < row["value"] < high:
+            remedy = "; a lighter robot: seek base_mass_offset" if row["parameter"] == "payload_mass" else ""
+            said.append(f"{row['parameter']} {row['part']}".strip() + f" is at its bound of {row['value']:g}{remedy}")
     return said
 
 
@@ -108,7 +129,7 @@ def _write_page(found: Estimate, recording: Recording, result: dict[str, Any], r
     body = [
         page.note(f"{result['log']}: {result['seconds']:.1f} s. Intervals are of 95 %. Residuals over noise: 1 is a perfect model."),
         page.section("Found", page.table(("parameter", "value", "interval", "unit", ""), rows)),
-        *(f"<p class=bad>{page.text(words)}.</p>" for words in result["not_told_apart"]),
+        *(f"<p class=bad>{page.text(words)}.</p>" for words in (*result["not_told_apart"], *doubts(result))),
         page.section(
             "The judge",
             page.table(("residual over noise", "before", "after"), [
