@@ -21,8 +21,9 @@ from robots.actuator import torque_bounds
 from robots.errors import InputError
 
 COARSE, STEPS = 4, (6, 6)  # first every fourth window, then all; steps at most
+SETTLING = 5  # steps of central differences at most
 ENOUGH = (0.003, 0.0)  # of the cost that a step must take off for another to follow
-SETTLED = 0.2  # standard deviations: a step that moves no parameter further is the last
+ROUGH, SETTLED = 1.0, 0.2  # standard deviations: a step that moves no parameter further is the last, of forward and of central ones
 TRIALS = (4.0, 2.0, 1.0, 0.3)  # shares of a step that are tried together: jumps of contacts make steps too short
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
@@ -92,7 +93,7 @@ def estimate(
     problem = _Problem.of(recording, windows, sought, coarse.sigma, threads)
     theta = _descend(problem, theta, sought, STEPS[1], ENOUGH[1], progress)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
-    residual, jacobian = _linearised(problem, theta, sought, central=True)
+    theta, residual, jacobian = _settle(problem, theta, sought, progress)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
         raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
     progress(f"{REPLICAS} replicas of the log")
@@ -131,9 +132,35 @@ def _descend(
         progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.2f} deviations")
         if costs[best] < here:
             theta = trials[best]
-        if costs[best] >= (1.0 - enough) * here or far < SETTLED:
+        if costs[best] >= (1.0 - enough) * here or far < ROUGH:
             break
     return theta
+
+
+def _settle(
+    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], progress: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From ``theta`` to where no Gauss-Newton step of central differences leads away; it, residuals and derivatives there.
+
+    Forward differences bend: where their step is zero the gradient is not, by several deviations. And the cost jumps as contacts come and
+    go, so that its least value is some jump's; a root of the gradient over differences this wide is that of the whole.
+    """
+    best, least = None, np.inf
+    for iteration in range(SETTLING):
+        residual, jacobian = _linearised(problem, theta, sought, central=True)
+        informations, scores = _by_window(problem, residual, jacobian)
+        belief = np.diag(problem.prior**-2.0)
+        step = -np.linalg.solve(informations.sum(axis=0) + belief, scores.sum(axis=0) + belief @ (theta - problem.start))
+        further = _within(theta + step, sought)
+        far = float((np.abs(further - theta) / _deviation(informations, scores, problem.prior)).max())
+        progress(f"{problem.fitted.sum()} windows, central step {iteration + 1}: {far:.2f} deviations")
+        if best is None or far < least:
+            best, least = (theta, residual, jacobian), far
+        if least < SETTLED:
+            break
+        theta = further
+    assert best is not None
+    return best
 
 
 def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], central: bool = False) -> tuple[np.ndarray, np.ndarray]:
