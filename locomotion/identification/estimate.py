@@ -205,12 +205,12 @@ def _result(
     informations, scores = _by_window(problem, residual, jacobian)
     information = informations.sum(axis=0) + np.diag(problem.prior**-2.0)
     deviation = np.hypot(_deviation(informations, scores, problem.prior), own[1])
-    theta = _within(theta - own[0], sought)
-    residual = problem.residuals(problem.few, np.repeat(theta[None], len(TRIALS), axis=0))[0]
     reach = _student(LEVEL, max(len(scores) - 1, 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
     one, named = _one_torque(problem.many.recording, sought)
     together, seen = _together(problem, information, sought) + named, seen & ~one
+    theta = _within(theta - np.where(seen, own[0], 0.0), sought)  # elsewhere it is the replicas' noise
+    residual = problem.residuals(problem.few, np.repeat(theta[None], len(TRIALS), axis=0))[0]
     held, shown = windows.judge, problem.measured[windows.judge]
     before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
     return Estimate(

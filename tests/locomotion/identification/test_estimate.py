@@ -28,12 +28,12 @@ def lying(robot, seconds, seed=0):
 
 @pytest.fixture(scope="module")
 def swinging(go2):
-    return lying(go2, 6.0)
+    return lying(go2, 5.0)
 
 
 @pytest.fixture(scope="module")
 def recording(go2, swinging):
-    """Seven seconds of two swinging legs."""
+    """Six seconds of two swinging legs."""
     return plants.follow(go2, swinging, HIDDEN)
 
 
@@ -134,8 +134,8 @@ def weak(go2, swinging):
 
 def test_what_only_acts_together_is_said_and_named(weak, go2):
     sought = unknowns(go2, ("motor_strength", "kp_scale", "kd_scale"), "all")
-    short = replace(weak, stretches=[(25, 220)])
-    found = estimate(short, cut(short, 0.5, 0.1, 5), sought, 1, lambda words: None)
+    short = replace(weak, stretches=[(25, 140)])
+    found = estimate(short, cut(short, 0.5, 0.1, 2), sought, 1, lambda words: None)
     assert any("motor_strength" in words and "kp_scale" in words and "together" in words for words in found.together)
     assert not found.seen.any()
     assert found.value[0] * found.value[1] == pytest.approx(0.85, rel=0.03)  # what is seen is right

@@ -1,6 +1,5 @@
 """Logs become windows, and what was found a page and a randomization; bad logs and bad words are one clear error each."""
 
-
 import mujoco
 import numpy as np
 import pytest
@@ -58,7 +57,7 @@ def found_of(robot, truth, seen=True, fit=1.0):
     sought = unknowns(robot, tuple(truth), "all")
     value, shown = np.array(list(truth.values())), np.zeros((2, 10, 2 * robot.num_joints + 6))
     interval = np.stack([value - 0.001, value + 0.001], axis=1)
-    sizes = dict.fromkeys(("fitted before", "fitted", "held out before", "held out"), fit)
+    sizes = {name: fit for name in ("fitted before", "fitted", "held out before", "held out")}
     sigma = np.ones(shown.shape[2])
     return Estimate(sought, value, np.full(len(value), 0.0005), interval, np.full(len(value), seen), [], sigma, sizes, shown, shown, shown)
 
