@@ -28,7 +28,7 @@ def lying(robot, seconds, seed=0):
 
 @pytest.fixture(scope="module")
 def swinging(go2):
-    return lying(go2, 5.0)
+    return lying(go2, 5.2)
 
 
 @pytest.fixture(scope="module")
