@@ -28,7 +28,7 @@ from locomotion.runs import checkpoint
 from locomotion.task.randomization import RandomizationSettings
 from robots.errors import InputError
 
-DEFAULTS = {"output": "runs/retraining", "seeds": "1,2,3", "iterations": "300", "more": "100", "motion": "50", "episodes": "72"}
+DEFAULTS = {"output": "runs/retraining", "seeds": "1,2,3", "iterations": "300", "more": "100", "motion": "50", "episodes": "36"}
 STRENGTH, FRICTION, DAMPING, DELAY, PAYLOAD = 0.85, 1.5, 1.5, 0.012, 2.5  # 1, 1, 1, s, kg: what the plant hides
 PLANT = {"noise": 1.0, "strength": STRENGTH, "joint_friction": FRICTION, "joint_damping": DAMPING, "delay": DELAY, "payload": PAYLOAD}
 LIMITS = ("deploy.limits.pose_tolerance=0.4", "deploy.limits.wiggle=0.1")  # of a robot that sags, and whose legs stick
