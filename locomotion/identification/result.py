@@ -91,13 +91,13 @@ def doubts(result: Mapping[str, Any]) -> list[str]:
     held = result["residual_over_noise"]["held out"]
     if held > EXPLAINED:
         said.append(
-            f"The model does not explain this log: {held:.1f} times its noise is left where 1 is right, and intervals do not hold then. "
+            f"The model does not explain this log: {held:.1f} times its noise is left where 1 is right, so that intervals may not hold. "
             "A robot that walks needs short windows (window=0.4 lead=0.1); else something is wrong that is not sought"
         )
     for row in result["parameters"]:
         low, high = PARAMETERS[row["parameter"]].bounds
         if row["seen"] and not low < row["value"] < high:
-            remedy = "; a lighter robot: seek base_mass_offset" if row["parameter"] == "payload_mass" else ""
+            remedy = ": if the robot may be lighter than described, seek base_mass_offset" if row["parameter"] == "payload_mass" else ""
             said.append(f"{row['parameter']} {row['part']}".strip() + f" is at its bound of {row['value']:g}{remedy}")
     return said
 
