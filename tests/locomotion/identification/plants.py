@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 
-from deploy.hil.simulated_robot import Conditions, SimulatedRobot
+from deploy.hil.simulated_robot import PHYSICS_DT, Conditions, SimulatedRobot
 from deploy.interface import MotorCommand, RobotState, SimulatedTime
 from deploy.limits import Limits
 from deploy.log import Recorder
@@ -15,6 +16,7 @@ from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.supervisor import State, Supervisor
 from locomotion.identification.recording import MEASURED, Recording
+from robots.actuator import torque_bounds
 from tests.deploy import bundles
 
 DT = 0.02  # s
@@ -37,11 +39,45 @@ def follow(robot, targets, conditions):
     return Recording(robot, DT, sampled, sampled, {k: np.array(v) for k, v in measured.items()}, targets, [(25, len(targets))])
 
 
-def run(bundle, robot, path, seconds, conditions):
+class HiddenMotors:
+    """Motors that no factor on the law's gains describes: a dead zone, less of the torque the faster they turn, and a lag."""
+
+    LAG, DEAD, FADING = 0.008, 0.8, 0.02  # s, N m, share a rad/s
+
+    def __init__(self, robot, dt):
+        self.robot, self.dt, self.torque = robot, dt, np.zeros(robot.num_joints)
+
+    def __call__(self, asked, joint_vel):
+        """N m [J] that they give, ``dt`` s after what the last call gave."""
+        settled = np.sign(asked) * np.maximum(np.abs(asked) - self.DEAD, 0.0) * np.maximum(1.0 - self.FADING * np.abs(joint_vel), 0.0)
+        low, high = torque_bounds(joint_vel, self.robot.effort_limit, self.robot.torque_speed)
+        self.torque = self.torque + (settled.clip(low, high) - self.torque) * (1.0 - np.exp(-self.dt / self.LAG))
+        return self.torque
+
+
+class Unlawful(SimulatedRobot):
+    """A plant with such motors."""
+
+    motors = told = None
+
+    def _apply(self, command):
+        self.told = command
+
+    def _step(self):
+        self.motors = self.motors or HiddenMotors(self.robot, PHYSICS_DT)
+        q, dq, told = self.data.qpos[self._qpos], self.data.qvel[self._qvel], self.told
+        asked = told.kp * (told.joint_pos_target - q) - told.kd * dq + told.feed_forward
+        self.model.actuator_gainprm[:, 0] = 0.0
+        self.model.actuator_biasprm[:, :3] = 0.0
+        self.model.actuator_biasprm[:, 0] = self.motors(asked, dq)
+        mujoco.mj_step(self.model, self.data)
+
+
+def run(bundle, robot, path, seconds, conditions, plant=SimulatedRobot):
     """The log of a deployment in simulated time, and its runtime."""
     policy, clock = RobotPolicy(load(bundle), robot), SimulatedTime()
-    plant = SimulatedRobot(policy.robot, clock, conditions)
-    supervisor = Supervisor(policy.robot, DT, WEAK)
+    plant = plant(policy.robot, clock, conditions)
+    supervisor = Supervisor(policy.robot, policy.contract.control_dt, WEAK)
     runtime = Runtime(policy, plant, supervisor, clock, Recorder(path, policy.robot, policy.contract, WEAK))
     runtime.run(seconds, ScriptedOperator([[0.0, list(policy.contract.command_rest)]], policy.contract))
     return runtime, plant

@@ -1,0 +1,228 @@
+"""An actuator network fitted to the torque that drives report, and the judge: torque that was held out, against the law's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import smooth_l1_loss
+
+from locomotion.identification.drives import DELAYS, Samples, sample
+from locomotion.identification.recording import Recording
+from locomotion.identification.unknowns import parts_of
+from robots.errors import InputError
+from sim.actuator_network import Rest
+
+WINDOW = 1.0  # s of a log that are fitted, held out or watched as one
+WATCH = 4  # every so manyth window of those that are fitted says when to stop
+BATCH, RATE, DECAY, LOOK_EVERY = 1024, 3e-3, 1e-4, 100
+RIDGE = 1e-4  # share of an input's own spread below which a direction of the history counts as seen
+INSIDE = 0.999  # share of the fitted inputs within the reach
+FREE = 0.95  # share of its limit below which a torque shows the law's gains
+ALIKE = 1.01  # delays whose squared error is within this factor of the least are not told apart
+SEEN = 0.98  # a delay that lowers the squared error less than to this share is not seen
+DULL = 0.2  # share of a motor's torque, and of its speed, below which a log shows little
+FRESH = 0.05  # share of the moments that should come soon after a new target
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network and its joints."""
+
+    joints: tuple[int, ...]
+    rest: Rest
+    gains: tuple[float, float]  # the factors on kp and kd with which the law explains the log best, at its best delay
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A network for each part of a robot, by the part's name."""
+
+    samples: Samples  # under the delay
+    judge: np.ndarray  # [M] bool: held out
+    parts: dict[str, Part]
+    history: int
+    spacing: float  # s
+    delay: float  # s from a command to its effect
+    delays: tuple[float, float] | None  # s, those that the log does not tell apart; None: it does not show a delay
+    measured: np.ndarray  # [K, J] N m of the K moments held out
+    laws: dict[str, np.ndarray]  # [K, J] N m of "law", "best law" and "network"
+    trust: np.ndarray  # [K, J]
+    poor: list[str]  # what the log shows too little of
+
+
+def fit(
+    recordings: Sequence[Recording], joints: str, history: int, spacing: float, hidden: Sequence[int], steps: int, every: int, seed: int,
+    say: Callable[[str], None] = lambda words: None,
+) -> Fit:
+    """A network for ``all`` joints, each ``group`` or each ``joint``; every ``every``-th second is held out.
+
+    Raises InputError where the logs are too short, or their drives report no torque to learn from.
+    """  # fmt: skip
+    told = sample(recordings, history, spacing, 0.0, WINDOW)
+    robot, groups = told.robot, {name or "all": own for name, own in parts_of(told.robot, joints).items()}
+    fitted, watched, judged = _split(told, every)
+    errors = [sample(recordings, history, spacing, delay, WINDOW).errors[:, -1] for delay in DELAYS]
+    gains, costs = _best_laws(told, errors, groups, fitted | watched)
+    best = int(np.argmin(costs))
+    seen = costs[best] < SEEN * costs[0]
+    near = DELAYS[costs < ALIKE * costs[best]]
+    delay = float(DELAYS[best]) if seen else 0.0
+    samples = sample(recordings, history, spacing, delay, WINDOW)
+    parts = {}
+    for name, own in groups.items():
+        say(f"{name}: {len(own)} joints, {int((fitted | watched).sum()) * len(own)} moments")
+        parts[name] = Part(own, _train(samples, own, fitted, watched, hidden, steps, seed), gains[best if seen else 0][name])
+    laws, trust = _predict(told, samples, parts, judged)
+    delays = (float(near.min()), float(near.max())) if seen else None
+    poor = _poor(told, groups, spacing)
+    return Fit(samples, judged, parts, history, spacing, delay, delays, samples.torque[judged], laws, trust, poor)
+
+
+def _split(samples: Samples, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[M] bool each: to fit, to watch, to judge."""
+    block = samples.block
+    count = int(block.max(initial=-1)) + 1
+    if count < 2 * every:
+        allowed = f"at least {2 * every * WINDOW:g} s under the robot's own gains, without gaps; they have {count * WINDOW:g} s"
+        raise InputError("logs", f"{len(block)} moments", allowed, "Record a longer one: locomotion identify excite.")
+    judged = block % every == every - 1
+    watched = ~judged & ((block - block // every) % WATCH == WATCH - 1)
+    return (block >= 0) & ~judged & ~watched, (block >= 0) & watched, (block >= 0) & judged
+
+
+def _best_laws(
+    samples: Samples, errors: list[np.ndarray], groups: dict[str, tuple[int, ...]], rows: np.ndarray
+) -> tuple[list[dict[str, tuple[float, float]]], np.ndarray]:
+    """Factors on kp and kd of each part at each delay, by least squares, and the squared errors [D] within the motors' limits."""
+    robot, (low, high) = samples.robot, (bound[rows] for bound in samples.bounds)
+    torque, damping = samples.torque[rows], -robot.kd * samples.speeds[rows, -1]
+    free = (np.abs(torque) < FREE * np.minimum(-low, high)) & np.isfinite(torque)
+    gains, costs = [], np.zeros(len(errors))
+    for d, error in enumerate(errors):
+        spring, found = robot.kp * error[rows], {}
+        for name, joints in groups.items():
+            own = list(joints)
+            inside = free[:, own]
+            design = np.column_stack([spring[:, own][inside], damping[:, own][inside]])
+            scale = np.linalg.lstsq(design, torque[:, own][inside], rcond=None)[0]
+            law = (scale[0] * spring[:, own] + scale[1] * damping[:, own]).clip(low[:, own], high[:, own])
+            costs[d] += np.square(law - torque[:, own]).sum()
+            found[name] = (float(scale[0]), float(scale[1]))
+        gains.append(found)
+    return gains, costs
+
+
+def _train(
+    samples: Samples, joints: tuple[int, ...], fitted: np.ndarray, watched: np.ndarray, hidden: Sequence[int], steps: int, seed: int
+) -> Rest:
+    """The network of one part: AdamW under Huber's loss, as it was when it predicted the watched windows best."""
+    generator = torch.Generator().manual_seed(seed)
+    data = {kind: _tensors(samples, joints, rows) for kind, rows in (("fit", fitted), ("watch", watched))}
+    x, law, low, high, torque = data["fit"]
+    rest = _prepare(x, law, low, high, torque, hidden, generator)
+    kept, least = {name: value.clone() for name, value in rest.state_dict().items()}, _loss(rest, data["watch"]).item()
+    optimizer = torch.optim.AdamW(rest.parameters(), lr=RATE, weight_decay=DECAY)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        rows = torch.randint(x.shape[1], (BATCH,), generator=generator)
+        optimizer.zero_grad()
+        _loss(rest, tuple(value[:, rows] for value in data["fit"])).backward()
+        optimizer.step()
+        if (step + 1) % LOOK_EVERY == 0:
+            with torch.no_grad():
+                cost = _loss(rest, data["watch"]).item()
+            if cost < least:
+                kept, least = {name: value.clone() for name, value in rest.state_dict().items()}, cost
+    rest.load_state_dict(kept)
+    return rest
+
+
+def _tensors(samples: Samples, joints: tuple[int, ...], rows: np.ndarray) -> tuple[torch.Tensor, ...]:
+    """Inputs [1, M, I]; law, least and largest torque and what was reported [1, M] of the joints' moments."""
+    own = list(joints)
+    columns = [value[rows][:, own].T.ravel() for value in (samples.law(), *samples.bounds, samples.torque)]
+    return tuple(torch.from_numpy(v).float()[None] for v in (samples.inputs(joints, rows), *columns))
+
+
+def _loss(rest: Rest, data: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    x, law, low, high, torque = data
+    asked = torch.minimum(torch.maximum(law + rest(x), low), high)
+    return smooth_l1_loss(asked / rest.unit[:, None], torque / rest.unit[:, None])
+
+
+def _prepare(
+    x: torch.Tensor, law: torch.Tensor, low: torch.Tensor, high: torch.Tensor, torque: torch.Tensor, hidden: Sequence[int],
+    generator: torch.Generator,
+) -> Rest:
+    """A network whose linear part explains what it can by least squares, and whose layers begin at zero."""  # fmt: skip
+    inputs = x.shape[-1]
+    rest = Rest(inputs, hidden)
+    left = torque - torch.minimum(torch.maximum(law, low), high)
+    rest.scale[:] = x.square().mean(dim=1).sqrt().clip(min=1e-6)
+    z = (x / rest.scale[:, None])[0].double()
+    spread = z.T @ z / len(z) + RIDGE * torch.eye(inputs, dtype=torch.float64)
+    rest.metric[0] = torch.linalg.cholesky(torch.linalg.inv(spread)).T.float()
+    rest.reach[0] = torch.quantile((z.float() @ rest.metric[0].T).norm(dim=-1)[:: max(1, len(z) // 1_000_000)], INSIDE)
+    rest.unit[0] = left.square().mean().sqrt().clip(min=1e-3)
+    rest.bound[0] = 1.5 * torch.quantile(left.abs()[0, :: max(1, len(z) // 1_000_000)], INSIDE) / rest.unit[0]
+    free = ((law > low) & (law < high))[0]
+    inner, wanted = z[free], (left[0, free] / rest.unit[0]).double()
+    square = inner.T @ inner + RIDGE * len(inner) * torch.eye(inputs, dtype=torch.float64)
+    with torch.no_grad():
+        rest.linear[0] = torch.linalg.solve(square, inner.T @ wanted).float()
+        for weight in list(rest.weights)[:-1]:
+            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[1] ** 0.5)
+    return rest
+
+
+def _predict(told: Samples, samples: Samples, parts: dict[str, Part], rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The torques [K, J] of the law as it is described, with its best gains and delay, and of the network; how far that is trusted."""
+    low, high = (bound[rows] for bound in told.bounds)
+    robot, law = told.robot, samples.law()[rows]
+    laws = {"law": told.law()[rows].clip(low, high), "best law": np.zeros_like(law), "network": np.zeros_like(law)}
+    trust = np.zeros_like(law)
+    for part in parts.values():
+        for j in part.joints:
+            kp, kd = part.gains
+            best = kp * robot.kp[j] * samples.errors[rows, -1, j] - kd * robot.kd[j] * samples.speeds[rows, -1, j]
+            x = torch.from_numpy(samples.inputs((j,), rows)).float()[None]
+            with torch.no_grad():
+                rest, sure = part.rest(x)[0].numpy(), part.rest.trust(x / part.rest.scale[:, None])[0].numpy()
+            laws["best law"][:, j] = best.clip(low[:, j], high[:, j])
+            laws["network"][:, j] = (law[:, j] + rest).clip(low[:, j], high[:, j])
+            trust[:, j] = sure
+    return laws, trust
+
+
+def _poor(samples: Samples, groups: dict[str, tuple[int, ...]], spacing: float) -> list[str]:
+    """What the logs show too little of, in words."""
+    robot, words = samples.robot, []
+    fastest = robot.joint_vel_limit if robot.torque_speed is None else robot.torque_speed[1]
+    for name, joints in groups.items():
+        own = list(joints)
+        for what, values, limits, unit in (
+            ("torques", samples.torque, robot.effort_limit, "N m"),
+            ("speeds", samples.speeds[:, -1], fastest, "rad/s"),
+        ):
+            share = np.quantile(np.abs(values[:, own]) / limits[own], 0.99)
+            if share < DULL:
+                limit = float(limits[own].max())
+                words.append(f"{name}: {what} reach {share * limit:.2g} of {limit:.3g} {unit}; beyond that the law alone speaks")
+    if (samples.age < spacing).mean() < FRESH:
+        words.append(
+            f"all moments come {1e3 * np.quantile(samples.age, 0.05):.0f} to {1e3 * np.quantile(samples.age, 0.95):.0f} ms after a new target: "
+            f"how motors answer within {1e3 * spacing:.0f} ms does not show (identify excite control_dt=0.005 hold=0.02)"
+        )
+    return words
+
+
+def errors(found: Fit, joints: Sequence[int]) -> dict[str, float]:
+    """Root mean square error of each law's torque, held out, N m."""
+    own = list(joints)
+    return {name: float(np.sqrt(np.square(law - found.measured)[:, own].mean())) for name, law in found.laws.items()}
+
+
