@@ -73,7 +73,7 @@ class LearnedActuator:
         self._network, self._dt = network, physics_dt
         self._kp, self._damping = (torch.tensor(x, dtype=torch.float32) for x in (robot.kp, robot.kd / robot.kp))
         j, self._moments = robot.num_joints, torch.arange(1 - network.history, 1) * self._every
-        self._past = torch.zeros((network.history - 1) * self._every + 1, 2, num_envs, j)  # errors and velocities; a ring, as the next is
+        self._past = torch.zeros((network.history - 1) * self._every + 1, 2, j, num_envs)  # errors and velocities; a ring, as the next is
         self._targets = torch.zeros(round(MAX_ACTION_DELAY / physics_dt + 0.5) + 1, num_envs, j)
         self._rows, self._step = torch.arange(num_envs), 0
         self._late = torch.zeros(num_envs, dtype=torch.int64)  # physics steps from a target to its effect
@@ -81,8 +81,8 @@ class LearnedActuator:
     def reset(self, rows: Tensor, joint_pos: Tensor, joint_vel: Tensor) -> None:
         """Robots ``rows`` [K] begin on target, at ``joint_pos`` and ``joint_vel`` [K, J]."""
         self._targets[:, rows] = joint_pos
-        self._past[:, 0, rows] = 0.0
-        self._past[:, 1, rows] = joint_vel
+        self._past[:, 0, :, rows] = 0.0
+        self._past[:, 1, :, rows] = joint_vel.T
 
     def delay(self, rows: Tensor, seconds: Tensor) -> None:
         """Let targets of robots ``rows`` [K] take ``seconds`` [K] to the motors, rounded up to physics steps."""
@@ -95,10 +95,9 @@ class LearnedActuator:
         self._targets[step % len(self._targets)] = target
         arrived = self._targets[(step - self._late) % len(self._targets), self._rows]
         newest = self._past[step % len(self._past)]
-        torch.sub(arrived, joint_pos, out=newest[0])
-        newest[1] = joint_vel
-        seen = self._past[(step + self._moments) % len(self._past)]  # [H, 2, N, J]
-        torque = self._network(seen[:, 0].transpose(0, 1), seen[:, 1].transpose(0, 1))
+        newest[0], newest[1] = (arrived - joint_pos).T, joint_vel.T
+        seen = self._past[(step + self._moments) % len(self._past)].permute(1, 3, 0, 2)  # [2, N, H, J]
+        torque = self._network(seen[0], seen[1])
         return joint_pos + torque / self._kp + self._damping * joint_vel
 
     def state_dict(self) -> dict[str, Any]:

@@ -37,23 +37,23 @@ class Rest(nn.Module):
             self.register_buffer(name, torch.ones(parts, *shape))
         self.linear = nn.Parameter(torch.zeros(parts, inputs))
         sizes = (inputs, *hidden, 1)
-        self.weights = nn.ParameterList(torch.zeros(parts, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
-        self.biases = nn.ParameterList(torch.zeros(parts, 1, b) for b in sizes[1:])
+        self.weights = nn.ParameterList(torch.zeros(parts, b, a) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.biases = nn.ParameterList(torch.zeros(parts, b, 1) for b in sizes[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        """N m [P, M] of inputs [P, M, I]: the errors, then the velocities, the newest last."""
-        z = x / self.scale[:, None]
-        *inner, last = zip(self.biases, self.weights, strict=True)
-        h = z
-        for bias, weight in inner:
-            h = softsign(torch.baddbmm(bias, h, weight))
-        rest = (torch.baddbmm(last[0], h, last[1]) + z @ self.linear[:, :, None])[..., 0]
-        return self.trust(z) * self.unit[:, None] * torch.minimum(torch.maximum(rest, -self.bound[:, None]), self.bound[:, None])
+        """N m [P, M] of inputs [P, I, M]: the errors, then the velocities, the newest last."""
+        return self.trusted(x)[0]
 
-    def trust(self, z: Tensor) -> Tensor:
-        """How far the log speaks for inputs over their scale [P, M, I], 1 to 0."""
-        length = (z @ self.metric.transpose(1, 2)).norm(dim=-1)
-        return (2.0 - length / self.reach[:, None]).clip(0.0, 1.0)
+    def trusted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and how far the log speaks for the inputs, 1 to 0 [P, M]."""
+        inputs, width = x.shape[1], self.weights[0].shape[1]
+        first = torch.cat([self.weights[0], self.metric, self.linear[:, None]], dim=1) / self.scale[:, None]
+        h, white, linear = (first @ x).split([width, inputs, 1], dim=1)
+        for i in range(1, len(self.weights)):
+            h = torch.baddbmm(self.biases[i], self.weights[i], softsign(h + self.biases[0] if i == 1 else h))
+        rest = (linear + (h if len(self.weights) > 1 else h + self.biases[0]))[:, 0]
+        trust = (2.0 - white.square().sum(dim=1).sqrt() / self.reach[:, None]).clip(0.0, 1.0)
+        return trust * self.unit[:, None] * torch.minimum(torch.maximum(rest, -self.bound[:, None]), self.bound[:, None]), trust
 
 
 class ActuatorNetwork:
@@ -64,7 +64,7 @@ class ActuatorNetwork:
         self._kp, self._kd = (torch.tensor(getattr(robot, name), dtype=torch.float32) for name in GAINS)
 
     def __call__(self, error: Tensor, joint_vel: Tensor) -> Tensor:
-        x = torch.cat([error, joint_vel], dim=1).permute(2, 0, 1)  # [J, N, I]
+        x = torch.cat([error.permute(2, 1, 0), joint_vel.permute(2, 1, 0)], dim=1)  # [J, I, N]
         return self._kp * error[:, -1] - self._kd * joint_vel[:, -1] + self._rest(x).T
 
 

@@ -65,18 +65,19 @@ def fit(
     told = sample(recordings, history, spacing, 0.0, WINDOW)
     robot, groups = told.robot, {name or "all": own for name, own in parts_of(told.robot, joints).items()}
     fitted, watched, judged = _split(told, every)
-    errors = [sample(recordings, history, spacing, delay, WINDOW).errors[:, -1] for delay in DELAYS]
-    gains, costs = _best_laws(told, errors, groups, fitted | watched)
-    best = int(np.argmin(costs))
-    seen = costs[best] < SEEN * costs[0]
-    near = DELAYS[costs < ALIKE * costs[best]]
+    gains, costs = _at_each_delay(recordings, groups, history, spacing, fitted | watched)
+    law = int(np.argmin(costs["law"]))
+    best = int(np.flatnonzero(costs["history"] < ALIKE * costs["history"].min())[0])
+    seen = costs["history"][best] < SEEN * costs["history"][0]
+    near = DELAYS[costs["history"] < ALIKE * costs["history"][best]]
     delay = float(DELAYS[best]) if seen else 0.0
     samples = sample(recordings, history, spacing, delay, WINDOW)
     parts = {}
     for name, own in groups.items():
         say(f"{name}: {len(own)} joints, {int((fitted | watched).sum()) * len(own)} moments")
-        parts[name] = Part(own, _train(samples, own, fitted, watched, hidden, steps, seed), gains[best if seen else 0][name])
-    laws, trust = _predict(told, samples, parts, judged)
+        parts[name] = Part(own, _train(samples, own, fitted, watched, hidden, steps, seed), gains[law][name])
+    late = sample(recordings, history, spacing, float(DELAYS[law]), WINDOW)
+    laws, trust = _predict(told, late, samples, parts, judged)
     delays = (float(near.min()), float(near.max())) if seen else None
     poor = _poor(told, groups, spacing)
     return Fit(samples, judged, parts, history, spacing, delay, delays, samples.torque[judged], laws, trust, poor)
@@ -94,24 +95,27 @@ def _split(samples: Samples, every: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return (block >= 0) & ~judged & ~watched, (block >= 0) & watched, (block >= 0) & judged
 
 
-def _best_laws(
-    samples: Samples, errors: list[np.ndarray], groups: dict[str, tuple[int, ...]], rows: np.ndarray
-) -> tuple[list[dict[str, tuple[float, float]]], np.ndarray]:
-    """Factors on kp and kd of each part at each delay, by least squares, and the squared errors [D] within the motors' limits."""
-    robot, (low, high) = samples.robot, (bound[rows] for bound in samples.bounds)
-    torque, damping = samples.torque[rows], -robot.kd * samples.speeds[rows, -1]
-    free = (np.abs(torque) < FREE * np.minimum(-low, high)) & np.isfinite(torque)
-    gains, costs = [], np.zeros(len(errors))
-    for d, error in enumerate(errors):
-        spring, found = robot.kp * error[rows], {}
+def _at_each_delay(
+    recordings: Sequence[Recording], groups: dict[str, tuple[int, ...]], history: int, spacing: float, rows: np.ndarray
+) -> tuple[list[dict[str, tuple[float, float]]], dict[str, np.ndarray]]:
+    """Factors on kp and kd of each part at each of D delays, by least squares, and the squared errors [D] of that law and of what is
+    linear in the history. The second tells a delay from a lag, which the history sees."""
+    gains: list[dict[str, tuple[float, float]]] = []
+    costs = {name: np.zeros(len(DELAYS)) for name in ("law", "history")}
+    for d, delay in enumerate(DELAYS):
+        samples, found = sample(recordings, history, spacing, float(delay), WINDOW), {}
+        low, high = samples.bounds
         for name, joints in groups.items():
-            own = list(joints)
-            inside = free[:, own]
-            design = np.column_stack([spring[:, own][inside], damping[:, own][inside]])
-            scale = np.linalg.lstsq(design, torque[:, own][inside], rcond=None)[0]
-            law = (scale[0] * spring[:, own] + scale[1] * damping[:, own]).clip(low[:, own], high[:, own])
-            costs[d] += np.square(law - torque[:, own]).sum()
-            found[name] = (float(scale[0]), float(scale[1]))
+            past = samples.inputs(joints, rows)  # [2 H, K]
+            own = [value[rows][:, list(joints)].T.ravel() for value in (samples.torque, low, high)]
+            (torque, least, most), kp, kd = own, *(np.repeat(gain[list(joints)], rows.sum()) for gain in (samples.robot.kp, samples.robot.kd))
+            free = (torque > FREE * least) & (torque < FREE * most)
+            law = np.stack([kp * past[history - 1], -kd * past[-1]])
+            for kind, design in (("law", law), ("history", past)):
+                scale = np.linalg.lstsq(design[:, free].T, torque[free], rcond=None)[0]
+                costs[kind][d] += np.square((scale @ design).clip(least, most) - torque).sum()
+                if kind == "law":
+                    found[name] = (float(scale[0]), float(scale[1]))
         gains.append(found)
     return gains, costs
 
@@ -128,9 +132,9 @@ def _train(
     optimizer = torch.optim.AdamW(rest.parameters(), lr=RATE, weight_decay=DECAY)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1.0 + math.cos(math.pi * step / steps))
-        rows = torch.randint(x.shape[1], (BATCH,), generator=generator)
+        rows = torch.randint(x.shape[-1], (BATCH,), generator=generator)
         optimizer.zero_grad()
-        _loss(rest, tuple(value[:, rows] for value in data["fit"])).backward()
+        _loss(rest, tuple(value[..., rows] for value in data["fit"])).backward()
         optimizer.step()
         if (step + 1) % LOOK_EVERY == 0:
             with torch.no_grad():
@@ -142,7 +146,7 @@ def _train(
 
 
 def _tensors(samples: Samples, joints: tuple[int, ...], rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """Inputs [1, M, I]; law, least and largest torque and what was reported [1, M] of the joints' moments."""
+    """Inputs [1, I, M]; law, least and largest torque and what was reported [1, M] of the joints' moments."""
     own = list(joints)
     columns = [value[rows][:, own].T.ravel() for value in (samples.law(), *samples.bounds, samples.torque)]
     return tuple(torch.from_numpy(v).float()[None] for v in (samples.inputs(joints, rows), *columns))
@@ -159,11 +163,11 @@ def _prepare(
     generator: torch.Generator,
 ) -> Rest:
     """A network whose linear part explains what it can by least squares, and whose layers begin at zero."""  # fmt: skip
-    inputs = x.shape[-1]
+    inputs = x.shape[1]
     rest = Rest(inputs, hidden)
     left = torque - torch.minimum(torch.maximum(law, low), high)
-    rest.scale[:] = x.square().mean(dim=1).sqrt().clip(min=1e-6)
-    z = (x / rest.scale[:, None])[0].double()
+    rest.scale[:] = x.square().mean(dim=2).sqrt().clip(min=1e-6)
+    z = (x[0] / rest.scale[0, :, None]).T.double()
     spread = z.T @ z / len(z) + RIDGE * torch.eye(inputs, dtype=torch.float64)
     rest.metric[0] = torch.linalg.cholesky(torch.linalg.inv(spread)).T.float()
     rest.reach[0] = torch.quantile((z.float() @ rest.metric[0].T).norm(dim=-1)[:: max(1, len(z) // 1_000_000)], INSIDE)
@@ -175,11 +179,13 @@ def _prepare(
     with torch.no_grad():
         rest.linear[0] = torch.linalg.solve(square, inner.T @ wanted).float()
         for weight in list(rest.weights)[:-1]:
-            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[1] ** 0.5)
+            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[2] ** 0.5)
     return rest
 
 
-def _predict(told: Samples, samples: Samples, parts: dict[str, Part], rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _predict(
+    told: Samples, late: Samples, samples: Samples, parts: dict[str, Part], rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The torques [K, J] of the law as it is described, with its best gains and delay, and of the network; how far that is trusted."""
     low, high = (bound[rows] for bound in told.bounds)
     robot, law = told.robot, samples.law()[rows]
@@ -188,10 +194,9 @@ def _predict(told: Samples, samples: Samples, parts: dict[str, Part], rows: np.n
     for part in parts.values():
         for j in part.joints:
             kp, kd = part.gains
-            best = kp * robot.kp[j] * samples.errors[rows, -1, j] - kd * robot.kd[j] * samples.speeds[rows, -1, j]
-            x = torch.from_numpy(samples.inputs((j,), rows)).float()[None]
+            best = kp * robot.kp[j] * late.errors[rows, -1, j] - kd * robot.kd[j] * late.speeds[rows, -1, j]
             with torch.no_grad():
-                rest, sure = part.rest(x)[0].numpy(), part.rest.trust(x / part.rest.scale[:, None])[0].numpy()
+                rest, sure = (value[0].numpy() for value in part.rest.trusted(torch.from_numpy(samples.inputs((j,), rows)).float()[None]))
             laws["best law"][:, j] = best.clip(low[:, j], high[:, j])
             laws["network"][:, j] = (law[:, j] + rest).clip(low[:, j], high[:, j])
             trust[:, j] = sure

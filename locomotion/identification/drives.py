@@ -39,9 +39,9 @@ class Samples:
         return self.robot.kp * self.errors[:, -1] - self.robot.kd * self.speeds[:, -1]
 
     def inputs(self, joints: Sequence[int], rows: np.ndarray) -> np.ndarray:
-        """[len(rows) len(joints), 2 H]: of every joint at every row, one joint after the other."""
-        parts = [np.concatenate([self.errors[rows][..., j], self.speeds[rows][..., j]], axis=1) for j in joints]
-        return np.concatenate(parts)
+        """[2 H, len(joints) len(rows)]: of every joint at every row, one joint after the other."""
+        past = np.concatenate([self.errors[rows][..., list(joints)], self.speeds[rows][..., list(joints)]], axis=1)
+        return past.transpose(1, 2, 0).reshape(past.shape[1], -1)
 
 
 def sample(recordings: Sequence[Recording], history: int, spacing: float, delay: float, window: float) -> Samples:

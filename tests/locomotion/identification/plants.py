@@ -83,6 +83,45 @@ def run(bundle, robot, path, seconds, conditions, plant=SimulatedRobot):
     return runtime, plant
 
 
+def motors_moved(robot, seconds, motors=None, dt=0.005, hold=4, noise=1.0, delay=0.0, seed=0, size=1.0):
+    """A recording of motors whose joints somebody moves, about the default pose, while targets go their own way, each held ``hold`` steps."""
+    fine, random = 0.001, np.random.default_rng(seed)
+    motors = motors or HiddenMotors(robot, fine)
+    j, every, late = robot.num_joints, round(dt / fine), round(delay / fine)
+    time = np.arange(round(seconds / fine)) * fine
+    rate, phase = 2 * np.pi * random.uniform(0.5, 4.0, (3, j)), random.uniform(0.0, 2 * np.pi, (3, j))
+    waves = [np.sin(np.multiply.outer(time, r) + p) for r, p in zip(rate, phase, strict=True)]
+    q = robot.default_joint_pos + 0.15 * size * sum(waves)
+    dq = np.gradient(q, fine, axis=0)
+    wanted = q + 0.12 * size * np.sin(np.multiply.outer(time, 2.3 * rate[0]) + 1.0) + 0.1 * size * random.standard_normal((1, j))
+    target = wanted[(np.arange(len(time)) // (every * hold)) * every * hold]
+    heard = np.concatenate([np.repeat(target[:1], late, axis=0), target])[: len(target)]
+    torque = np.array([motors(robot.kp * (h - a) - robot.kd * b, b) for h, a, b in zip(heard, q, dq, strict=True)])
+    # a state is sampled before that moment's command is felt, and reports the torque until then
+    at = np.arange(every, len(time), every)
+    sizes = {"joint_pos": (q, 0.001), "joint_vel": (dq, 0.1)}
+    measured = {name: value[at] + noise * size * random.standard_normal((len(at), j)) for name, (value, size) in sizes.items()}
+    measured |= {"base_ang_vel": np.zeros((len(at), 3)), "projected_gravity": np.tile([0.0, 0.0, -1.0], (len(at), 1))}
+    reported = torque[at - 1] + noise * 0.2 * random.standard_normal((len(at), j))
+    return Recording(robot, dt, time[at], time[at], measured, target[at], [(0, len(at))], reported)
+
+
+def save(recording, folder, name="log.mcap", torque=True):
+    """``recording`` as the log of a deployment."""
+    robot = recording.robot
+    path = folder / name
+    path.unlink(missing_ok=True)
+    contract = replace(load(bundles.write_tiny(folder / "policy.onnx", robot)).contract, control_dt=recording.control_dt)
+    recorder = Recorder(path, robot, contract, Limits())
+    zeros = np.zeros(robot.num_joints)
+    for k, time in enumerate(recording.sampled):
+        motion = [recording.measured[name][k] for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")]
+        state = RobotState(float(time), k, *motion, recording.torque[k] if torque else zeros)
+        recorder.record(float(time), state, np.zeros(3), MotorCommand(recording.target[k], robot.kp, robot.kd, zeros), State.WALK, (0.0, 0.0, 0.0))
+    recorder.close()
+    return path
+
+
 def write_log(folder, robot, steps=400, still=None, name=None):
     """A log of made-up motion, of which one joint may be ``still``."""
     bundle = bundles.write_tiny(folder / "policy.onnx", robot)
@@ -102,4 +141,4 @@ def write_log(folder, robot, steps=400, still=None, name=None):
     return path
 
 
-__all__ = ["DT", "Conditions", "MotorCommand", "SimulatedRobot", "SimulatedTime", "follow", "run", "write_log"]
+__all__ = ["DT", "Conditions", "MotorCommand", "SimulatedRobot", "SimulatedTime", "follow", "motors_moved", "run", "save", "write_log"]
