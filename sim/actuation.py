@@ -10,6 +10,7 @@ just that torque, so that limits, strength, gains that are drawn, and damping wi
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,6 +61,12 @@ def choose(robot: Robot, actuator: str | None) -> tuple[str, Network | None]:
         remedy = f"Add speed_at_full_effort and no_load_speed to {robot.name}'s robot.yaml."
         raise InputError("sim.actuator", actuator, "pd for a robot without a torque-speed curve", remedy)
     return actuator, None
+
+
+def fingerprint(actuator: str | None) -> str | None:
+    """A hash of the network's file; None for an actuator that is none, or not there."""
+    path = Path(actuator or "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == FILE and path.is_file() else None
 
 
 class LearnedActuator:

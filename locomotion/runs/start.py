@@ -26,6 +26,7 @@ from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
 from robots.errors import InputError
+from sim.actuation import fingerprint
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
 PERSONAL = (
@@ -220,10 +221,12 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
     """Where a policy comes from, as of its training."""
     learned = {key: value for key, value in config.items() if key not in PERSONAL}
     text = json.dumps(learned, sort_keys=True)
+    network = fingerprint(settings.sim.actuator) if settings.env is None else None
     return {
         "commit": _commit(),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
+        **({"actuator_sha256": network} if network else {}),
         "seed": settings.seed,
         "engine": settings.sim.engine if settings.env is None else settings.env,
         "versions": versions(*(("mujoco-warp", "warp-lang") if settings.sim.engine == "mujoco_warp" else ())),
