@@ -24,7 +24,7 @@ WARM_UP, BLOCKS, STEPS = 10, 40, 16
 def unlearned(folder: Path) -> Path:
     """A network of the default size, one for each group of joints."""
     robot = robots.load("unitree_go2")
-    parts = {name: (tuple(joints.tolist()), Rest(6, (32, 32))) for name, joints in robot.joint_groups.items()}
+    parts = {name: (tuple(joints.tolist()), Rest(6, (16, 16))) for name, joints in robot.joint_groups.items()}
     path = folder / "actuator.json"
     path.write_text(json.dumps(document(robot, parts, 3, 0.01, {})))
     return path

@@ -34,7 +34,7 @@ class Network(Protocol):
     spacing: float  # s between two of them
 
     def __call__(self, error: Tensor, joint_vel: Tensor) -> Tensor:
-        """Torque [N, J] (N m), before the motor's limits, of target less position and of velocities [N, H, J] (rad, rad/s; the newest last)."""
+        """Torque before the motor's limits, N m [N, J], of target less position (rad) and velocity (rad/s) [N, H, J], the newest last."""
         ...
 
 
@@ -108,7 +108,7 @@ class LearnedActuator:
         return joint_pos + torque / self._kp + self._damping * joint_vel
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, f"_{name}") for name in ("past", "targets", "late", "step")}
+        return {**{name: getattr(self, f"_{name}").clone() for name in ("past", "targets", "late")}, "step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("past", "targets", "late"):

@@ -5,14 +5,15 @@ With e = target - joint_pos and v = joint_vel of H moments (rad, rad/s), x = [e,
     torque = kp e - kd v + trust(z) unit clip(linear z + layers(z), -bound, bound),    trust(z) = clip(2 - |metric z| / reach, 0, 1)
 
 in N m, e and v of the newest moment. The input is that of Hwangbo et al. 2019 (Science Robotics 4(26)), as are the layers (softsign between
-them); what they learn here is the rest that the law leaves. ``metric`` whitens the inputs of the fit, whose length ``reach`` bounds: outside
-of what the log showed the rest fades, at twice its reach the law alone is left, and nowhere is the rest more than ``unit bound``.
+them); what they learn here is the rest that the law leaves. ``metric`` whitens the inputs of the fit, whose length ``reach`` bounds:
+outside of what the log showed the rest fades, at twice its reach the law alone is left, and nowhere is the rest more than ``unit bound``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Rest(nn.Module):
             self.register_buffer(name, torch.ones(parts, *shape))
         self.linear = nn.Parameter(torch.zeros(parts, inputs))
         sizes = (inputs, *hidden, 1)
-        self.weights = nn.ParameterList(torch.zeros(parts, b, a) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.weights = nn.ParameterList(torch.zeros(parts, b, a) for a, b in pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(parts, b, 1) for b in sizes[1:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,9 +50,10 @@ class Rest(nn.Module):
         inputs, width = x.shape[1], self.weights[0].shape[1]
         first = torch.cat([self.weights[0], self.metric, self.linear[:, None]], dim=1) / self.scale[:, None]
         h, white, linear = (first @ x).split([width, inputs, 1], dim=1)
-        for i in range(1, len(self.weights)):
-            h = torch.baddbmm(self.biases[i], self.weights[i], softsign(h + self.biases[0] if i == 1 else h))
-        rest = (linear + (h if len(self.weights) > 1 else h + self.biases[0]))[:, 0]
+        h = h + self.biases[0]
+        for bias, weight in zip(self.biases[1:], self.weights[1:], strict=True):
+            h = torch.baddbmm(bias, weight, softsign(h))
+        rest = (h + linear)[:, 0]
         trust = (2.0 - white.square().sum(dim=1).sqrt() / self.reach[:, None]).clip(0.0, 1.0)
         return trust * self.unit[:, None] * torch.minimum(torch.maximum(rest, -self.bound[:, None]), self.bound[:, None]), trust
 

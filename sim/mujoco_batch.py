@@ -175,7 +175,7 @@ class MujocoSimulator:
             "gravity": self._gravity.clone(),
             "faults": self.faults.clone(),
             "signals": self.signals.packed.clone(),
-            "actuator": {k: v.clone() if isinstance(v, Tensor) else v for k, v in self._learned.state_dict().items()} if self._learned else None,
+            "actuator": self._learned.state_dict() if self._learned else None,
             **{name: torch.from_numpy(np.ascontiguousarray(array)).clone() for name, array in arrays.items()},
         }
 

@@ -16,7 +16,6 @@ from locomotion.schema import check
 from locomotion.settings import ExciteSettings
 from robots.errors import InputError
 
-
 WAYS = {"ground": excitation.on_ground, "stand": excitation.on_stand}
 
 
@@ -41,5 +40,7 @@ def _held(settings: ExciteSettings) -> int:
     """Steps that each target is held. Raises InputError where they are no whole number."""
     steps = (settings.hold or settings.control_dt) / settings.control_dt
     if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
-        raise InputError("hold", settings.hold, f"a multiple of control_dt, {settings.control_dt:g} s", "For example control_dt=0.005 hold=0.02.")
+        raise InputError(
+            "hold", settings.hold, f"a multiple of control_dt, {settings.control_dt:g} s", "For example control_dt=0.005 hold=0.02."
+        )
     return round(steps)

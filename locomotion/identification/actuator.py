@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +22,36 @@ WATCH = 4  # every so manyth window of those that are fitted says when to stop
 BATCH, RATE, DECAY, LOOK_EVERY = 1024, 3e-3, 1e-4, 100
 RIDGE = 1e-4  # share of an input's own spread below which a direction of the history counts as seen
 INSIDE = 0.999  # share of the fitted inputs within the reach
+BEYOND = 1.5  # times what that share of the torques is off the law by, which bounds the network
+MOST = 1_000_000  # moments that a quantile is taken of
 FREE = 0.95  # share of its limit below which a torque shows the law's gains
 ALIKE = 1.01  # delays whose squared error is within this factor of the least are not told apart
 SEEN = 0.98  # a delay that lowers the squared error less than to this share is not seen
 DULL = 0.2  # share of a motor's torque, and of its speed, below which a log shows little
 FRESH = 0.05  # share of the moments that should come soon after a new target
+
+
+@dataclass(frozen=True)
+class How:
+    """What is learned of a log, and how long."""
+
+    joints: str = "group"  # a network for "all" joints, each "group", or each "joint"
+    history: int = 3  # moments
+    spacing: float = 0.01  # s between two
+    hidden: tuple[int, ...] = (16, 16)
+    steps: int = 2000
+    judge: int = 5  # every so manyth window is held out
+    seed: int = 0
+
+
+class Moments(NamedTuple):
+    """K moments of the joints of one part, as learning has them."""
+
+    x: torch.Tensor  # [1, I, K] inputs
+    law: torch.Tensor  # [1, K] N m, as are the others
+    low: torch.Tensor
+    high: torch.Tensor
+    torque: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -54,17 +80,15 @@ class Fit:
     poor: list[str]  # what the log shows too little of
 
 
-def fit(
-    recordings: Sequence[Recording], joints: str, history: int, spacing: float, hidden: Sequence[int], steps: int, every: int, seed: int,
-    say: Callable[[str], None] = lambda words: None,
-) -> Fit:
-    """A network for ``all`` joints, each ``group`` or each ``joint``; every ``every``-th second is held out.
+def fit(recordings: Sequence[Recording], how: How, say: Callable[[str], None] = lambda words: None) -> Fit:
+    """A network for each part of the robot.
 
     Raises InputError where the logs are too short, or their drives report no torque to learn from.
-    """  # fmt: skip
+    """
+    history, spacing = how.history, how.spacing
     told = sample(recordings, history, spacing, 0.0, WINDOW)
-    robot, groups = told.robot, {name or "all": own for name, own in parts_of(told.robot, joints).items()}
-    fitted, watched, judged = _split(told, every)
+    groups = {name or "all": own for name, own in parts_of(told.robot, how.joints).items()}
+    fitted, watched, judged = _split(told, how.judge)
     gains, costs = _at_each_delay(recordings, groups, history, spacing, fitted | watched)
     law = int(np.argmin(costs["law"]))
     best = int(np.flatnonzero(costs["history"] < ALIKE * costs["history"].min())[0])
@@ -75,7 +99,7 @@ def fit(
     parts = {}
     for name, own in groups.items():
         say(f"{name}: {len(own)} joints, {int((fitted | watched).sum()) * len(own)} moments")
-        parts[name] = Part(own, _train(samples, own, fitted, watched, hidden, steps, seed), gains[law][name])
+        parts[name] = Part(own, _train(samples, own, fitted, watched, how), gains[law][name])
     late = sample(recordings, history, spacing, float(DELAYS[law]), WINDOW)
     laws, trust = _predict(told, late, samples, parts, judged)
     delays = (float(near.min()), float(near.max())) if seen else None
@@ -107,8 +131,9 @@ def _at_each_delay(
         low, high = samples.bounds
         for name, joints in groups.items():
             past = samples.inputs(joints, rows)  # [2 H, K]
-            own = [value[rows][:, list(joints)].T.ravel() for value in (samples.torque, low, high)]
-            (torque, least, most), kp, kd = own, *(np.repeat(gain[list(joints)], rows.sum()) for gain in (samples.robot.kp, samples.robot.kd))
+            own = list(joints)
+            torque, least, most = (value[rows][:, own].T.ravel() for value in (samples.torque, low, high))
+            kp, kd = (np.repeat(gain[own], rows.sum()) for gain in (samples.robot.kp, samples.robot.kd))
             free = (torque > FREE * least) & (torque < FREE * most)
             law = np.stack([kp * past[history - 1], -kd * past[-1]])
             for kind, design in (("law", law), ("history", past)):
@@ -120,64 +145,57 @@ def _at_each_delay(
     return gains, costs
 
 
-def _train(
-    samples: Samples, joints: tuple[int, ...], fitted: np.ndarray, watched: np.ndarray, hidden: Sequence[int], steps: int, seed: int
-) -> Rest:
+def _train(samples: Samples, joints: tuple[int, ...], fitted: np.ndarray, watched: np.ndarray, how: How) -> Rest:
     """The network of one part: AdamW under Huber's loss, as it was when it predicted the watched windows best."""
-    generator = torch.Generator().manual_seed(seed)
-    data = {kind: _tensors(samples, joints, rows) for kind, rows in (("fit", fitted), ("watch", watched))}
-    x, law, low, high, torque = data["fit"]
-    rest = _prepare(x, law, low, high, torque, hidden, generator)
-    kept, least = {name: value.clone() for name, value in rest.state_dict().items()}, _loss(rest, data["watch"]).item()
+    generator = torch.Generator().manual_seed(how.seed)
+    data, watch = _moments(samples, joints, fitted), _moments(samples, joints, watched)
+    rest = _prepare(data, how.hidden, generator)
+
+    def now() -> tuple[float, dict[str, torch.Tensor]]:
+        with torch.no_grad():
+            return _loss(rest, watch).item(), {name: value.clone() for name, value in rest.state_dict().items()}
+
+    best = now()
     optimizer = torch.optim.AdamW(rest.parameters(), lr=RATE, weight_decay=DECAY)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1.0 + math.cos(math.pi * step / steps))
-        rows = torch.randint(x.shape[-1], (BATCH,), generator=generator)
+    for step in range(how.steps):
+        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1.0 + math.cos(math.pi * step / how.steps))
+        rows = torch.randint(data.x.shape[-1], (BATCH,), generator=generator)
         optimizer.zero_grad()
-        _loss(rest, tuple(value[..., rows] for value in data["fit"])).backward()
+        _loss(rest, Moments(*(value[..., rows] for value in data))).backward()
         optimizer.step()
-        if (step + 1) % LOOK_EVERY == 0:
-            with torch.no_grad():
-                cost = _loss(rest, data["watch"]).item()
-            if cost < least:
-                kept, least = {name: value.clone() for name, value in rest.state_dict().items()}, cost
-    rest.load_state_dict(kept)
+        if (step + 1) % LOOK_EVERY == 0 or step + 1 == how.steps:
+            best = min(best, now(), key=lambda one: one[0])
+    rest.load_state_dict(best[1])
     return rest
 
 
-def _tensors(samples: Samples, joints: tuple[int, ...], rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """Inputs [1, I, M]; law, least and largest torque and what was reported [1, M] of the joints' moments."""
+def _moments(samples: Samples, joints: tuple[int, ...], rows: np.ndarray) -> Moments:
     own = list(joints)
     columns = [value[rows][:, own].T.ravel() for value in (samples.law(), *samples.bounds, samples.torque)]
-    return tuple(torch.from_numpy(v).float()[None] for v in (samples.inputs(joints, rows), *columns))
+    return Moments(*(torch.from_numpy(value).float()[None] for value in (samples.inputs(joints, rows), *columns)))
 
 
-def _loss(rest: Rest, data: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    x, law, low, high, torque = data
-    asked = torch.minimum(torch.maximum(law + rest(x), low), high)
-    return smooth_l1_loss(asked / rest.unit[:, None], torque / rest.unit[:, None])
+def _loss(rest: Rest, data: Moments) -> torch.Tensor:
+    asked = torch.minimum(torch.maximum(data.law + rest(data.x), data.low), data.high)
+    return smooth_l1_loss(asked / rest.unit[:, None], data.torque / rest.unit[:, None])
 
 
-def _prepare(
-    x: torch.Tensor, law: torch.Tensor, low: torch.Tensor, high: torch.Tensor, torque: torch.Tensor, hidden: Sequence[int],
-    generator: torch.Generator,
-) -> Rest:
-    """A network whose linear part explains what it can by least squares, and whose layers begin at zero."""  # fmt: skip
-    inputs = x.shape[1]
-    rest = Rest(inputs, hidden)
-    left = torque - torch.minimum(torch.maximum(law, low), high)
-    rest.scale[:] = x.square().mean(dim=2).sqrt().clip(min=1e-6)
-    z = (x[0] / rest.scale[0, :, None]).T.double()
-    spread = z.T @ z / len(z) + RIDGE * torch.eye(inputs, dtype=torch.float64)
-    rest.metric[0] = torch.linalg.cholesky(torch.linalg.inv(spread)).T.float()
-    rest.reach[0] = torch.quantile((z.float() @ rest.metric[0].T).norm(dim=-1)[:: max(1, len(z) // 1_000_000)], INSIDE)
+def _prepare(data: Moments, hidden: Sequence[int], generator: torch.Generator) -> Rest:
+    """A network whose linear part explains what it can by least squares, and whose layers begin at zero."""
+    inputs, count = data.x.shape[1:]
+    rest, some = Rest(inputs, hidden), slice(None, None, max(1, count // MOST))
+    left = (data.torque - torch.minimum(torch.maximum(data.law, data.low), data.high))[0]
+    rest.scale[:] = data.x.square().mean(dim=2).sqrt().clip(min=1e-6)
+    z = (data.x[0] / rest.scale[0, :, None]).T.double()  # [K, I]
+    ridge = RIDGE * torch.eye(inputs, dtype=torch.float64)
+    rest.metric[0] = torch.linalg.cholesky(torch.linalg.inv(z.T @ z / count + ridge)).T.float()
+    rest.reach[0] = torch.quantile((z[some].float() @ rest.metric[0].T).norm(dim=-1), INSIDE)
     rest.unit[0] = left.square().mean().sqrt().clip(min=1e-3)
-    rest.bound[0] = 1.5 * torch.quantile(left.abs()[0, :: max(1, len(z) // 1_000_000)], INSIDE) / rest.unit[0]
-    free = ((law > low) & (law < high))[0]
-    inner, wanted = z[free], (left[0, free] / rest.unit[0]).double()
-    square = inner.T @ inner + RIDGE * len(inner) * torch.eye(inputs, dtype=torch.float64)
+    rest.bound[0] = BEYOND * torch.quantile(left[some].abs(), INSIDE) / rest.unit[0]
+    free = ((data.law > data.low) & (data.law < data.high))[0]
+    inner, wanted = z[free], (left[free] / rest.unit[0]).double()
     with torch.no_grad():
-        rest.linear[0] = torch.linalg.solve(square, inner.T @ wanted).float()
+        rest.linear[0] = torch.linalg.solve(inner.T @ inner + len(inner) * ridge, inner.T @ wanted).float()
         for weight in list(rest.weights)[:-1]:
             weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[2] ** 0.5)
     return rest
@@ -218,9 +236,10 @@ def _poor(samples: Samples, groups: dict[str, tuple[int, ...]], spacing: float) 
                 limit = float(limits[own].max())
                 words.append(f"{name}: {what} reach {share * limit:.2g} of {limit:.3g} {unit}; beyond that the law alone speaks")
     if (samples.age < spacing).mean() < FRESH:
+        youngest, oldest = 1e3 * np.quantile(samples.age, (0.05, 0.95))
         words.append(
-            f"all moments come {1e3 * np.quantile(samples.age, 0.05):.0f} to {1e3 * np.quantile(samples.age, 0.95):.0f} ms after a new target: "
-            f"how motors answer within {1e3 * spacing:.0f} ms does not show (identify excite control_dt=0.005 hold=0.02)"
+            f"moments come {youngest:.0f} to {oldest:.0f} ms after a new target: how motors answer within {1e3 * spacing:.0f} ms does not show "
+            "(identify excite control_dt=0.005 hold=0.02)"
         )
     return words
 
@@ -229,5 +248,3 @@ def errors(found: Fit, joints: Sequence[int]) -> dict[str, float]:
     """Root mean square error of each law's torque, held out, N m."""
     own = list(joints)
     return {name: float(np.sqrt(np.square(law - found.measured)[:, own].mean())) for name, law in found.laws.items()}
-
-

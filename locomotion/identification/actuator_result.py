@@ -57,7 +57,9 @@ def lines(result: dict[str, Any]) -> list[str]:
         said.append(f"  {name:32} {error['law']:8.3f} {error['best law']:9.3f} {error['network']:8.3f} {part['rms_torque']:9.2f}")
     delay = result["action_delay"]
     if delay:
-        said.append(f"commands take {1e3 * delay['best']:.0f} ms ({1e3 * delay['alike'][0]:.0f} to {1e3 * delay['alike'][1]:.0f} do as well)")
+        said.append(
+            f"commands take {1e3 * delay['best']:.0f} ms ({1e3 * delay['alike'][0]:.0f} to {1e3 * delay['alike'][1]:.0f} do as well)"
+        )
     said += [f"too little: {words}" for words in result["too_little"]]
     if not result["better"]:
         said.append("The network says nothing that factors on kp and kd and a delay do not: none is written. Use locomotion identify.")
@@ -102,8 +104,8 @@ def _write_page(found: Fit, result: dict[str, Any], path: Path) -> None:
     delay = result["action_delay"]
     body = [
         page.note(
-            f"{', '.join(result['logs'])}: {result['moments']} moments, {result['held_out']} of them held out. The law is the robot's as it "
-            "is described; the best law has the gains and the delay that explain the log best. A drive's torque is its current times a "
+            f"{', '.join(result['logs'])}: {result['moments']} moments, {result['held_out']} of them held out. The law is the robot's as "
+            "it is described; the best law has the gains and the delay that explain the log best. A drive's torque is its current times a "
             "constant: a motor that is weak for its current, and friction behind it, do not show."
         ),
         page.section("The judge", page.table(head, rows)),

@@ -135,7 +135,9 @@ def test_a_network_s_torque_is_what_moves_the_joints_within_the_motors_limits(go
         speeds.append(dq)
         simulator.step(target, 1)
         asked = weak(torch.stack([errors[-3], errors[-1]], dim=1), torch.stack([speeds[-3], speeds[-1]], dim=1))
-        law = motor_torque(target, q, dq, kp, kd, limit, asked - kp * (target - q) + kd * dq, tuple(torch.tensor(c) for c in go2.torque_speed))
+        law = motor_torque(
+            target, q, dq, kp, kd, limit, asked - kp * (target - q) + kd * dq, tuple(torch.tensor(c) for c in go2.torque_speed)
+        )
         np.testing.assert_allclose(simulator.signals.joint_torque, law, atol=2e-3)
         assert (asked.abs() > limit).any() or k > 2  # limits have mattered
         q = simulator.signals.joint_pos.clone()

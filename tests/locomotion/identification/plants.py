@@ -84,7 +84,7 @@ def run(bundle, robot, path, seconds, conditions, plant=SimulatedRobot):
 
 
 def motors_moved(robot, seconds, motors=None, dt=0.005, hold=4, noise=1.0, delay=0.0, seed=0, size=1.0):
-    """A recording of motors whose joints somebody moves, about the default pose, while targets go their own way, each held ``hold`` steps."""
+    """A recording of motors whose joints somebody moves, about the default pose; targets go their own way, each held ``hold`` steps."""
     fine, random = 0.001, np.random.default_rng(seed)
     motors = motors or HiddenMotors(robot, fine)
     j, every, late = robot.num_joints, round(dt / fine), round(delay / fine)
@@ -117,7 +117,9 @@ def save(recording, folder, name="log.mcap", torque=True):
     for k, time in enumerate(recording.sampled):
         motion = [recording.measured[name][k] for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")]
         state = RobotState(float(time), k, *motion, recording.torque[k] if torque else zeros)
-        recorder.record(float(time), state, np.zeros(3), MotorCommand(recording.target[k], robot.kp, robot.kd, zeros), State.WALK, (0.0, 0.0, 0.0))
+        recorder.record(
+            float(time), state, np.zeros(3), MotorCommand(recording.target[k], robot.kp, robot.kd, zeros), State.WALK, (0.0, 0.0, 0.0)
+        )
     recorder.close()
     return path
 

@@ -1,4 +1,4 @@
-"""Motors that follow no law's factors are learned from the torque that they report; the network runs in the engine, and keeps its bounds."""
+"""Motors that no law's factors describe are learned from the torque that they report; the network runs in the engine, within its bounds."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ import sim
 from deploy.policy import load
 from locomotion import cli
 from locomotion.identification import actuator_result
-from locomotion.identification.actuator import errors, fit
+from locomotion.identification.actuator import How, errors, fit
 from locomotion.identification.drives import sample
 from locomotion.identification.recording import read_recordings
 from robots import InputError
@@ -23,8 +23,8 @@ from tests.locomotion.identification import plants
 NOISE = 0.2  # N m, of the torque that is reported
 
 
-def fitted(recordings, joints="all", steps=600, seed=0, history=3, spacing=0.01, hidden=(16, 16)):
-    return fit(recordings, joints, history, spacing, hidden, steps, 5, seed)
+def fitted(recordings, **how):
+    return fit(recordings, How(**{"joints": "all", "steps": 600} | how))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_same_log_and_seed_give_the_same_file(recording, found, go2):
         return json.dumps(document(go2, {name: (part.joints, part.rest) for name, part in fit.parts.items()}, 3, 0.01, {}))
 
     short = replace(recording, stretches=[(0, 2100)])
-    one, two, other = (text(fitted([short], "group", 30, seed)) for seed in (0, 0, 1))
+    one, two, other = (text(fitted([short], joints="group", steps=30, seed=seed)) for seed in (0, 0, 1))
     assert one == two != other
 
 
@@ -127,11 +127,11 @@ def test_motors_that_are_late_alone_need_no_network(go2, tmp_path, capsys):
 
 
 def test_what_a_log_shows_too_little_of_is_named(go2):
-    found = fitted([plants.motors_moved(go2, 11.0, dt=0.02, hold=1, size=0.2)], "group", 1, history=1, hidden=())
+    found = fitted([plants.motors_moved(go2, 11.0, dt=0.02, hold=1, size=0.2)], joints="group", steps=1, history=1, hidden=())
     said = "\n".join(found.poor)
     assert "abduction: torques reach" in said
     assert "knee: speeds reach" in said
-    assert "all moments come 20 to 20 ms after a new target" in said
+    assert "moments come 20 to 20 ms after a new target" in said
 
 
 def test_a_whole_log_becomes_a_network_that_trains_exports_and_resumes(recording, tmp_path, capsys, monkeypatch):
