@@ -1,4 +1,4 @@
-"""What an actuator network costs a task's step, against the motors' own law: blocks of steps with either, in turn.
+"""What an actuator network costs a task's step, against the motors' own law: blocks of steps with either, in turn, in CPU time.
 
 ``python -m benchmarks.actuator_cost fitted/actuator.json``; without a file a network of the default size that learned nothing.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
 import torch
 
 import robots
-from benchmarks.common import machine
-from benchmarks.randomization_cost import Timed
+from benchmarks.common import machine, make_task
+from locomotion.task.task import Task
 from sim.actuator_network import Rest, document
 
-WARM_UP, BLOCKS, STEPS = 10, 40, 16
+WARM_UP, BLOCKS, STEPS, ENVIRONMENTS = 8, 30, 16, 256
 
 
 def unlearned(folder: Path) -> Path:
@@ -30,19 +31,29 @@ def unlearned(folder: Path) -> Path:
     return path
 
 
+def block(task: Task, actions: torch.Tensor) -> float:
+    """us of all CPUs a step."""
+    began = time.process_time()
+    for action in actions:
+        task.step(action)
+    task.ended()
+    task.rewards()
+    return 1e6 * (time.process_time() - began) / len(actions)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(sys.argv[1]) if len(sys.argv) > 1 else unlearned(Path(folder))
-        tasks = {"law": Timed(), "network": Timed(f"sim.actuator={path}")}
-    joints = tasks["law"].task.robot.num_joints
-    actions = 0.3 * torch.randn(STEPS, tasks["law"].task.num_envs, joints, generator=torch.Generator().manual_seed(0))
+        tasks = {"law": make_task(ENVIRONMENTS), "network": make_task(ENVIRONMENTS, f"sim.actuator={path}")}
+    joints = tasks["law"].robot.num_joints
+    actions = 0.3 * torch.randn(STEPS, ENVIRONMENTS, joints, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        rows = [{name: timed.block(actions) for name, timed in tasks.items()} for _ in range(WARM_UP + BLOCKS)][WARM_UP:]
-    print(f"{machine()}, {tasks['law'].task.num_envs} robots, {tasks['law'].task.substeps} physics steps a task step")
+        rows = [{name: block(task, actions) for name, task in tasks.items()} for _ in range(WARM_UP + BLOCKS)][WARM_UP:]
+    print(f"{machine()}, {ENVIRONMENTS} robots, {tasks['law'].substeps} physics steps a task step")
     for name in tasks:
-        print(f"{name:8} {median(row[name][0] for row in rows):6.0f} us a step")
-    print(f"network over law: {median(row['network'][0] / row['law'][0] for row in rows):.2f}")
+        print(f"{name:8} {median(row[name] for row in rows):6.0f} us a step")
+    print(f"network over law: {median(row['network'] / row['law'] for row in rows):.2f}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ GAINS = ("kp", "kd")
 class Rest(nn.Module):
     """What the law leaves, of P kinds of joints with H moments, I = 2 H inputs; all tensors have P in front."""
 
+    scale: Tensor
+    metric: Tensor
+    reach: Tensor
+    unit: Tensor
+    bound: Tensor
+
     def __init__(self, inputs: int, hidden: Sequence[int], parts: int = 1) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
@@ -100,19 +106,19 @@ def load(path: Path, robot: Robot) -> ActuatorNetwork:
             raise ValueError("it is another file, or of another version")
         history, spacing, gains, parts = int(data["history"]), float(data["spacing"]), data["gains"], data["parts"].values()
         mine = {joint: part for part in parts for joint in part["joints"]}
-        fits = data["robot"] == robot.name and set(mine) == set(robot.joint_names)
-        if fits:
-            rest = _stacked([mine[joint] for joint in robot.joint_names], 2 * history)
-            if not (1 <= history <= 100 and 0.0 < spacing < 1.0):
-                raise ValueError("its history is out of all bounds")
+        if data["robot"] != robot.name or set(mine) != set(robot.joint_names):
+            raise InputError(field, str(path), f"an actuator network of {robot.name} and its joints", f"This one is of {data['robot']}.")
+        rest = _stacked([mine[joint] for joint in robot.joint_names], 2 * history)
+        if not (1 <= history <= 100 and 0.0 < spacing < 1.0):
+            raise ValueError("its history is out of all bounds")
+    except InputError:
+        raise
     except OSError as error:
         remedy = f"{error.strerror or error}: it is looked for from the folder that you are in."
         raise InputError(field, str(path), "a file of 'locomotion actuator fit'", remedy) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError) as error:
         said = f"It has no {error}." if isinstance(error, KeyError) else f"{' '.join(str(error).split())[:200]}."
         raise InputError(field, str(path), "a file of 'locomotion actuator fit'", said) from error
-    if not fits:
-        raise InputError(field, str(path), f"an actuator network of {robot.name} and its joints", f"This one is of {data['robot']}.")
     for name in GAINS:
         for joint, own in zip(robot.joint_names, getattr(robot, name), strict=True):
             if gains[name].get(joint) != own:

@@ -91,10 +91,9 @@ def fit(recordings: Sequence[Recording], how: How, say: Callable[[str], None] = 
     fitted, watched, judged = _split(told, how.judge)
     gains, costs = _at_each_delay(recordings, groups, history, spacing, fitted | watched)
     law = int(np.argmin(costs["law"]))
-    best = int(np.flatnonzero(costs["history"] < ALIKE * costs["history"].min())[0])
-    seen = costs["history"][best] < SEEN * costs["history"][0]
-    near = DELAYS[costs["history"] < ALIKE * costs["history"][best]]
-    delay = float(DELAYS[best]) if seen else 0.0
+    seen = costs["history"].min() < SEEN * costs["history"][0]
+    near = DELAYS[costs["history"] < ALIKE * costs["history"].min()]  # all that the steps of the log do not tell apart
+    delay = float(0.5 * (near.min() + near.max())) if seen else 0.0
     samples = sample(recordings, history, spacing, delay, WINDOW)
     parts = {}
     for name, own in groups.items():
@@ -238,8 +237,8 @@ def _poor(samples: Samples, groups: dict[str, tuple[int, ...]], spacing: float) 
     if (samples.age < spacing).mean() < FRESH:
         youngest, oldest = 1e3 * np.quantile(samples.age, (0.05, 0.95))
         words.append(
-            f"moments come {youngest:.0f} to {oldest:.0f} ms after a new target: how motors answer within {1e3 * spacing:.0f} ms does not show "
-            "(identify excite control_dt=0.005 hold=0.02)"
+            f"moments come {youngest:.0f} to {oldest:.0f} ms after a new target: how motors answer within {1e3 * spacing:.0f} ms does not "
+            "show (identify excite control_dt=0.005 hold=0.02)"
         )
     return words
 

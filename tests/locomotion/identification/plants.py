@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import sleep
 
 import mujoco
 import numpy as np
@@ -115,6 +116,8 @@ def save(recording, folder, name="log.mcap", torque=True):
     recorder = Recorder(path, robot, contract, Limits())
     zeros = np.zeros(robot.num_joints)
     for k, time in enumerate(recording.sampled):
+        while recorder.waiting > 1000:  # nothing here waits for the clock, and the writer must not fall behind
+            sleep(0.01)
         motion = [recording.measured[name][k] for name in ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")]
         state = RobotState(float(time), k, *motion, recording.torque[k] if torque else zeros)
         recorder.record(

@@ -43,7 +43,7 @@ def written(found, tmp_path_factory):
     return folder, actuator_result.write(found, folder, [folder / "log.mcap"])
 
 
-def test_held_out_torque_is_predicted_to_the_noise_where_no_factors_do(found):
+def test_held_out_torque_is_predicted_to_the_noise_where_no_factors_do(recording, found):
     error = errors(found, range(12))
     assert error["law"] > 3.0 * NOISE
     assert error["best law"] > 2.0 * NOISE
@@ -91,7 +91,7 @@ def test_in_the_engine_it_moves_a_robot_as_the_hidden_motors_do(go2, written):
             at[name].append(engine.signals.joint_pos[0].numpy().copy())
     stray = {name: np.sqrt(np.square(np.array(at[name]) - at["truth"]).mean()) for name in ("law", "network")}
     assert stray["law"] > 0.02  # rad
-    assert stray["network"] < 0.4 * stray["law"]
+    assert stray["network"] < 0.5 * stray["law"]
 
 
 def test_outside_of_what_the_log_showed_it_is_the_law_and_nowhere_far_from_it(go2, written, found):
