@@ -31,8 +31,9 @@ class Samples:
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """[M, J] N m, the motors' torque-speed curve."""
-        return torque_bounds(self.speeds[:, -1], self.robot.effort_limit, self.robot.torque_speed)
+        """The least and the largest torque of the motors [M, J], N m."""
+        low, high = torque_bounds(self.speeds[:, -1], self.robot.effort_limit, self.robot.torque_speed)
+        return np.broadcast_to(low, self.torque.shape), np.broadcast_to(high, self.torque.shape)
 
     def law(self) -> np.ndarray:
         """[M, J] N m, the PD law before the motors' limits."""

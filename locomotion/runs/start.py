@@ -26,7 +26,7 @@ from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
 from robots.errors import InputError
-from sim.actuation import fingerprint
+from sim.actuation import choose, fingerprint
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
 PERSONAL = (
@@ -157,6 +157,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     torch.set_num_threads(settings.threads)
     if settings.env is None:
         check_protocol(settings)
+        _check_score_engine(settings)
     env = build.environment(settings)
     run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
@@ -175,6 +176,12 @@ def check_protocol(settings: TrainSettings) -> None:
     else:
         protocol = protocols.find(settings.task.protocol)
         protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
+
+
+def _check_score_engine(settings: TrainSettings) -> None:
+    """Raises InputError where scorecards could not be taken, some iterations on: no engine but one has actuator networks."""
+    if settings.score_every and settings.score_sim != "mujoco" and choose(robots.load(settings.robot), settings.sim.actuator)[1]:
+        raise InputError("score_sim", settings.score_sim, "mujoco, the engine with actuator networks", "Leave it out, or sim.actuator.")
 
 
 def _check_algorithm(run: Run, group: str) -> None:
