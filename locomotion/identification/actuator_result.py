@@ -143,6 +143,7 @@ def _panels(found: Fit) -> Any:
         trace.plot(measured[rows], color="C0", lw=1.4, label="reported")
         for law, (colour, dash) in STYLES.items():
             trace.plot(found.laws[law][rows, j], color=colour, ls=dash, lw=0.9, label=law)
+        trace.set_xlabel("moments", fontsize=7)
         trace.set_title(f"{label(name)}: {label(found.samples.robot.joint_names[j])}, N m")
         for axis, law in ((left, "law"), (right, "network")):
             own = list(part.joints)
