@@ -213,7 +213,17 @@ def initialize(run: Run, path: str) -> None:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError("init", str(source), "weights of the same networks and observations", reason) from error
+        raise InputError("init", str(source), "weights of the same networks and observations", _unlike(theirs, ours) or reason) from error
+
+
+NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize")
+
+
+def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
+    a, b = theirs["algorithm"], ours["algorithm"]
+    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    return f"Make them alike: {' '.join(words)}." if words else ""
 
 
 def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any]:
