@@ -206,6 +206,7 @@ def initialize(run: Run, path: str) -> None:
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
+        ("algorithm.action_limit", lambda config: config["algorithm"].get("action_limit")),  # what 1 is of a bounded policy's output
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")

@@ -124,6 +124,16 @@ def test_what_makes_two_networks_alike_is_said(data: Path, tmp_path: Path, capsy
     assert main([*begin, remedy]) == 0
 
 
+def test_a_policy_in_shares_of_one_range_does_not_begin_in_another(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    offline = ["offline", "algorithm=iql_gymnasium", "algorithm.actor_hidden=[8]", "algorithm.updates=1", "iterations=1", "score_every=0"]
+    assert main([*offline, f"dataset={data}", f"run={tmp_path}/iql"]) == 0
+    sac = ["train", "env=gymnasium:Pendulum-v1", "algorithm=sac", "algorithm.actor_hidden=[8]", "algorithm.rounds=2", "iterations=1"]
+    sac += ["algorithm.capacity=100", "algorithm.normalize=true", "score_every=0", f"init={tmp_path}/iql", f"run={tmp_path}/sac"]
+    assert main([*sac, "algorithm.action_limit=1"]) == 2
+    assert "the same algorithm.action_limit: 1.0. It has None." in capsys.readouterr().err
+    assert main(sac) == 0
+
+
 class Still(gymnasium.Env):
     observation_space = action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
 
