@@ -2,8 +2,8 @@
 
     python -m benchmarks.logs_to_policy policy=mediocre.onnx output=runs/logs_to_policy noise=0.2 learners=5
 
-Learner ``k`` and the logged policy are scored with the same commands, physics, noise and pushes, those of seed ``k``: the table has the mean
-of their differences over ``learners`` seeds, with Student's 95 % interval, which so holds what learning and scoring leave to chance, but
+Learner ``k`` and the logged policy are scored with the same commands, physics, noise and pushes, those of seed ``k``: the table has the
+mean of their differences over ``learners`` seeds with Student's 95 % interval, which holds what learning and scoring leave to chance, but
 not what logging does (``seed=`` makes other logs). The same words again go on with what is not there yet.
 
 The robot is the simulated one with noisy sensors, behind supervisor and guard, in simulated time; each run has another script, floor,
@@ -38,7 +38,7 @@ from locomotion.task.actions import ActionDecoder
 from robots import Robot
 
 DEFAULTS = {
-    "policy": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "iql": "48", "bc": "60", "learners": "5",
+    "policy": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "iql": "24", "bc": "30", "learners": "5",
 }  # fmt: skip
 RANGE = np.array([[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]])  # forward, left, yaw
 HOLD, RAMP, STANDING = 4.0, 0.6, 0.12  # s, s, share of commands
@@ -115,8 +115,9 @@ def learned(name: str, seed: int, iterations: str, output: Path) -> Path:
     folder = output / f"{name}_{seed}"
     bundle = folder / "policy.onnx"
     if not bundle.exists():
-        words = [f"algorithm={name}", f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", f"iterations={iterations}", "score_every=0"]
-        run("offline", *([f"resume={folder}"] if (folder / "last.pt").exists() else words))
+        words = [f"algorithm={name}", f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
+        begun = (folder / "last.pt").exists()
+        run("offline", f"iterations={iterations}", *([f"resume={folder}"] if begun else words))
         run("export", f"checkpoint={folder / 'last.pt'}", f"output={bundle}")
     return bundle
 

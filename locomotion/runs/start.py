@@ -223,7 +223,8 @@ NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critic
 def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
     a, b = theirs["algorithm"], ours["algorithm"]
-    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in apart]
     return f"Make them alike: {' '.join(words)}." if words else ""
 
 
