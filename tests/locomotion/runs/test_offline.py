@@ -130,7 +130,7 @@ def test_a_policy_in_shares_of_one_range_does_not_begin_in_another(data: Path, t
     sac = ["train", "env=gymnasium:Pendulum-v1", "algorithm=sac", "algorithm.actor_hidden=[8]", "algorithm.rounds=2", "iterations=1"]
     sac += ["algorithm.capacity=100", "algorithm.normalize=true", "score_every=0", f"init={tmp_path}/iql", f"run={tmp_path}/sac"]
     assert main([*sac, "algorithm.action_limit=1"]) == 2
-    assert "the same algorithm.action_limit: 1.0. It has None." in capsys.readouterr().err
+    assert "the same algorithm.action_limit: 1. It has None." in capsys.readouterr().err
     assert main(sac) == 0
 
 
