@@ -214,6 +214,7 @@ def initialize(run: Run, path: str) -> None:
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
+        ("algorithm.action_limit", lambda config: config["algorithm"].get("action_limit")),  # what 1 is of a bounded policy's output
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
@@ -221,7 +222,18 @@ def initialize(run: Run, path: str) -> None:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError("init", str(source), "weights of the same networks and observations", reason) from error
+        raise InputError("init", str(source), "weights of the same networks and observations", _unlike(theirs, ours) or reason) from error
+
+
+NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize")
+
+
+def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
+    a, b = theirs["algorithm"], ours["algorithm"]
+    apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in apart]
+    return f"Make them alike: {' '.join(words)}." if words else ""
 
 
 def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any]:
