@@ -85,8 +85,20 @@ def _of_engines(command: str, overrides: list[str], listed: str) -> dict[str, An
     if command not in SEVERAL or len(set(names)) < len(names) or "" in names:
         allowed = "different engines in a list" if command in SEVERAL else "one engine"
         raise InputError("sim", listed, allowed, f"For example sim=mujoco. Several: locomotion {' or '.join(SEVERAL)}.")
-    each = [compose(command, [*overrides, f"sim={name}"]) for name in names]
+    others = [override for override in overrides if not _key(override).startswith("sim.")]
+    own = [override for override in overrides if override not in others]
+    known = {name: _keys("", compose(command, [*others, f"sim={name}"])) for name in names}
+    for key in map(_key, own):
+        every = sorted({name for keys in known.values() for name in keys if name.startswith("sim.")})
+        if key not in every:
+            raise InputError("override", key, f"a setting of {' or '.join(names)}", nearest(key, every))
+    # a setting goes to the engines that have it: sim.device to mujoco_warp
+    each = [compose(command, [*others, f"sim={name}", *(one for one in own if _key(one) in known[name])]) for name in names]
     return each[0] | {"sim": [config["sim"] for config in each]}
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
 
 
 def quoted(text: object) -> str:
