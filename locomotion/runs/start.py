@@ -156,6 +156,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     torch.set_num_threads(settings.threads)
     if settings.env is None:
         check_protocol(settings)
+        _check_scoring_engine(settings)
     env = build.environment(settings)
     run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
@@ -174,6 +175,15 @@ def check_protocol(settings: TrainSettings) -> None:
     else:
         protocol = protocols.find(settings.task.protocol)
         protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
+
+
+def _check_scoring_engine(settings: TrainSettings) -> None:
+    """Raises InputError where scorecards are to be taken in an engine that is missing, or lacks what the robot has."""
+    from locomotion.evaluation.rollout import make_simulator
+
+    if settings.score_every and settings.score_sim != settings.sim.engine:
+        robot, own, lying = robots.load(settings.robot), settings.sim, settings.task.self_collision
+        make_simulator(robot, 1, settings.task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
 
 
 def _check_algorithm(run: Run, group: str) -> None:
