@@ -54,7 +54,7 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     groups = [f"{key}={value}" for key, value in given if key in GROUPS]
     for key, value in given:
         if key in GROUPS and value not in options(key):
-            hint = "Its tasks come with it: env=isaacgym:Anymal (docs/isaacgym.md)." if value == "isaacgym" else nearest(value, options(key))
+            hint = "It brings its tasks: env=isaacgym:Anymal (docs/isaacgym.md)." if value == "isaacgym" else nearest(value, options(key))
             raise InputError(key, value, f"the name of a file in configs/{key}/", hint)
     own = [folder for folder in search_path() if folder != FOLDER.resolve()]
     _refuse_doubles(own)

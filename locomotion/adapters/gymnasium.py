@@ -36,7 +36,9 @@ def make_task(robot: str, task: str, num_envs: int, overrides: Sequence[str] = (
     for word in [overrides] if isinstance(overrides, str) or not isinstance(overrides, Sequence) else overrides:
         if not isinstance(word, str) or isinstance(overrides, str) or not word.lstrip("+").startswith(OWN):
             allowed = "a list of key=value whose keys begin with " + ", ".join(OWN)
-            raise InputError("overrides", word, allowed, 'For example ["seed=3"]. Robot and task are in the name, num_envs stands beside it.')
+            raise InputError(
+                "overrides", word, allowed, 'For example ["seed=3"]. Robot and task are in the name, num_envs stands beside it.'
+            )
     words = [f"robot={quoted(robot)}", f"task={task}", "algorithm=ppo", f"algorithm.num_envs={num_envs}"]
     settings = check(TrainSettings, compose("train", [*words, *overrides]))
     plugins.load(settings.plugins)

@@ -51,7 +51,7 @@ class VectorEnvironment(OutsideEnvironment):
             raise InputError(
                 "env", f"{name} with autoreset_mode {mode}", "a vector environment whose rows can be begun anew at once: "
                 "AutoresetMode.SAME_STEP or DISABLED, or Gymnasium's own SyncVectorEnv or AsyncVectorEnv (with shared memory)",
-                f"Let it begin episodes in the step that ends them, or when reset(options={{'reset_mask': ...}}) says so; or env={PREFIX}ID.",
+                f"Let it begin episodes in the step that ends them, or where reset(options={{'reset_mask': ...}}) says; or env={PREFIX}ID.",
             )  # fmt: skip
         self._restarts_itself = mode == AutoresetMode.SAME_STEP
         step_seconds = float(getattr(env.unwrapped, "dt", 1.0))

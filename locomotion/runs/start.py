@@ -182,8 +182,9 @@ def _check_scoring_engine(settings: TrainSettings) -> None:
     from locomotion.evaluation.rollout import make_simulator
 
     if settings.score_every and settings.score_sim != settings.sim.engine:
-        robot, own, lying = robots.load(settings.robot), settings.sim, settings.task.self_collision
-        make_simulator(robot, 1, settings.task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
+        robot, own, task = robots.load(settings.robot), settings.sim, settings.task
+        lying = task.self_collision
+        make_simulator(robot, 1, task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
 
 
 def _check_algorithm(run: Run, group: str) -> None:
