@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locomotion.task.commands import velocity_of
+from locomotion.task.commands import length, velocity_of
 from locomotion.task.gait import Gait, GaitCommand, contact_timing, foot_places, gait_score
 from locomotion.task.past import Past, a_step_ago, steps_airborne
 from robots import Robot
@@ -110,6 +110,11 @@ class Frame:
         return (self.signals.base_lin_vel[..., :2] - self.velocity_command[..., :2]).square().sum(dim=-1)
 
     @cached_property
+    def horizontal_speed(self) -> Tensor:
+        """Of the base, m/s, [..., N]."""
+        return length(self.signals.base_lin_vel[..., :2])
+
+    @cached_property
     def yaw_error(self) -> Tensor:
         """Squared yaw rate error, (rad/s)^2, [..., N]."""
         return (self.signals.base_ang_vel[..., 2] - self.velocity_command[..., 2]).square()
@@ -134,7 +139,7 @@ class Frame:
     def pitch(self) -> Tensor:
         """Of the base, rad, nose down positive, [..., N]."""
         gravity = self.signals.projected_gravity
-        return torch.atan2(gravity[..., 0], torch.linalg.vector_norm(gravity[..., 1:], dim=-1))
+        return torch.atan2(gravity[..., 0], length(gravity[..., 1:]))
 
     @cached_property
     def height_error(self) -> Tensor:
@@ -243,7 +248,7 @@ class Frame:
 
 def is_moving(velocity: Tensor) -> Tensor:
     """[..., 1] float: 1 where the velocity command [..., 3] asks for motion, 0 where it asks to stand."""
-    return (torch.linalg.vector_norm(velocity, dim=-1, keepdim=True) > STANDING_COMMAND).to(velocity.dtype)
+    return (velocity.square().sum(dim=-1, keepdim=True) > STANDING_COMMAND**2).to(velocity.dtype)
 
 
 TILT_LIMIT = math.radians(30.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from locomotion.environment import MirrorMap, fixed
 from locomotion.schema import NotNegative, Positive, Settings, Share, Text
-from locomotion.task.commands import Commands, velocity_of
+from locomotion.task.commands import Commands, length, velocity_of
 from robots import Robot
 from robots.errors import InputError, nearest
 
@@ -87,7 +87,7 @@ class Gait:
     def frequency(self, velocity: Tensor) -> Tensor | float:
         """Of the clock, Hz: it grows with the speed that is asked for, [..., 1], or is one number for all."""
         slow, fast = self.frequencies
-        return slow if slow == fast else slow + (fast - slow) * torch.linalg.vector_norm(velocity[..., :2], dim=-1, keepdim=True)
+        return slow if slow == fast else slow + (fast - slow) * length(velocity[..., :2], keepdim=True)
 
 
 def foot_phases(phase: Tensor, asked: GaitCommand) -> Tensor:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sim.signals import columns
+
 if TYPE_CHECKING:
     from locomotion.task.randomization import RandomizationSettings, SensorSpread
 
@@ -55,9 +57,9 @@ class Sensors:
         self._widths = [self.size, 9 if self._tilt else 0, self.size if longest else 0]
         self.width = sum(self._widths)
         self.slots = math.ceil(longest - 1e-6) + 1 if longest else 0
-        self._history = torch.zeros(self.slots, num_envs, self.size, device=device)
+        self._history = columns(self.slots, num_envs, self.size, device=device)
         self._at = 0  # slot of the present
-        self._noise = torch.zeros(ahead, num_envs, self.size, device=device)
+        self._noise = columns(ahead, num_envs, self.size, device=device)
         self._lost = torch.zeros(ahead if self._dropped else 0, num_envs, 1, dtype=torch.bool, device=device)
         self._fresh: Tensor | None = None  # [N] whose episode has begun since the last reading
 

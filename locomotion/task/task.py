@@ -42,6 +42,7 @@ from locomotion.task.spaces import make_spaces
 from robots.errors import InputError
 from sim import Signals, Simulator
 from sim.parameters import check_supported
+from sim.signals import columns
 
 # their terms are known once imported
 BUILT_IN = (curriculum, events, metrics, observations, privileged, resets, rewards, rewards_feet, rewards_joints, terminations)
@@ -219,13 +220,13 @@ class Task:
         self.physics = physics
         # what an environment carries from step to step: what the critic is told, previous action, command | memory, severity, sensors
         widths = [len(physics.nominal_told), j, c, m, 1, self._sensors.width]
-        self._all = torch.zeros(n, sum(widths), device=device)
+        self._all = columns(n, sum(widths), device=device)
         self._carried_widths = widths[:3]
         self._told, self._previous_action, self._command, self._memory, self._severity, self._held = self._all.split(widths, dim=-1)
         self._asked = self._all[:, sum(widths[:2]) : sum(widths[:4])]  # command and memory
         self._carried = self._all[:, : sum(self._carried_widths)]
         # what the policy's observation is made of, twice: as sensors say it, and as it is
-        self._inputs = torch.zeros(2, n, measured + c + m, device=device)
+        self._inputs = columns(2, n, measured + c + m, device=device)
         self._input_widths = [3, 3, j, j, c, m]
         both = self._inputs.view(2 * n, -1)
         self._both_inputs, self._both_memory = self._named(both)
