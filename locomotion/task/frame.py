@@ -82,6 +82,11 @@ class Frame:
         return is_moving(self.velocity_command).squeeze(-1)
 
     @cached_property
+    def standing(self) -> Tensor:
+        """1 where the command asks to stand, 0 where it asks for motion, [..., N]."""
+        return 1.0 - self.moving
+
+    @cached_property
     def contact(self) -> Tensor:
         """1 where a foot carries load, [..., N, F]."""
         return (self.signals.foot_contact_force[..., 2] > CONTACT_FORCE).float()
@@ -176,6 +181,11 @@ class Frame:
         return before * self.control_dt
 
     @cached_property
+    def action_change(self) -> Tensor:
+        """Squared change of the action from step to step, summed over joints, [..., N]."""
+        return (self.action - self.previous_action).square().sum(dim=-1)
+
+    @cached_property
     def pose_error(self) -> Tensor:
         """Joint positions less the default pose, rad, [..., N, J]."""
         return self.signals.joint_pos - self.robot.default_joint_pos
@@ -189,8 +199,8 @@ class Frame:
     def requested_torque(self) -> Tensor:
         """What the unclipped target would have asked of the motors as the step began, N m, [..., N, J]."""
         r, before = self.robot, self.before
-        target = r.default_joint_pos + r.action_scale * self.action
-        return r.kp * (target - before.joint_pos) - r.kd * before.joint_vel
+        target = torch.addcmul(r.default_joint_pos, r.action_scale, self.action)
+        return torch.addcmul(r.kp * (target - before.joint_pos), r.kd, before.joint_vel, value=-1.0)
 
     @cached_property
     def phase(self) -> Tensor:

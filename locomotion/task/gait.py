@@ -65,7 +65,7 @@ class Gait:
 
     def asked(self, command: Tensor) -> GaitCommand:
         """What a command [..., C] asks of the gait: by the channels that the task has, and the robot's own figures for the others."""
-        velocity = velocity_of(command, self._channels)
+        velocity = self.velocity(command)
         frequency, height = self._channel(command, "frequency"), self._channel(command, "swing_height")
         offsets, chosen = self.offsets[0], self._channel(command, "gait")
         if chosen is not None:
@@ -76,6 +76,10 @@ class Gait:
             self.swing_height if height is None else height,
             offsets,
         )
+
+    def velocity(self, command: Tensor) -> Tensor:
+        """That a command [..., C] asks for, [..., 3]."""
+        return velocity_of(command, self._channels)
 
     def _channel(self, command: Tensor, name: str) -> Tensor | None:
         """One channel of the command, [..., 1]; None where the task has none of that name."""

@@ -107,7 +107,7 @@ def tilt_over_limit(frame: Frame, *, limit: NotNegative = TILT_LIMIT) -> Tensor:
 @reward
 def standing_speed(frame: Frame) -> Tensor:
     """Horizontal speed of the base while the command is to stand, m/s."""
-    return frame.horizontal_speed * (1.0 - frame.moving)
+    return frame.horizontal_speed * frame.standing
 
 
 @reward
