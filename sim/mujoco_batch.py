@@ -118,7 +118,8 @@ class MujocoSimulator:
             self.raw_step(joint_pos_target, substeps)
         except SimulationError as error:
             self._fail(error)
-        if self._batch.warning.any() and self._warnings.any():  # the former, all in one piece, is quicker; MuJoCo has put these back to the model's default state by itself
+        if self._batch.warning.any() and self._warnings.any():  # the former, all in one piece, is quicker
+            # MuJoCo has put these back to the model's default state by itself
             diverged = self._warnings.any(axis=1)
             self.faults |= torch.from_numpy(diverged)
             self._batch.warning[diverged] = 0
