@@ -73,6 +73,7 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
+        self.pressed = Stop.NONE  # the hardest stop that the e-stop has asked for
         self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
         self.over, self._then = False, Stop.NONE  # the time was, and what that asked for
         self.priority = False  # whether the loop ran under a real-time priority
@@ -167,7 +168,8 @@ class Runtime:
         """What the operator, the e-stop and the end of the time ask for."""
         now, supervisor, level = self.clock.now(), self.supervisor, max(level, self._then)
         if self.estop:
-            level = max(level, self.estop.poll(now, supervisor.stopped))
+            asked = self.estop.poll(now, supervisor.stopped)
+            level, self.pressed = max(level, asked), max(self.pressed, asked)
             supervisor.kept_alive(self.estop.heard)
         supervisor.stop(level, now)
 
