@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            'locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds estop="{key: estop.key}" learner=rlpd',
             "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
         ),
     ),
@@ -225,7 +226,12 @@ def _run(words: list[str]) -> int:
             raise InputError("actuator", action, "fit", "Try 'locomotion actuator fit deploy_log.mcap output=fitted'.")
     if command in ("from_logs", "actuator"):
         logs = [word for word in overrides if "=" not in word]
-        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
+        overrides = [word for word in overrides if "=" in word]
+        if logs:
+            overrides.append(f"logs=[{','.join(map(quoted, logs))}]")
+        elif not any(word.startswith("logs=") for word in overrides):
+            example = "locomotion dataset from-logs a.mcap b.mcap output=datasets/robot-v0"
+            raise InputError("dataset from-logs", "no log", "the .mcap files of deployments", f"Name them: {example}")
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}

@@ -129,6 +129,7 @@ class EvaluateSettings(Settings):
     gait: bool
     sweep: Literal["randomization", "falsify"] | None
     against: Path | None
+    others: Literal["robot", "simulator"]
     output: Path | None
 
 
@@ -147,7 +148,21 @@ class PlaySettings(Settings):
     output: Path | None
 
 
-class DeploySettings(Settings):
+class EstopSettings(Settings):
+    key: Path
+    address: Text = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 4710
+
+
+class ExtrasSettings(Settings):
+    """Of a run on a robot, as in deploy.connect.Extras; see locomotion.deployment.extras_of."""
+
+    estop: EstopSettings | None
+    heading_hold: bool
+    interpolate: bool
+
+
+class DeploySettings(ExtrasSettings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are

@@ -10,7 +10,7 @@ from sim.signals import InitialState, Signals
 from sim.simulator import Simulator
 from sim.terrain import Terrain
 
-__all__ = ["ENGINES", "PARAMETERS", "InitialState", "Parameter", "Signals", "Simulator", "Terrain", "make"]
+__all__ = ["ENGINES", "PARAMETERS", "InitialState", "Parameter", "Signals", "Simulator", "Terrain", "engines_with", "make"]
 
 ENGINES = ("mujoco", "mujoco_warp", "pybullet")
 
@@ -62,3 +62,12 @@ def make(
     from sim.pybullet import PybulletSimulator
 
     return PybulletSimulator(robot, num_envs, physics_dt, threads, motor, self_collision)
+
+
+def engines_with(feature: str) -> list[str]:
+    """The engines that support a parameter, or a feature such as "terrain", whether they are installed or not."""
+    from sim.mujoco_batch import MujocoSimulator
+    from sim.mujoco_warp import WarpSimulator
+    from sim.pybullet import PybulletSimulator
+
+    return [one.engine for one in (MujocoSimulator, WarpSimulator, PybulletSimulator) if feature in one.supports]

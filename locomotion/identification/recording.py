@@ -149,10 +149,10 @@ def cut(recording: Recording, seconds: float, lead: float, every: int) -> Window
         raise InputError("log", f"{len(recording.sampled)} steps", allowed, "Record a longer one: locomotion identify excite.")
     chosen = np.array(first)
     judge = np.arange(len(chosen)) % every == every - 1
-    return Windows(chosen, before + length, before, _begin(recording, chosen), judge)
+    return Windows(chosen, before + length, before, beginnings(recording, chosen), judge)
 
 
-def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
+def beginnings(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
     """What of the initial states is measured. Joints by a cubic through positions and velocities nearby, weighted by their noise."""
     beside = np.arange(-BESIDE, BESIDE + 1)
     near = first[:, None] + beside
