@@ -251,7 +251,7 @@ class ExciteSettings(Settings):
     place: Literal["ground", "stand"]
     seconds: Annotated[float, Field(ge=5, le=600)]
     control_dt: Annotated[float, Field(ge=0.002, le=0.05)]
-    hold: Annotated[float, Field(ge=0.002, le=0.1)] | None  # s; None: control_dt
+    hold: Annotated[float, Field(ge=0.002, le=0.1)] | None = None  # s; None: control_dt
     seed: Seed
     output: Path
 

@@ -113,6 +113,7 @@ def test_outside_of_what_the_log_showed_it_is_the_law_and_nowhere_far_from_it(go
     assert (found.trust == 1.0).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_motors_that_are_late_alone_need_no_network(go2, tmp_path, capsys):
     """A pure delay is found as one, and what gains and a delay explain is left to them: nothing is written."""
     law = plants.HiddenMotors(go2, 0.001)
