@@ -25,7 +25,7 @@ class Shooting:
         self.recording, self.windows, self.sought, self.candidates = recording, windows, sought, candidates
         self._count = len(windows.first)
         robot = recording.robot
-        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None))
+        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None)[0])
         self._footing = Footing(self._simulator.model, robot, windows.begin)
         self._everyone = torch.ones(candidates * self._count, dtype=torch.bool)
         rows = windows.first[:, None] + np.arange(windows.steps + 1)
