@@ -108,7 +108,7 @@ def _merged(runs: list[dict[str, Any]], floor: Floor) -> dict[str, Any]:
         result[name] = {key: value for key, value in (parts[-1] if parts else {}).items() if key != "raw"}
         if not raw:
             continue
-        for stage in raw[0].keys() - {"over"}:
+        for stage in (stage for stage in raw[0] if stage != "over"):
             result[name][f"{stage}_us"] = quantiles(np.concatenate([table[stage] for table in raw]).tolist())
         over = np.concatenate([table["over"] for table in raw])
         in_stalls = sum(fell_in(moment, late, stalls) for moment, late in over)
@@ -133,6 +133,9 @@ def _on_server(robot: str, domain: int, octet: str, part: Callable[..., None], *
     says.send("stop")
     summary = says.recv()
     server.join(10.0)
+    for process in (driver, server):  # what is slow to go is not to be heard on the next one's domain
+        process.kill()
+        process.join()
     return {"driver": result, "server": summary, "began": began, "ended": time.monotonic()}
 
 

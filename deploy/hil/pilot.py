@@ -71,6 +71,7 @@ class Pilot:
         self._job, self._pipe, self._during = job, pipe, During(NOTHING, math.inf, math.inf)
         self._rests_at = np.array(job.command)
         self._events = self._warnings = 0  # told
+        self._posted = False
         self._late, self._due = -math.inf, math.inf  # s: the latest step so far, and the latest that the first may be
         limits, dt = Limits(), self.policy.contract.control_dt
         self._way = GuardedInterface(
@@ -90,7 +91,6 @@ class Pilot:
             hooks = make(self._job.fault, self, self._job.settings)
             self._during = During(replace(hooks, begin=lambda: self._begin(hooks.begin)), times.start, times.stop)
         time.sleep(max(0.0, times.begin - time.monotonic()))
-        self._way.write(damping_command(self.robot.num_joints, 0.0))  # as of a run that begins idle
         try:
             self.runtime.run(times.end - times.begin, self._operator, Stop.NONE)
         except Exception as error:
@@ -105,6 +105,9 @@ class Pilot:
     # the runtime's interface
 
     def read(self) -> RobotState:
+        if not self._posted:  # as of a run that begins idle; not before the loop turns, for the guard's lease begins with it
+            self._posted = True
+            self._way.write(damping_command(self.robot.num_joints, 0.0))
         self._during(time.monotonic()).runtime()
         return self._way.read()
 

@@ -37,6 +37,7 @@ from robots.errors import nearest
 from robots.robot import UniqueKeys
 
 RESPONSES = ("none", "warning", "derate", "hold", "settle", "damping")
+BEFORE = 5.0  # ms that a finding may come before its fault, by how times are taken
 GRACE = 0.06  # s in which a robot that has fallen may still be held
 ROUNDING = 1e-6  # of a motor's limit
 
@@ -217,6 +218,8 @@ def _failures(outcome: Outcome, expected: Expectation) -> Iterator[str]:
     if outcome.detection_ms is None:
         if expected.within < math.inf:
             yield "nothing was found"
+    elif outcome.detection_ms < -BEFORE:
+        yield f"damped {-outcome.detection_ms:.0f} ms before the fault began: {outcome.detected}"
     elif outcome.detection_ms > 1e3 * expected.within + 1e-6:
         yield f"found after {outcome.detection_ms:.0f} ms, not {1e3 * expected.within:.0f}"
     if expected.by and outcome.detected and outcome.detected not in expected.by:

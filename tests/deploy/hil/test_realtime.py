@@ -78,6 +78,13 @@ def test_the_time_of_a_fault_in_the_runtime_is_that_of_the_step_at_which_it_bega
     assert found.detection_ms == pytest.approx(15.0, abs=2.1)
 
 
+def test_a_robot_that_was_damped_before_its_fault_began_shows_nothing_of_the_fault(truth):
+    early = outcome(truth, heard(10.05, 10.05), [], "guard: damping: deadline missed by 0.4 ms.")
+    assert early.detection_ms == pytest.approx(-950.0, abs=2.1)
+    (failure,) = judged(early, case("stale", within=0.025).expected).failures
+    assert failure.startswith("damped 950 ms before the fault began: deadline missed")
+
+
 def test_a_command_that_holds_after_the_latch_counts_once_it_cannot_have_been_on_its_way(truth):
     late = outcome(truth, heard(11.02 + WIRE), [("event", 11.02, "tilt", "1 is above")])
     assert late.commands_after_latch == 0
