@@ -11,7 +11,7 @@ import configs
 from robots.errors import InputError, nearest
 
 FOLDER = Path(configs.__file__).parent
-GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
+GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script", "learner")
 SEVERAL = ("evaluate", "export", "conformance")  # commands that take several engines
 # tables that a person may add entries to; their entries are checked where they are bound
 OPEN = (

@@ -26,6 +26,7 @@ from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
 from robots.errors import InputError
+from sim.actuation import choose, fingerprint
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
 PERSONAL = (
@@ -156,7 +157,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     torch.set_num_threads(settings.threads)
     if settings.env is None:
         check_protocol(settings)
-        _check_scoring_engine(settings)
+        _check_score_engine(settings)
     env = build.environment(settings)
     run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
@@ -177,12 +178,15 @@ def check_protocol(settings: TrainSettings) -> None:
         protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
 
 
-def _check_scoring_engine(settings: TrainSettings) -> None:
-    """Raises InputError where scorecards are to be taken in an engine that is missing, or lacks what the robot has."""
+def _check_score_engine(settings: TrainSettings) -> None:
+    """Raises InputError where scorecards could not be taken, some iterations on: the engine is missing, or lacks what the robot has."""
     from locomotion.evaluation.rollout import make_simulator
 
-    if settings.score_every and settings.score_sim != settings.sim.engine:
-        robot, own, task = robots.load(settings.robot), settings.sim, settings.task
+    robot, own, task = robots.load(settings.robot), settings.sim, settings.task
+    if settings.score_every and settings.score_sim != own.engine:
+        if settings.score_sim != "mujoco" and choose(robot, own.actuator)[1]:
+            allowed = "mujoco, the engine with actuator networks"
+            raise InputError("score_sim", settings.score_sim, allowed, "Leave it out, or sim.actuator.")
         lying = task.self_collision
         make_simulator(robot, 1, task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
 
@@ -231,10 +235,12 @@ def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any
     """Where a policy comes from, as of its training."""
     learned = {key: value for key, value in config.items() if key not in PERSONAL}
     text = json.dumps(learned, sort_keys=True)
+    network = fingerprint(settings.sim.actuator) if settings.env is None else None
     return {
         "commit": _commit(),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
+        **({"actuator_sha256": network} if network else {}),
         "seed": settings.seed,
         "engine": settings.sim.engine if settings.env is None else settings.env,
         "versions": versions(*(("mujoco-warp", "warp-lang") if settings.sim.engine == "mujoco_warp" else ())),
