@@ -226,7 +226,12 @@ def _run(words: list[str]) -> int:
             raise InputError("actuator", action, "fit", "Try 'locomotion actuator fit deploy_log.mcap output=fitted'.")
     if command in ("from_logs", "actuator"):
         logs = [word for word in overrides if "=" not in word]
-        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
+        overrides = [word for word in overrides if "=" in word]
+        if logs:
+            overrides.append(f"logs=[{','.join(map(quoted, logs))}]")
+        elif not any(word.startswith("logs=") for word in overrides):
+            example = "locomotion dataset from-logs a.mcap b.mcap output=datasets/robot-v0"
+            raise InputError("dataset from-logs", "no log", "the .mcap files of deployments", f"Name them: {example}")
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}

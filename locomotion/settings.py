@@ -129,6 +129,7 @@ class EvaluateSettings(Settings):
     gait: bool
     sweep: Literal["randomization", "falsify"] | None
     against: Path | None
+    others: Literal["robot", "simulator"]
     output: Path | None
 
 

@@ -95,6 +95,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["deploy", "policy=none.onnx"], "path of a policy.onnx"),
         (["play", "policy=none.onnx"], "path of a policy.onnx"),
         (["report", "run=none"], "run"),
+        (["dataset", "from-logs", "output=d"], "Name them: locomotion dataset from-logs a.mcap"),
         (["evaluate", "policy=none.onnx", "episodes=0"], "greater than or equal to 1"),
         (["play", "policy=none.onnx", "duration=0"], "greater than 0"),
         (["play", "policy=none.onnx", "command=[a,b]"], "valid number"),
