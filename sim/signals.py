@@ -47,6 +47,12 @@ def unpack(packed: Tensor, shapes: dict[str, Shape]) -> dict[str, Tensor]:
     return views
 
 
+def columns(*shape: int, device: torch.device | str = "cpu") -> Tensor:
+    """Zeros [..., K] of which each column is contiguous: arithmetic on columns of many robots is then several times as fast."""
+    *leading, last = shape
+    return torch.zeros(last, *leading, device=device).movedim(0, -1)
+
+
 class Signals:
     """What an engine knows of N robots: views of ``packed`` [..., N, W].
 
@@ -77,7 +83,7 @@ class Signals:
     @classmethod
     def zeros(cls, num_envs: int, num_joints: int, num_feet: int, device: torch.device | str = "cpu") -> Signals:
         """Upright robots at rest at the origin."""
-        signals = cls(torch.zeros(num_envs, width(signal_shapes(num_joints, num_feet)), device=device), num_joints, num_feet)
+        signals = cls(columns(num_envs, width(signal_shapes(num_joints, num_feet)), device=device), num_joints, num_feet)
         signals.base_quat[..., 0] = 1.0
         signals.projected_gravity[..., 2] = -1.0
         return signals

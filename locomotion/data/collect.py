@@ -45,8 +45,9 @@ def collect(
     """
     n, total = env.num_envs, max(1, round(steps / env.num_envs))
     rows = [_Row() for _ in range(n)]
-    for first in range(0, total, CAPACITY):
-        block = _block(env, act, begin, min(CAPACITY, total - first))
+    capacity = env.capacity if isinstance(env, Task) else CAPACITY
+    for first in range(0, total, capacity):
+        block = _block(env, act, begin, min(capacity, total - first))
         for row, kept in enumerate(rows):
             for episode in kept.take(block, row):
                 writer.add(episode)

@@ -29,6 +29,7 @@ def replay_of(
         InputError: another robot, other observations or actions, or what :class:`Dataset` and :func:`recomputed` refuse.
     """
     dataset = Dataset(path, field)
+    bounds = env.spaces.recorded(field, str(dataset.path))
     _check(dataset, env, groups, fingerprint, field)
     steps = dataset.steps(signals=reward == "recomputed")
     rewards = steps.reward
@@ -42,7 +43,6 @@ def replay_of(
         return torch.from_numpy(np.ascontiguousarray(value)).to(env.device)
 
     seen, following = ({name: tensor(table[name]) for name in sorted(groups)} for table in (steps.observations, steps.following))
-    bounds = env.spaces.continuous("offline learning")
     action = torch.minimum(torch.maximum(tensor(steps.action), bounds.low), bounds.high)  # what an environment makes of it
     flags = (tensor(steps.terminated), tensor(steps.truncated))
     return from_arrays(seen, action, tensor(rewards.astype(np.float32)), following, *flags, env.device, half)

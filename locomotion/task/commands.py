@@ -27,6 +27,11 @@ def velocity_of(command: Tensor, names: tuple[str, ...]) -> Tensor:
     return torch.stack([command[..., names.index(name)] if name in names else zero for name in VELOCITY], dim=-1)
 
 
+def length(vectors: Tensor, keepdim: bool = False) -> Tensor:
+    """Of ``vectors`` [..., K], [...]. Where columns are contiguous, several times as fast as ``torch.linalg.vector_norm``."""
+    return vectors.square().sum(dim=-1, keepdim=keepdim).sqrt()
+
+
 @command
 class velocity:
     """A velocity of the base in its own frame."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locomotion.task.commands import velocity_of
+from locomotion.task.commands import length, velocity_of
 from locomotion.task.gait import Gait, GaitCommand, contact_timing, foot_places, gait_score
 from locomotion.task.past import Past, a_step_ago, steps_airborne
 from robots import Robot
@@ -82,6 +82,11 @@ class Frame:
         return is_moving(self.velocity_command).squeeze(-1)
 
     @cached_property
+    def standing(self) -> Tensor:
+        """1 where the command asks to stand, 0 where it asks for motion, [..., N]."""
+        return 1.0 - self.moving
+
+    @cached_property
     def contact(self) -> Tensor:
         """1 where a foot carries load, [..., N, F]."""
         return (self.signals.foot_contact_force[..., 2] > CONTACT_FORCE).float()
@@ -110,6 +115,11 @@ class Frame:
         return (self.signals.base_lin_vel[..., :2] - self.velocity_command[..., :2]).square().sum(dim=-1)
 
     @cached_property
+    def horizontal_speed(self) -> Tensor:
+        """Of the base, m/s, [..., N]."""
+        return length(self.signals.base_lin_vel[..., :2])
+
+    @cached_property
     def yaw_error(self) -> Tensor:
         """Squared yaw rate error, (rad/s)^2, [..., N]."""
         return (self.signals.base_ang_vel[..., 2] - self.velocity_command[..., 2]).square()
@@ -134,7 +144,7 @@ class Frame:
     def pitch(self) -> Tensor:
         """Of the base, rad, nose down positive, [..., N]."""
         gravity = self.signals.projected_gravity
-        return torch.atan2(gravity[..., 0], torch.linalg.vector_norm(gravity[..., 1:], dim=-1))
+        return torch.atan2(gravity[..., 0], length(gravity[..., 1:]))
 
     @cached_property
     def height_error(self) -> Tensor:
@@ -171,6 +181,11 @@ class Frame:
         return before * self.control_dt
 
     @cached_property
+    def action_change(self) -> Tensor:
+        """Squared change of the action from step to step, summed over joints, [..., N]."""
+        return (self.action - self.previous_action).square().sum(dim=-1)
+
+    @cached_property
     def pose_error(self) -> Tensor:
         """Joint positions less the default pose, rad, [..., N, J]."""
         return self.signals.joint_pos - self.robot.default_joint_pos
@@ -184,8 +199,8 @@ class Frame:
     def requested_torque(self) -> Tensor:
         """What the unclipped target would have asked of the motors as the step began, N m, [..., N, J]."""
         r, before = self.robot, self.before
-        target = r.default_joint_pos + r.action_scale * self.action
-        return r.kp * (target - before.joint_pos) - r.kd * before.joint_vel
+        target = torch.addcmul(r.default_joint_pos, r.action_scale, self.action)
+        return torch.addcmul(r.kp * (target - before.joint_pos), r.kd, before.joint_vel, value=-1.0)
 
     @cached_property
     def phase(self) -> Tensor:
@@ -243,7 +258,7 @@ class Frame:
 
 def is_moving(velocity: Tensor) -> Tensor:
     """[..., 1] float: 1 where the velocity command [..., 3] asks for motion, 0 where it asks to stand."""
-    return (torch.linalg.vector_norm(velocity, dim=-1, keepdim=True) > STANDING_COMMAND).to(velocity.dtype)
+    return (velocity.square().sum(dim=-1, keepdim=True) > STANDING_COMMAND**2).to(velocity.dtype)
 
 
 TILT_LIMIT = math.radians(30.0)

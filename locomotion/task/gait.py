@@ -12,7 +12,7 @@ from torch import Tensor
 
 from locomotion.environment import MirrorMap, fixed
 from locomotion.schema import NotNegative, Positive, Settings, Share, Text
-from locomotion.task.commands import Commands, velocity_of
+from locomotion.task.commands import Commands, length, velocity_of
 from robots import Robot
 from robots.errors import InputError, nearest
 
@@ -65,7 +65,7 @@ class Gait:
 
     def asked(self, command: Tensor) -> GaitCommand:
         """What a command [..., C] asks of the gait: by the channels that the task has, and the robot's own figures for the others."""
-        velocity = velocity_of(command, self._channels)
+        velocity = self.velocity(command)
         frequency, height = self._channel(command, "frequency"), self._channel(command, "swing_height")
         offsets, chosen = self.offsets[0], self._channel(command, "gait")
         if chosen is not None:
@@ -77,6 +77,10 @@ class Gait:
             offsets,
         )
 
+    def velocity(self, command: Tensor) -> Tensor:
+        """That a command [..., C] asks for, [..., 3]."""
+        return velocity_of(command, self._channels)
+
     def _channel(self, command: Tensor, name: str) -> Tensor | None:
         """One channel of the command, [..., 1]; None where the task has none of that name."""
         if name not in self._channels:
@@ -87,7 +91,7 @@ class Gait:
     def frequency(self, velocity: Tensor) -> Tensor | float:
         """Of the clock, Hz: it grows with the speed that is asked for, [..., 1], or is one number for all."""
         slow, fast = self.frequencies
-        return slow if slow == fast else slow + (fast - slow) * torch.linalg.vector_norm(velocity[..., :2], dim=-1, keepdim=True)
+        return slow if slow == fast else slow + (fast - slow) * length(velocity[..., :2], keepdim=True)
 
 
 def foot_phases(phase: Tensor, asked: GaitCommand) -> Tensor:

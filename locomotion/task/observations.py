@@ -171,7 +171,7 @@ class gait_clock(ObservationTerm):
 
     def forward(self, inputs: dict[str, Tensor], memory: Tensor) -> Tensor:
         angle = (2 * math.pi) * memory
-        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(self._gait.asked(inputs["command"]).velocity)
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * is_moving(self._gait.velocity(inputs["command"]))
 
     def remember(self, inputs: dict[str, Tensor], action: Tensor, memory: Tensor) -> Tensor:
         return advance_clock(self._gait.asked(inputs["command"]), memory, self._control_dt)
@@ -204,7 +204,7 @@ class foot_clock(ObservationTerm):
 
 def advance_clock(asked: GaitCommand, phase: Tensor, control_dt: float) -> Tensor:
     """The clock's phase a step later, [N, 1] in cycles; 0 where the command is to stand."""
-    phase = (phase + asked.frequency * control_dt) * is_moving(asked.velocity)
+    phase = torch.add(phase, asked.frequency, alpha=control_dt) * is_moving(asked.velocity)
     return phase - torch.floor(phase)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sim.signals import columns
+
 
 class Recorder:
     """Buffers of ``capacity`` steps, filled from the first."""
 
     def __init__(self, capacity: int, num_envs: int, signals: int, state: int, memory: int, actions: int, device: torch.device) -> None:
-        def buffer(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(capacity, num_envs, *shape, dtype=dtype, device=device)
+        def buffer(width: int) -> Tensor:
+            return columns(capacity, num_envs, width, device=device)
 
         self.capacity, self.length = capacity, 0
         self.before, self.after = buffer(signals), buffer(signals)  # packed signals around each step

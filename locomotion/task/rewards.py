@@ -63,7 +63,7 @@ def pitch_error(frame: Frame) -> Tensor:
 @reward
 def horizontal_speed(frame: Frame) -> Tensor:
     """Horizontal speed of the base, m/s, whatever it is told."""
-    return torch.linalg.vector_norm(frame.signals.base_lin_vel[..., :2], dim=-1)
+    return frame.horizontal_speed
 
 
 @reward
@@ -107,7 +107,7 @@ def tilt_over_limit(frame: Frame, *, limit: NotNegative = TILT_LIMIT) -> Tensor:
 @reward
 def standing_speed(frame: Frame) -> Tensor:
     """Horizontal speed of the base while the command is to stand, m/s."""
-    return torch.linalg.vector_norm(frame.signals.base_lin_vel[..., :2], dim=-1) * (1.0 - frame.moving)
+    return frame.horizontal_speed * frame.standing
 
 
 @reward

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from locomotion.schema import NotNegative, Positive
+from locomotion.task.commands import length
 from locomotion.task.frame import Frame
 from locomotion.task.gait import foot_phases
 from locomotion.task.terms import reward
@@ -19,7 +20,7 @@ def clearance(frame: Frame, *, height: Positive | None = None) -> Tensor:
     ``height`` in m; None: the robot's swing height.
     """
     wanted = frame.robot.swing_height if height is None else height
-    speed = torch.linalg.vector_norm(frame.signals.foot_vel[..., :2], dim=-1)
+    speed = length(frame.signals.foot_vel[..., :2])
     return ((frame.sole_height - wanted).abs() * speed).sum(dim=-1)
 
 
@@ -62,7 +63,7 @@ def landing_force(frame: Frame) -> Tensor:
 @reward
 def impact(frame: Frame, *, limit: NotNegative = 1.5) -> Tensor:
     """Force on the feet beyond ``limit`` body weights each, in body weights, summed over feet."""
-    force = torch.linalg.vector_norm(frame.signals.foot_contact_force, dim=-1) / (GRAVITY * frame.robot.total_mass)
+    force = length(frame.signals.foot_contact_force) / (GRAVITY * frame.robot.total_mass)
     return (force - limit).clamp(min=0.0).sum(dim=-1)
 
 

@@ -86,7 +86,7 @@ def torque_over_limit(frame: Frame) -> Tensor:
 @reward
 def action_rate(frame: Frame) -> Tensor:
     """Squared change of the action from step to step."""
-    return (frame.action - frame.previous_action).square().sum(dim=-1)
+    return frame.action_change
 
 
 @reward
@@ -98,19 +98,19 @@ def abduction(frame: Frame) -> Tensor:
 @reward
 def standing_pose(frame: Frame) -> Tensor:
     """Squared deviation from the default pose while the command is to stand, rad^2."""
-    return frame.pose_error.square().sum(dim=-1) * (1.0 - frame.moving)
+    return frame.pose_error.square().sum(dim=-1) * frame.standing
 
 
 @reward
 def standing_joint_vel(frame: Frame) -> Tensor:
     """Squared joint velocities while the command is to stand, (rad/s)^2."""
-    return frame.signals.joint_vel.square().sum(dim=-1) * (1.0 - frame.moving)
+    return frame.signals.joint_vel.square().sum(dim=-1) * frame.standing
 
 
 @reward
 def standing_action_rate(frame: Frame) -> Tensor:
     """Squared change of the action from step to step while the command is to stand."""
-    return (frame.action - frame.previous_action).square().sum(dim=-1) * (1.0 - frame.moving)
+    return frame.action_change * frame.standing
 
 
 @reward

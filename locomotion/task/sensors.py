@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sim.signals import columns
+
 if TYPE_CHECKING:
     from locomotion.task.randomization import RandomizationSettings, SensorSpread
 
@@ -54,10 +56,10 @@ class Sensors:
         self._draws, self.draws = draws, sum(draws)
         self._widths = [self.size, 9 if self._tilt else 0, self.size if longest else 0]
         self.width = sum(self._widths)
-        self.slots = math.ceil(longest - 1e-6) + 1 if longest else 0
-        self._history = torch.zeros(self.slots, num_envs, self.size, device=device)
-        self._at = 0  # slot of the present
-        self._noise = torch.zeros(ahead, num_envs, self.size, device=device)
+        self.slots = math.ceil(longest - 1e-6) + 1  # the present and what is remembered
+        self._history = columns(self.slots, num_envs, self.size, device=device)
+        self._slots, self._at = self._history.unbind(), 0  # slot of the present
+        self._noise = columns(ahead, num_envs, self.size, device=device)
         self._lost = torch.zeros(ahead if self._dropped else 0, num_envs, 1, dtype=torch.bool, device=device)
         self._fresh: Tensor | None = None  # [N] whose episode has begun since the last reading
 
@@ -74,7 +76,7 @@ class Sensors:
         if self._tilt:
             turn = rotation((2.0 * tilt - 1.0) * self._tilt * severity)
             parts.append(turn.transpose(1, 2).flatten(1))  # rows are turned by v R^T
-        if self.slots:
+        if self.slots > 1:
             lag = torch.lerp(self._lag_low.expand_as(delay), self._lag_high.expand_as(delay), delay) * severity
             parts.append(lag.repeat_interleave(self._sizes, dim=-1, output_size=self.size))
         return torch.cat(parts, dim=-1)
@@ -88,26 +90,26 @@ class Sensors:
 
     def begin(self, mask: Tensor) -> None:
         """Episodes have begun where ``mask`` [N] is true: their sensors have no past."""
-        if self.slots or self._dropped:
+        if self.slots > 1 or self._dropped:
             self._fresh = mask
 
     def read(self, clean: Tensor, held: Tensor, step: int, out: Tensor, severity: Tensor | None = None) -> None:
-        """Write the readings of ``clean`` [N, S] into ``out`` [N, S], which holds the last ones; ``clean`` is changed.
+        """Write the readings of ``clean`` [N, S] into ``out`` [N, S], which holds the last ones.
 
         ``step`` counts from the last :meth:`draw`; ``severity`` [N, 1] scales the noise.
         """
         bias, matrix, lag = held.split(self._widths, dim=-1)
-        if self._tilt:
-            clean[:, :6] = torch.bmm(clean[:, :6].view(self._n, 2, 3), matrix.view(self._n, 3, 3)).view(self._n, 6)
-        if self.slots:
-            clean = self._delayed(clean, lag)
-        torch.add(clean, bias, out=clean)
-        noise = self._noise[step % self.ahead]
-        seen = clean if self._dropped else out
+        self._at = (self._at + 1) % self.slots
+        present = self._slots[self._at].copy_(clean)
+        if self._tilt:  # a product and its sum rather than small matrices: it goes along columns
+            turned = clean[:, :6].view(self._n, 2, 3, 1) * matrix.view(self._n, 1, 3, 3)
+            present[:, :6] = turned.sum(dim=2).flatten(1)
+        seen = (self._delayed(present, lag) if self.slots > 1 else present).add_(bias)
+        noise, noisy = self._noise[step % self.ahead], seen if self._dropped else out
         if severity is None:
-            torch.add(clean, noise, out=seen)
+            torch.add(seen, noise, out=noisy)
         else:
-            torch.addcmul(clean, noise, severity, out=seen)
+            torch.addcmul(seen, noise, severity, out=noisy)
         if self._dropped:
             lost = self._lost[step % self.ahead]
             if self._fresh is not None:
@@ -115,16 +117,12 @@ class Sensors:
             torch.where(lost, out, seen, out=out)
         self._fresh = None
 
-    def _delayed(self, clean: Tensor, lag: Tensor) -> Tensor:
-        """``clean`` [N, S] as it was ``lag`` [N, S] control steps ago."""
+    def _delayed(self, present: Tensor, lag: Tensor) -> Tensor:
+        """``present`` [N, S], a slot of the history, as it was ``lag`` [N, S] control steps ago."""
         if self._fresh is not None:
-            torch.where(self._fresh[:, None], clean, self._history, out=self._history)
+            torch.where(self._fresh[:, None], present, self._history, out=self._history)
         if self.slots == 2:  # at most a control step: without a gather it takes a quarter of the time
-            past = torch.lerp(clean, self._history[0], lag)
-            self._history[0] = clean
-            return past
-        self._at = (self._at + 1) % self.slots
-        self._history[self._at] = clean
+            return torch.lerp(present, self._slots[1 - self._at], lag)
         whole = lag.floor()
         older = torch.stack((whole, whole + 1.0)).clamp_(max=self.slots - 1).to(torch.int64)
         newer, old = self._history.gather(0, torch.remainder(self._at - older, self.slots))

@@ -42,12 +42,14 @@ from locomotion.task.spaces import make_spaces
 from robots.errors import InputError
 from sim import Signals, Simulator
 from sim.parameters import check_supported
+from sim.signals import columns
 
 # their terms are known once imported
 BUILT_IN = (curriculum, events, metrics, observations, privileged, resets, rewards, rewards_feet, rewards_joints, terminations)
 AHEAD = 16  # steps for which noise and episodes are drawn in one call
 BEAT = 4  # steps between looks at whose new command or event is due
-CAPACITY = 32  # steps that are kept before their rewards are worked out
+CAPACITY = 32  # steps that are kept before their rewards are worked out ...
+CACHED = 8192  # ... and on a CPU of so many robots together, few enough to stay near it
 
 
 class Task:
@@ -219,18 +221,18 @@ class Task:
         self.physics = physics
         # what an environment carries from step to step: what the critic is told, previous action, command | memory, severity, sensors
         widths = [len(physics.nominal_told), j, c, m, 1, self._sensors.width]
-        self._all = torch.zeros(n, sum(widths), device=device)
+        self._all = columns(n, sum(widths), device=device)
         self._carried_widths = widths[:3]
         self._told, self._previous_action, self._command, self._memory, self._severity, self._held = self._all.split(widths, dim=-1)
         self._asked = self._all[:, sum(widths[:2]) : sum(widths[:4])]  # command and memory
         self._carried = self._all[:, : sum(self._carried_widths)]
         # what the policy's observation is made of, twice: as sensors say it, and as it is
-        self._inputs = torch.zeros(2, n, measured + c + m, device=device)
+        self._inputs = columns(2, n, measured + c + m, device=device)
         self._input_widths = [3, 3, j, j, c, m]
         both = self._inputs.view(2 * n, -1)
         self._both_inputs, self._both_memory = self._named(both)
         self._actor_inputs, _ = self._named(self._inputs[0])
-        self._measured = measured
+        (self._noisy, self._clean), self._told_to = self._inputs[..., :measured], self._inputs[..., measured:]
         self._signal_views = {name: view for name, view in vars(self.simulator.signals).items() if isinstance(view, Tensor)}
         self._events = [terms.event.bind("randomization.events", name, value)() for name, value in randomization.events.items()]
         seconds = [settings.command_seconds, *(one.interval for one in self._events)]
@@ -246,7 +248,8 @@ class Task:
             randomization.graded, self.generator,
         )  # fmt: skip
         self._timers = torch.zeros_like(self._episodes.steps)  # [N, 1 + I] steps at which the episode ends, a command or event is due
-        self._recorder = Recorder(CAPACITY, n, self.simulator.signals.packed.shape[1], self._carried.shape[1], m, j, device)
+        self.capacity = min(CAPACITY, max(4, CACHED // n)) if device.type == "cpu" else CAPACITY  # steps in one block
+        self._recorder = Recorder(self.capacity, n, self.simulator.signals.packed.shape[1], self._carried.shape[1], m, j, device)
         # what terminations see of each slot from before the step: its signals, the previous action, and the action
         slots, feet = self._recorder.slots, len(self.robot.feet)
         self._past = Past(n, j, feet, device)
@@ -271,17 +274,17 @@ class Task:
         return self.device.type == "cpu" and not bool(mask.any())
 
     def _terminated(self) -> Tensor:
-        result = self.simulator.faults.clone()
+        result = faults = self.simulator.faults
         if self._terminations:
             before, previous, action = self._before[self._recorder.length]
-            frame = self.frame(self.simulator.signals, before, action, previous, self._command, self._memory, result, result, None)
+            frame = self.frame(self.simulator.signals, before, action, previous, self._command, self._memory, faults, faults, None)
             for name, term in self._terminations.items():
                 value = term(frame)
                 if value.shape != result.shape or value.dtype != torch.bool:
                     got = f"{value.dtype} {list(value.shape)}"
                     raise InputError(f"task.terminations.{name}", got, f"bool {list(result.shape)}", "Compare, and use [..., N].")
                 result = result | value
-        return result
+        return result if self._terminations else faults.clone()
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where ``mask`` [N] is true."""
@@ -311,11 +314,11 @@ class Task:
 
     def _observe(self) -> None:
         """Measure the signals, and encode what actor and critic see in one go."""
-        signals, s, inputs = self.simulator.signals, self._measured, self._inputs
-        clean = torch.cat([signals.base_ang_vel, signals.projected_gravity, signals.joint_pos, signals.joint_vel], dim=-1)
-        inputs[1, :, :s] = clean
-        self._sensors.read(clean, self._held, self.now - 1, inputs[0, :, :s], self._severity)
-        inputs[:, :, s:] = self._asked
+        signals = self.simulator.signals
+        measured = [signals.base_ang_vel, signals.projected_gravity, signals.joint_pos, signals.joint_vel]
+        torch.cat(measured, dim=-1, out=self._clean)
+        self._sensors.read(self._clean, self._held, self.now - 1, self._noisy, self._severity)
+        self._told_to.copy_(self._asked)
         seen = self.encoder.forward(self._both_inputs, self._both_memory)
         n = self.num_envs
         extra = [term(self._signal_views, self._told) for term in self.privileged]
