@@ -123,6 +123,7 @@ class Outcome:
     interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
     pressed: str = ""  # what was pressed to break it off: the e-stop, or the remote's L2+B
     cut: str = ""  # who walked as a person did
+    started: tuple[str, ...] = ()  # who walked, in order, however short
 
     @property
     def reasons(self) -> list[str]:
@@ -199,7 +200,7 @@ class EpisodeRunner:
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
         return Outcome(
             episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
-            Counter(supervisor.interventions), pressed, cut,
+            Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
         )  # fmt: skip
 
 

@@ -229,7 +229,7 @@ class Session:
         """A person must look; whoever walked is not trusted any more."""
         words = [event.detail for event in outcome.events if event.kind in outcome.reasons]
         self._say(f"the supervisor wants a person: {outcome.latched}: {'; '.join(dict.fromkeys(words))}")
-        its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons)
+        its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons) and (self.stage == "warm_up" or "candidate" in outcome.started)
         self.failures += its_doing
         if self.stage != "warm_up" and its_doing:
             self._drop()

@@ -70,8 +70,9 @@ def episode(who: str = "candidate", ended: str = "time", changed: int = 0, steps
     return Episode(walk, ended, {"asked_joint_pos_target": asked, "joint_pos_target": sent}, none, none, none, none)
 
 
-def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = False, cut: str = "") -> Outcome:
-    return Outcome(list(episodes), 10.0, list(events), np.full(12, 30.0), stopped, False, Counter(), cut=cut)
+def outcome(*episodes: Episode, events: tuple[Event, ...] = (), stopped: bool = False, cut: str = "", walked: bool = True) -> Outcome:
+    started = ("base", "candidate") if walked else ()
+    return Outcome(list(episodes), 10.0, list(events), np.full(12, 30.0), stopped, False, Counter(), cut=cut, started=started)
 
 
 def ran(one: Session, monkeypatch: pytest.MonkeyPatch, what: Outcome) -> str:
@@ -96,6 +97,13 @@ def test_the_best_that_was_kept_is_not_the_best_any_more_once_it_was_dropped(lea
     assert ran(learning, monkeypatch, outcome(events=(FELL,))) == "latched"
     assert learning.best_difference == 0.0
     assert not len(learning.best)
+
+
+def test_a_fault_before_the_candidate_has_walked_is_not_its_doing(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = learning.learner.policy
+    assert ran(learning, monkeypatch, outcome(events=(FELL,), walked=False)) == "latched"
+    assert torch.equal(learning.learner.policy, before)
+    assert learning.failures == 0
 
 
 def test_an_empty_battery_is_no_candidates_doing(learning: Session, monkeypatch: pytest.MonkeyPatch) -> None:
