@@ -121,7 +121,8 @@ class MujocoSimulator:
             self.raw_step(joint_pos_target, substeps)
         except SimulationError as error:
             self._fail(error)
-        if self._batch.warning.any() and self._warnings.any():  # the former, all in one piece, is quicker; MuJoCo has put these back to the model's default state by itself
+        # all warnings lie in one piece, which is quicker to look at; MuJoCo has put what diverged back to the model's default state
+        if self._batch.warning.any() and self._warnings.any():
             diverged = self._warnings.any(axis=1)
             self.faults |= torch.from_numpy(diverged)
             self._batch.warning[diverged] = 0
