@@ -20,14 +20,14 @@ from deploy.hil.plant import PlantSettings
 from deploy.hil.server import Server, ServerSettings
 from deploy.interface import MotorCommand, RealTime, RobotState
 from deploy.limits import Limits
+from deploy.log import STAGES
 from deploy.operator import ScriptedOperator
-from deploy.policy import RobotPolicy
+from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime, real_time_priority
-from deploy.summary import quantiles, summarize
+from deploy.summary import summarize
 from deploy.supervisor import Supervisor
 from deploy.unitree.interface import UnitreeInterface, projected_gravity
 from deploy.unitree.transport import checked_codec
-from locomotion.evaluation.rollout import load_policy
 from robots import Robot
 
 OVERRUN = 0.002  # s
@@ -40,6 +40,15 @@ class Counting(Server):
     """Counts the commands by their numbers. All figures are of from the command SETTLED on."""
 
     first = last = received = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.over: list[tuple[float, float]] = []  # s: when a step began more than OVERRUN late, and how late
+
+    def _step(self) -> None:
+        if self.first and self.late and self.late[-1] > OVERRUN:
+            self.over.append((time.monotonic(), self.late[-1]))
+        super()._step()
 
     def _hear(self, data: bytes) -> None:
         number = int(np.ravel(checked_codec(self.wire.family.low_cmd).decode(data)["reserve"])[0])
@@ -65,7 +74,8 @@ def serve(robot: str, domain: int, octet: str, pipe: Connection) -> None:
     pipe.send("up")
     summary = server.run()
     lost = server.last - server.first + 1 - server.received if server.first else None
-    pipe.send(summary | {"lost_commands": lost, "max_tilt_at_end": server.plant.tilt})
+    raw = {"late": np.array(server.late), "step": np.array(server.work), "over": np.array(server.over).reshape(-1, 2)}
+    pipe.send(summary | {"lost_commands": lost, "max_tilt_at_end": server.plant.tilt, "raw": raw})
 
 
 class Recorded(UnitreeInterface):
@@ -101,27 +111,29 @@ class Recorded(UnitreeInterface):
 
 
 def guard_times(file: Path) -> dict[str, Any]:
-    """What the guard's process wrote down."""
+    """What the guard's process wrote down: counts, and arrays (s) as ``raw``. Nothing of one that did not come so far."""
     times = np.load(file)
     written = times["written"][SETTLED:]
+    if len(written) < 2:
+        return {}
     heard = (times["arrived"] > written[0]) & (times["arrived"] < written[-1])
     gaps, ticks = np.diff(times["arrived"][heard]), np.diff(times["tick"][heard]) / 1e3
     late = np.abs(np.diff(written) - PERIOD)
+    over = late > OVERRUN
     return {
-        "read_us": quantiles(times["read"][SETTLED:].tolist()),
-        "write_us": quantiles(times["write"][SETTLED:].tolist()),
-        "cycle_late_us": quantiles(late.tolist()),
-        "overruns": int((late > OVERRUN).sum()),
         "commands": len(written),
         "states": int(heard.sum()),
-        "state_gap_us": quantiles(gaps.tolist()),
         "lost_states": int(np.maximum(np.round(ticks / PERIOD) - 1, 0).sum()),
-    }
+        "raw": {
+            "read": times["read"][SETTLED:], "write": times["write"][SETTLED:], "cycle_late": late, "state_gap": gaps,
+            "over": np.column_stack([written[1:][over], late[over]]),
+        },
+    }  # fmt: skip
 
 
 def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection) -> None:
     """The runtime and its guard: stand up, walk for so long, and what came of it."""
-    policy, limits = load_policy(bundle), Limits()
+    policy, limits = _loaded(bundle), Limits()
     robot, dt = policy.robot, policy.contract.control_dt
     interface = GuardedInterface(functools.partial(Recorded, file, robot, domain), robot, limits.damping_kd, lease(dt))
     runtime = Runtime(policy, interface, Supervisor(robot, dt, limits), RealTime())
@@ -131,12 +143,27 @@ def walk(bundle: Path, domain: int, seconds: float, file: Path, pipe: Connection
         runtime.run(before + seconds, ScriptedOperator(_tour(seconds, policy), policy.contract))
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
-    summary = summarize(runtime)
-    lateness = runtime.log.columns()["timing/lateness"]
-    summary["loop"]["overruns"] = int((lateness[np.isfinite(lateness)] > OVERRUN).sum())
-    pipe.send(
-        {"error": error} | {name: summary[name] for name in ("passed", "seconds", "warnings", "loop")} | {"events": summary["events"][-12:]}
-    )
+    summary, columns = summarize(runtime), runtime.log.columns()
+    late = columns["timing/lateness"]
+    over = late > OVERRUN
+    raw = {stage: (values := columns[f"timing/{stage}"])[np.isfinite(values)] for stage in STAGES}
+    start = runtime.moment.start if runtime.moment else 0.0
+    raw["over"] = np.column_stack([start + columns["time"][over], late[over]])
+    kept = {name: summary[name] for name in ("passed", "warnings")}
+    pipe.send({"error": error, "walked": _walked(runtime), "raw": raw, "events": summary["events"][-6:]} | kept)
+
+
+def _loaded(bundle: Path) -> RobotPolicy:
+    """Without what learning needs, which takes its time to import."""
+    made = load(bundle)
+    return RobotPolicy(made, robots.load(made.contract.robot))
+
+
+def _walked(runtime: Runtime) -> float:
+    """s from the beginning of the walk to what ended it."""
+    changes = [event for event in runtime.supervisor.events if event.kind == "transition"]
+    ends = [*(event.time for event in changes[1:]), runtime.clock.now()]
+    return sum(end - event.time for event, end in zip(changes, ends, strict=True) if "-> walk" in event.detail)
 
 
 def _tour(seconds: float, policy: RobotPolicy) -> list[list[Any]]:
@@ -177,7 +204,7 @@ def vendor(bundle: Path, domain: int, seconds: float, pipe: Connection) -> None:
     except ImportError as error:
         pipe.send({"error": f"{error}: pip install --no-deps unitree-sdk2py-dimos rich-click"})
         return
-    policy, arrived, newest = load_policy(bundle), array("d"), []
+    policy, arrived, newest = _loaded(bundle), array("d"), []
 
     def hear(state: Any) -> None:
         arrived.append(time.monotonic())
@@ -204,11 +231,13 @@ def vendor(bundle: Path, domain: int, seconds: float, pipe: Connection) -> None:
         command.crc = crc.Crc(command)
         publisher.Write(command)
 
-    pipe.send(_sdk_loop(policy, newest, write, seconds) | {"state_gap_us": quantiles(np.diff(arrived).tolist())})
+    result = _sdk_loop(policy, newest, write, seconds)
+    result["raw"]["state_gap"] = np.diff(arrived)
+    pipe.send(result)
 
 
 def _sdk_loop(policy: RobotPolicy, newest: list[Any], write: Callable[[int, np.ndarray], None], seconds: float) -> dict[str, Any]:
-    late, work, inference = array("d"), array("d"), array("d")
+    late, work, inference, over = array("d"), array("d"), array("d"), list[tuple[float, float]]()
     slots, pose = policy.robot.motor_index, policy.robot.default_joint_pos
     start = np.array([newest[0].motor_state[slot].q for slot in slots])
     every, command = round(policy.contract.control_dt / PERIOD), np.array(TOUR[0][1], dtype=np.float32)
@@ -217,6 +246,8 @@ def _sdk_loop(policy: RobotPolicy, newest: list[Any], write: Callable[[int, np.n
         for step in range(round((STAND_SECONDS + seconds) / PERIOD)):
             woke = time.monotonic()
             late.append(max(woke - (began + step * PERIOD), 0.0))
+            if late[-1] > OVERRUN:
+                over.append((woke, late[-1]))
             if step * PERIOD < STAND_SECONDS:
                 target = start + min(step * PERIOD / 2.0, 1.0) * (pose - start)
             elif step % every == 0:
@@ -227,11 +258,8 @@ def _sdk_loop(policy: RobotPolicy, newest: list[Any], write: Callable[[int, np.n
             work.append(time.monotonic() - woke)
             time.sleep(max(0.0, began + (step + 1) * PERIOD - time.monotonic()))
     passed = time.monotonic() - began
-    return {
-        "error": "", "late_us": quantiles(late.tolist()), "cycle_us": quantiles(work.tolist()),
-        "inference_us": quantiles(inference.tolist()),
-        "overruns": sum(value > OVERRUN for value in late), "cycles": len(late), "cpu_share": (time.process_time() - used) / passed,
-    }  # fmt: skip
+    raw = {"late": np.array(late), "cycle": np.array(work), "inference": np.array(inference), "over": np.array(over).reshape(-1, 2)}
+    return {"error": "", "raw": raw, "cycles": len(late), "cpu_share": (time.process_time() - used) / passed}
 
 
 def _signals(state: Any, slots: Any, command: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,6 +1,10 @@
 """From logs of a deployed policy to a better one: simulated deployments, a dataset of their logs, BC and IQL on it, and their scorecards.
 
-    python -m benchmarks.logs_to_policy policy=mediocre.onnx output=runs/logs_to_policy noise=0.2
+    python -m benchmarks.logs_to_policy policy=mediocre.onnx output=runs/logs_to_policy noise=0.2 learners=5
+
+Learner ``k`` and the logged policy are scored with the same commands, physics, noise and pushes, those of seed ``k``: the table has the
+mean of their differences over ``learners`` seeds with Student's 95 % interval, which holds what learning and scoring leave to chance, but
+not what logging does (``seed=`` makes other logs). The same words again go on with what is not there yet.
 
 The robot is the simulated one with noisy sensors, behind supervisor and guard, in simulated time; each run has another script, floor,
 payload, delay and noise. A run that falls ends there, as it would on a robot, and the next one begins. Nothing after the runs looks at
@@ -10,8 +14,9 @@ policy's own decoder and the supervisor's filters.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,16 +32,18 @@ from deploy.operator import ScriptedOperator
 from deploy.policy import LoadedPolicy, RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.supervisor import Supervisor
+from locomotion.cli import main as locomotion
 from locomotion.deployment import Hurried
 from locomotion.task.actions import ActionDecoder
 from robots import Robot
 
 DEFAULTS = {
-    "policy": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "iql": "48", "bc": "60", "learners": "1",
+    "policy": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "iql": "24", "bc": "30", "learners": "5",
 }  # fmt: skip
 RANGE = np.array([[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]])  # forward, left, yaw
 HOLD, RAMP, STANDING = 4.0, 0.6, 0.12  # s, s, share of commands
 FIGURES = ("tracking_score", "yaw_score", "fall_rate")
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # quantile 0.975, of 1 to 9 degrees of freedom
 
 
 class Exploring(RobotPolicy):
@@ -95,30 +102,62 @@ def deployed(bundle: Path, folder: Path, minutes: float, noise: float, seed: int
     return logs
 
 
-def locomotion(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "locomotion.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+def run(*words: object) -> None:
+    """A command, which prints nothing unless it fails."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = locomotion([*map(str, words)])
+    if status:
+        sys.exit(status)
+
+
+def learned(name: str, seed: int, iterations: str, output: Path) -> Path:
+    """The bundle of a learner's last checkpoint."""
+    folder = output / f"{name}_{seed}"
+    bundle = folder / "policy.onnx"
+    if not bundle.exists():
+        words = [f"algorithm={name}", f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
+        begun = (folder / "last.pt").exists()
+        run("offline", f"iterations={iterations}", *([f"resume={folder}"] if begun else words))
+        run("export", f"checkpoint={folder / 'last.pt'}", f"output={bundle}")
+    return bundle
+
+
+def scored(name: str, bundle: Path, seed: int, output: Path) -> np.ndarray:
+    """[2, 3]: FIGURES, nominal and randomized."""
+    card = output / f"{name}_{seed}.json"
+    if not card.exists():
+        run("evaluate", f"policy={bundle}", "gait=false", f"seed={seed}", f"output={card}")
+    scores = json.loads(card.read_text())["scores"]["mujoco"]
+    figures = np.array([[scores[part][key] for key in FIGURES] for part in ("nominal", "randomized")])
+    print(f"{name} {seed}: {' / '.join(f'{x:.3f}' for x in figures[0])}   {' / '.join(f'{x:.3f}' for x in figures[1])}", flush=True)
+    return figures
+
+
+def table(scores: dict[str, np.ndarray]) -> None:
+    """``scores`` [K, 2, 3] of each policy, the logged one's first: means, and mean differences from it with their 95 % intervals."""
+    own = scores["logged"]
+    print(f"\n{'tracking, yaw, falls':12}{'nominal':>34}{'randomized':>42}")
+    for name, found in scores.items():
+        print(f"{name:12}" + "".join(f"{'  '.join(f'{x:.3f}' for x in part):>34}        " for part in found.mean(axis=0)))
+        if name == "logged" or len(own) < 2:
+            continue
+        off = found - own
+        reach = STUDENT[min(len(off) - 1, len(STUDENT)) - 1] * off.std(axis=0, ddof=1) / len(off) ** 0.5
+        for label, bound in (("- logged", off.mean(axis=0)), ("  from", off.mean(axis=0) - reach), ("  to", off.mean(axis=0) + reach)):
+            print(f"{label:12}" + "".join(f"{'  '.join(f'{x:+.3f}' for x in part):>34}        " for part in bound))
 
 
 def main() -> None:
     given = {**DEFAULTS, **dict(word.split("=", 1) for word in sys.argv[1:])}
     output, policy = Path(given["output"]), Path(given["policy"])
-    logs = deployed(policy, output / "logs", float(given["minutes"]), float(given["noise"]), int(given["seed"]))
-    locomotion("dataset", "from-logs", *logs, f"output={output / 'data'}")
-    bundles = {"logged": policy}
-    for name in ("iql", "bc"):
-        for seed in range(1, int(given["learners"]) + 1):
-            run = output / f"{name}_{seed}"
-            words = [f"dataset={output / 'data'}", f"run={run}", f"seed={seed}", f"iterations={given[name]}", "score_every=0"]
-            locomotion("offline", f"algorithm={name}", *words)
-            locomotion("export", f"checkpoint={run / 'last.pt'}", f"output={run / 'policy.onnx'}")
-            bundles[f"{name} seed {seed}"] = run / "policy.onnx"
-    print(f"{'tracking, yaw, falls':24}{'nominal':26}randomized with pushes")
-    for name, bundle in bundles.items():
-        card = output / f"{name.replace(' ', '_')}.json"
-        locomotion("evaluate", f"policy={bundle}", "gait=false", f"output={card}")
-        scores = json.loads(card.read_text())["scores"]["mujoco"]
-        figures = ["   ".join(f"{scores[part][key]:.3f}" for key in FIGURES) for part in ("nominal", "randomized")]
-        print(f"{name:24}{figures[0]:26}{figures[1]}", flush=True)
+    if not (output / "data").exists():
+        logs = deployed(policy, output / "logs", float(given["minutes"]), float(given["noise"]), int(given["seed"]))
+        run("dataset", "from-logs", *logs, f"output={output / 'data'}")
+    seeds, scores = range(1, int(given["learners"]) + 1), {}
+    scores["logged"] = np.stack([scored("logged", policy, seed, output) for seed in seeds])
+    for name in ("bc", "iql"):
+        scores[name] = np.stack([scored(name, learned(name, seed, given[name], output), seed, output) for seed in seeds])
+    table(scores)
 
 
 if __name__ == "__main__":

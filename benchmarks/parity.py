@@ -87,7 +87,7 @@ def ours(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
     settings = check(TrainSettings, compose("train", words))
     from locomotion import build
 
-    a = build._algorithm(settings)[1]
+    _, a = build.algorithm_settings(settings)
     steps = a.iteration_steps if hasattr(a, "iteration_steps") else a.num_envs * a.steps
     with tempfile.TemporaryDirectory() as folder:
         settings = check(TrainSettings, compose("train", [*words, f"iterations={-(-case.steps // steps)}", f"run={folder}/run"]))

@@ -2,7 +2,7 @@
 
     policy: policy.onnx                 # beside this file
     interface: {name: unitree_dds, network: eth0}
-    duration: 25                        # s
+    duration: 25                        # s; then the robot comes to rest and lies down
     commands: [[0, [0.5, 0, 0]]]        # from that second of the walk on, by the policy's command names; or keyboard, or remote
     limits: {max_tilt: 0.6}             # where they are not to be the defaults
     calibration: go2.yaml               # joint_zero, imu_mount, yaw_bias of this very robot; beside this file
@@ -32,15 +32,14 @@ import yaml
 
 import robots
 from deploy import calibration, estop
-from deploy.connect import connect
+from deploy.connect import Extras, connect
 from deploy.dashboard import attended
 from deploy.examine import examine
 from deploy.guard import GuardError
-from deploy.heading import HeadingHold
 from deploy.inspection import inspect
 from deploy.interface import RealTime
 from deploy.log import Recorder
-from deploy.operator import Operator
+from deploy.operator import Operator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.summary import summarize
@@ -73,9 +72,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(path: Path) -> int:
     runtime, duration, operator = prepare(path)
+    dry_run = read(path)["dry_run"]
     try:
-        with attended(runtime, operator, read(path)["dry_run"]):
-            runtime.run(duration, operator)
+        with attended(runtime, operator, dry_run):
+            runtime.run(duration, operator, Stop.NONE if dry_run else Stop.SETTLE)
     except GuardError as error:
         print(f"stopped: {error}", file=sys.stderr)
     finally:
@@ -99,9 +99,10 @@ def _doctor(path: Path) -> int:
 
 
 def _estop(path: Path) -> int:
-    settings = read(path)["estop"]
+    settings = _yaml(path).get("estop")  # of a file that may say nothing else: the operator's computer needs no policy
     if settings is None:
         raise InputError("estop", None, "a key", "For example estop: {key: estop.key}.")
+    _mapping("estop", settings)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
     return estop.attend(estop.place(settings, path.parent))
 
@@ -116,26 +117,18 @@ def prepare(path: Path) -> tuple[Runtime, float, Operator]:
     policy, limits = RobotPolicy(loaded, robots.load(loaded.contract.robot)), settings["limits"]
     own = calibration.read(path.parent / settings["calibration"], policy.robot) if settings["calibration"] else None
     log = Recorder(path.parent / settings["log"] if settings["log"] else None, policy.robot, policy.contract, limits)
-    heading = HeadingHold(policy.contract) if settings["heading_hold"] else None
-    switch = estop.EStopServer(estop.place(settings["estop"], path.parent)) if settings["estop"] is not None else None
-    try:
+    extras = Extras(settings["estop"], settings["heading_hold"], settings["interpolate"], path.parent)
+    with extras.beside(policy.contract) as (switch, heading):
         interface, supervisor, operator = connect(
-            policy, limits, settings["interface"], settings["commands"], own, settings["dry_run"], settings["interpolate"]
+            policy, limits, settings["interface"], settings["commands"], own, settings["dry_run"], extras.interpolate
         )
-    except BaseException:
-        if switch:
-            switch.close()
-        raise
-    return Runtime(policy, interface, supervisor, RealTime(), log, switch, heading), settings["duration"], operator
+        runtime = Runtime(policy, interface, supervisor, RealTime(), log, switch, heading)
+    return runtime, settings["duration"], operator
 
 
 def read(path: Path) -> dict[str, Any]:
     """The settings of a file, its values of the right kind. Raises InputError."""
-    try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("file", str(path), "a YAML file", f"{error}") from error
-    settings = _mapping("file", settings, (*REQUIRED, *OPTIONAL))
+    settings = _yaml(path)
     if missing := [name for name in REQUIRED if name not in settings]:
         raise InputError(missing[0], None, "a value", f"Add {missing[0]}.")
     if not isinstance(settings["policy"], str):
@@ -156,6 +149,15 @@ def read(path: Path) -> dict[str, Any]:
     if settings.setdefault("estop", None) is not None:
         _mapping("estop", settings["estop"])
     return settings | {"interface": interface, "limits": Limits(**limits)}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """The settings of a file, all of them known."""
+    try:
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("file", str(path), "a YAML file", f"{error}") from error
+    return _mapping("file", settings, (*REQUIRED, *OPTIONAL))
 
 
 def _mapping(field: str, value: object, known: tuple[str, ...] = ()) -> dict[str, Any]:

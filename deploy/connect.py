@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deploy.calibration import Calibration, calibrated
 from deploy.contract import Contract
 from deploy.dry_run import DryRun, Observer
+from deploy.estop import EStopServer, place
 from deploy.guard import GuardDead, lease
 from deploy.guard_process import Factory, GuardedInterface
+from deploy.heading import HeadingHold
 from deploy.interface import RealTime, RobotInterface
 from deploy.keyboard import KeyboardOperator
 from deploy.limits import Limits
@@ -68,6 +73,33 @@ def check_options(interface: Callable[..., Any], options: Mapping[str, Any]) -> 
     for option in known:
         if parameters[option].default is inspect.Parameter.empty and option not in options:
             raise InputError(f"interface.{option}", None, f"a value of type {types[option].__name__}", f"Add {option} to the interface.")
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a run may have beyond a robot and an operator: the same names in FILE.yaml, on the command line and in code.
+
+    with extras.beside(policy.contract) as (estop, heading):
+        interface, supervisor, operator = connect(..., interpolate=extras.interpolate)
+        runtime = Runtime(policy, interface, supervisor, clock, log, estop, heading)
+    """
+
+    estop: Mapping[str, Any] | None = None  # key, and address and port: see deploy.estop.place
+    heading_hold: bool = False  # keep the heading while nobody turns the robot
+    interpolate: bool = False  # the guard leads targets from one step's to the next's, in place of holding them
+    folder: Path = Path()  # that the key's file is in
+
+    @contextlib.contextmanager
+    def beside(self, contract: Contract) -> Iterator[tuple[EStopServer | None, HeadingHold | None]]:
+        """Of one run. The runtime closes the e-stop's side; it is closed here where no runtime comes of it. Raises InputError."""
+        heading = HeadingHold(contract) if self.heading_hold else None
+        switch = EStopServer(place(self.estop, self.folder)) if self.estop is not None else None
+        try:
+            yield switch, heading
+        except BaseException:
+            if switch:
+                switch.close()
+            raise
 
 
 def connect(

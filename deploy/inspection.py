@@ -67,7 +67,10 @@ def _contract(contract: Contract) -> Iterator[str]:
         yield f"command         {name} from {low:g} to {high:g}, at rest {rest:g}"
     for name, value in contract.envelope.items():
         yield f"envelope        {name} {value:g}"
-    yield f"trained under   {_delay(contract.training.get('action_delay'))}, {_count(contract.training.get('randomization'))} randomized"
+    training = contract.training
+    yield f"trained under   {_delay(training.get('action_delay'))}, {_count(training.get('randomization'))} randomized"
+    if training.get("actuator"):
+        yield f"motors were     {training['actuator']}"
     for name, value in contract.provenance.items():
         yield f"{name:15} {'unknown' if value is None else _short(value)}"
     yield f"scorecard       {'none' if contract.scorecard is None else ''}".rstrip()

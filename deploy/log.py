@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time as clocks
 from collections import deque
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from deploy.contract import Contract
-from deploy.interface import MotorCommand, RobotState
+from deploy.interface import MotorCommand, RobotState, is_real_time
 from deploy.log_file import LogFile
 from deploy.log_layout import BOUNDS, EVENT_SCHEMA, EVENTS, OPERATOR, Layout, event_message, layout
 from deploy.mcap import McapWriter, Schema
@@ -31,6 +32,7 @@ from robots import Robot
 STAGES = ("lateness", "inference", "compute")  # s: after the deadline that a step began; in the policy; from waking to the command written
 CAPACITY = 4096  # rows of the ring: 80 s at 50 Hz, 2 s of a simulation that runs ahead of the clock
 PENDING = 8192  # events, or raw messages, that may wait for the writer
+PRIORITY = 49  # of SCHED_FIFO: after the loop, and before every ordinary process
 POLL_SECONDS = 0.02
 CLOSE_SECONDS = 10.0
 MAX_BYTES = 512 * 2**20  # of a file; then it becomes the previous one
@@ -65,6 +67,7 @@ class Recorder:
         self._origin: float | None = None
         self._epoch = clocks.time_ns()
         self._layout: Layout | None = None
+        self._first = False  # whether the loop goes before ordinary processes, and so this must
         self._steps = self._head = self._tail = 0  # steps seen, rows written, rows read
         self._numbers = np.full(3, np.nan)  # time, sample_time, tick
         self._code = np.zeros(1)
@@ -73,11 +76,13 @@ class Recorder:
         self._said: list[str] = []
         self._file = LogFile(path, max_bytes, self._describe) if path else None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)  # started by the first step
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def begin(self, time: float) -> None:
-        """The run's time 0; without it, the first time that is told."""
+        """The run's time 0; without it, the first time that is told. The writer begins: a busy computer is slow to start a thread, and a
+        loop that has begun may not wait for it."""
         self._origin = time
+        self._start()
 
     def record(
         self,
@@ -152,7 +157,7 @@ class Recorder:
         if self._closing.is_set():
             return
         self._closing.set()
-        if self._layout is None:  # not one step
+        if self._thread.ident is None:  # nothing has begun
             self._run()
         else:
             self._thread.join(CLOSE_SECONDS)
@@ -199,7 +204,12 @@ class Recorder:
         self._outside = self._channels + len(OPERATOR)
         self._inputs = sum(regions[f"inputs/{name}"][1].signal.size for name in self.contract.inputs)
         self._layout = built
-        self._thread.start()
+        self._start()
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._first = is_real_time()
+            self._thread.start()
 
     def _since(self, time: float) -> float:
         if self._origin is None:
@@ -219,6 +229,8 @@ class Recorder:
     # The writer's thread from here on.
 
     def _run(self) -> None:
+        if self._first:  # a busy computer must not stop it while it has the interpreter, and so the loop
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         while not self._closing.wait(POLL_SECONDS):
             self._drain()
         self._drain()

@@ -20,6 +20,7 @@ from deploy.last_word import damp
 from deploy.log import Recorder
 from deploy.operator import Intent, Operator, Stop
 from deploy.policy import RobotPolicy
+from deploy.states import ACTIVE
 from deploy.supervisor import Reply, State, Supervisor
 from robots import InputError
 
@@ -72,7 +73,9 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
+        self.pressed = Stop.NONE  # the hardest stop that the e-stop has asked for
         self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
+        self.over, self._then = False, Stop.NONE  # the time was, and what that asked for
         self.priority = False  # whether the loop ran under a real-time priority
         self.moment: Moment | None = None
         self.warnings: list[str] = []
@@ -89,8 +92,8 @@ class Runtime:
             allowed = f"{policy.contract.control_dt}, the policy's"
             raise InputError("supervisor.control_dt", supervisor.control_dt, allowed, "Give it policy.contract.control_dt.")
 
-    def run(self, duration: float, operator: Operator) -> None:
-        """Run for ``duration`` seconds, or until a signal or a fault.
+    def run(self, duration: float, operator: Operator, then: Stop = Stop.SETTLE) -> None:
+        """Run for ``duration`` seconds, or until a signal or a fault. ``then``: how it ends where the robot is still held up.
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
@@ -98,7 +101,7 @@ class Runtime:
             try:
                 self._start, self._looping, self.priority = self.clock.now(), True, is_real_time()
                 self.log.begin(self._start)
-                self._loop(duration, operator)
+                self._loop(duration, operator, then)
             except BaseException as error:
                 self.supervisor.fault(self.clock.now(), "crash", f"{type(error).__name__}: {error}")
                 raise
@@ -117,19 +120,28 @@ class Runtime:
         """The loop ends at its next step, and so with damping, as after a signal."""
         self._stopped = time.monotonic() if self._stopped is None else self._stopped
 
-    def _loop(self, duration: float, operator: Operator) -> None:
+    def _loop(self, duration: float, operator: Operator, then: Stop) -> None:
         """Steps begin on a grid of deadlines. One that is late begins at once; whole periods that were missed are skipped."""
         dt, due = self.policy.contract.control_dt, self._start
         while self._stopped is None and self.supervisor.state is not State.FAULT:
             self.clock.sleep_until(due)
             began = self.clock.now()
-            if began - self._start >= duration:
+            if began - self._start >= duration and not self._winds_down(then):
                 break
             self._step(began, began - due, operator)
             self.latest = max(self.latest, began - due)
             missed = int(max(began - due, 0.0) / dt + 1e-9)
             self.missed += missed
             due += (1 + missed) * dt
+
+    def _winds_down(self, level: Stop) -> bool:
+        """At the end of the time: whether the robot is yet to be led to its end, which the next step asks for."""
+        if self.supervisor.ends:
+            return True
+        if self.over or level is Stop.NONE or self.supervisor.state not in ACTIVE:
+            return False
+        self.over, self._then = True, level
+        return True
 
     def _step(self, began: float, lateness: float, operator: Operator) -> None:
         woke, supervisor = perf_counter(), self.supervisor
@@ -153,10 +165,11 @@ class Runtime:
         self._tell()
 
     def _stop(self, level: Stop) -> None:
-        """What the operator and the e-stop ask for."""
-        now, supervisor = self.clock.now(), self.supervisor
+        """What the operator, the e-stop and the end of the time ask for."""
+        now, supervisor, level = self.clock.now(), self.supervisor, max(level, self._then)
         if self.estop:
-            level = max(level, self.estop.poll(now, supervisor.stopped))
+            asked = self.estop.poll(now, supervisor.stopped)
+            level, self.pressed = max(level, asked), max(self.pressed, asked)
             supervisor.kept_alive(self.estop.heard)
         supervisor.stop(level, now)
 

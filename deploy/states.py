@@ -60,7 +60,10 @@ TABLE: dict[State, Row] = {
         "the policy's targets", (State.READY,), (),
         (*SENSORS, *SETTLES, *DERATES, "stall", "slow", "tilt", "filtered", "blocked", "stuck_policy", *OPERATOR),
     ),
-    State.SETTLE: Row("the way to lying (on two feet: to the default pose); then a fault", (), (), (*SENSORS, "tilt")),
+    State.SETTLE: Row(
+        "the way to the default pose, and at rest there, to lying; then a fault. On two feet: the default pose, for `hold_seconds`",
+        (), (), (*SENSORS, "tilt"),
+    ),
     State.DAMPING: Row("damping", (State.IDLE,)),
     State.FAULT: Row("damping, until a person asks for the state damping"),
 }  # fmt: skip

@@ -13,13 +13,13 @@ from deploy.states import State
 
 
 def summarize(runtime: Runtime) -> dict[str, Any]:
-    """Plain numbers and strings. ``passed``: walked, never faulted, and was damped at the end."""
+    """Plain numbers and strings. ``passed``: walked, never faulted, and was damped at the end, or lay down when its time was over."""
     supervisor, columns = runtime.supervisor, runtime.log.columns()
     states = columns["state"].tolist() if columns else []
     timings = {stage: _known(columns[f"timing/{stage}"]) if columns else [] for stage in STAGES}
     dt, channels = runtime.policy.contract.control_dt, runtime.policy.contract.command_names
     result: dict[str, Any] = {
-        "passed": State.WALK in states and supervisor.state is State.DAMPING,
+        "passed": State.WALK in states and (supervisor.state is State.DAMPING or _settled(runtime)),
         "robot": supervisor.robot.name,
         "final_state": str(supervisor.state),
         "seconds": {state: states.count(state) * dt for state in dict.fromkeys(states)},
@@ -46,6 +46,11 @@ def summarize(runtime: Runtime) -> dict[str, Any]:
         for event in result["events"]:
             event["time"] = round(event["time"] - start, 6)
     return result
+
+
+def _settled(runtime: Runtime) -> bool:
+    """Because its time was over, and nothing came between."""
+    return runtime.over and runtime.supervisor.events[-1].detail.endswith("fault (settled)")
 
 
 def held_up(runtime: Runtime) -> list[str]:

@@ -63,7 +63,9 @@ class Supervisor:
         self._findings: dict[str, Response] = {}  # the mild ones that last
         self._estop_time = math.nan  # when the e-stop was last heard, if there is one
         self.stopped = Stop.NONE  # what an operator or an e-stop has asked for since a person last reset
-        self._settle_from = math.inf  # when a walk that is to end has come to rest
+        self._lies = len(robot.feet) > 2  # at an orderly end; on two feet it stands until somebody holds it
+        self._ends_by = math.inf  # when a walk that is to end, or on two feet the standing, is over at the latest
+        self._lying = False  # or on the way to it
         self._asked_before: Floats | None = None  # [J] rad, of the policy
         self._takes_over = False  # the policy's next target is its first
         self._gate = Gate(robot, control_dt, limits)
@@ -79,10 +81,7 @@ class Supervisor:
         self._take(sample, now)
         self.window.histories["lateness"].push(min(lateness, 2.0 * self.control_dt))  # one stall does not make a slow loop
         self._watch(now, TABLE[self.state].monitors)
-        if now >= self._settle_from and self.state is State.WALK:
-            self._enter(State.SETTLE, now, "at rest")
-        elif self.state is State.SETTLE and self._targets.way >= 1.0:
-            self.fault(now, "settled", "lies, or stands, and is damped")
+        self._wind_down(now)
         if self.state is State.STAND_UP and self._targets.way >= 1.0:
             worst = np.abs(self.sample.joint_pos - self.robot.default_joint_pos).max()
             if worst <= self.limits.pose_tolerance:
@@ -129,6 +128,11 @@ class Supervisor:
         return Reply.ENTERED
 
     @property
+    def ends(self) -> bool:
+        """Whether it is on an orderly way to its end."""
+        return self.state is State.SETTLE or (self.state is State.WALK and self._ends_by < math.inf)
+
+    @property
     def command_share(self) -> float:
         """How much of the operator's command, less the one to rest, the robot may be given."""
         return min((SHARES[response] for response in self._findings.values()), default=1.0)
@@ -157,7 +161,7 @@ class Supervisor:
             self._count_repeats(asked)
             if asked is not None and self._takes_over and (jump := self._jump(asked)):
                 self._note(now, "refused", f"walk: {jump}")
-                self._enter(State.READY if self._settle_from == math.inf else State.SETTLE, now, "refused")
+                self._enter(State.SETTLE if self.ends else State.READY, now, "refused")
                 asked = self._asked(None)
             self._takes_over = False
             command = None if asked is None else self._filtered(asked)
@@ -243,8 +247,8 @@ class Supervisor:
             return f"not from {self.state}"
         if self.stopped and wanted is not State.DAMPING:
             return f"stopped: {self.stopped.name.lower()}"
-        if self._settle_from < math.inf and wanted is not State.DAMPING:
-            return "it is to lie down"
+        if self.ends and wanted is not State.DAMPING:
+            return "it is to lie down" if self._lies else "it stands until it is damped"
         if wanted in (State.STAND_UP, State.WALK):
             if self._estop_silence(now) > limits.estop_silence:
                 return "the e-stop is silent"
@@ -265,7 +269,7 @@ class Supervisor:
         self._note(now, "transition", f"{self.state} -> {state} ({why})")
         before, self.state = self.state, state
         self._findings.clear()
-        self._settle_from = math.inf
+        self._ends_by, self._lying = math.inf, False
         if state is State.STAND_UP:
             self.window.bad_samples = 0.0
             self._targets.take_hold(self.sample.joint_pos)
@@ -277,19 +281,48 @@ class Supervisor:
         elif state is State.READY and before is State.WALK:
             self._targets.set_out(self.limits.ramp_seconds)
         elif state is State.SETTLE:
-            self._targets.set_out(self.limits.lie_down_seconds, self.robot.lie_joint_pos if len(self.robot.feet) > 2 else None)
+            if self._lies and (before is State.STAND_UP or (before is not State.WALK and self._targets.way >= 1.0)):
+                self._lie_down()  # its feet are down
+            else:
+                self._targets.set_out(self.limits.ramp_seconds if before is State.WALK else self.limits.lie_down_seconds)
+            self._ends_by = math.inf if self._lies else now + self.limits.hold_seconds
         elif state is State.WALK:
             self._heard_time, self._takes_over, self.window.same_targets = now, True, 0
             self.window.clear("filtered", "asked", "swung")
 
     def _settle(self, now: float, name: str, detail: str) -> None:
-        """A walk comes to rest first; else lie down at once."""
-        self._note(now, name, f"{Response.SETTLE}: {detail}")
+        """A walk comes to rest first; else the way to lying begins at once."""
+        if self._lies:
+            words, wait = "", self.limits.stop_seconds
+        else:
+            wait = self.limits.hold_seconds
+            words = f". It stands for {wait:g} s and is damped then, and falls: hold it, or hang it up, and damp it"
+        self._note(now, name, f"{Response.SETTLE}: {detail}{words}")
         if self.state is State.WALK:
             self._findings[name] = Response.SETTLE
-            self._settle_from = min(self._settle_from, now + self.limits.stop_seconds)
+            self._ends_by = min(self._ends_by, now + wait)
         elif self.state is not State.SETTLE:
             self._enter(State.SETTLE, now, name)
+
+    def _wind_down(self, now: float) -> None:
+        """An orderly end: the walk comes to rest, the feet come down in the default pose, and there, at rest again, it lies down."""
+        over, way = now >= self._ends_by, self._targets.way
+        if not self.ends:
+            return
+        if not self._lies:
+            if over:
+                self.fault(now, "settled", "stood, and is damped")
+        elif self.state is State.WALK:
+            if over or self.rested(now):
+                self._enter(State.SETTLE, now, "stands still" if self.rested(now) else "still moves")
+        elif self._lying and way >= 1.0:
+            self.fault(now, "settled", "lies, and is damped")
+        elif way >= 2.0 or (way >= 1.0 and self.rested(now)):
+            self._lie_down()
+
+    def _lie_down(self) -> None:
+        self._lying = True
+        self._targets.set_out(self.limits.lie_down_seconds, self.robot.lie_joint_pos)
 
     def _jump(self, asked: Floats) -> str:
         """Why the policy's first target is no way to take over, or nothing."""

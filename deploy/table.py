@@ -37,8 +37,15 @@ A sample that fails one of these, or whose tick or time does not grow, is not be
 ## Monitors
 
 What follows a finding: *derate* gives the robot {derate:.0%} of the command (less the one to rest) while it lasts, *hold* the command to
-rest, *settle* the command to rest for `stop_seconds`, then the state settle, whatever is measured from then on, *damping* is a fault,
-which stays until a person asks for the state damping.
+rest, *settle* the command to rest and then the state settle, whatever is measured from then on, *damping* is a fault, which stays until a
+person asks for the state damping.
+
+A walk is never lain down from: it goes on, told to rest, until the joints have rested for `dwell_seconds`, for `stop_seconds` at most;
+then the way to the default pose brings the feet down, and once the joints rest there, or after twice `ramp_seconds`, the robot lies down.
+So ends a run whose time is over, too. **A robot on two feet cannot lie down.** The policy, told to rest, keeps it standing for
+`hold_seconds` (from other states: the default pose does), and the event says so: somebody holds it or hangs it up and damps it, for after
+that it is damped where it stands, and falls. Damping remains the last word: a person's, `cut`'s, a lost e-stop's and every fault's comes
+at once.
 
 An operator (keys `z` and `c`), or an e-stop (`python -m deploy estop`), asks for *settle*, or for *cut*, which is a fault at once. Until a
 person asks for damping, nothing else is granted.

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft operator=auto plant=\"{friction: 0.4, payload: 3.2}\"",
             "locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds network=eth0    the same again goes on",
+            'locomotion finetune policy=runs/demo/best.pt output=runs/ft interface=unitree_dds estop="{key: estop.key}" learner=rlpd',
             "locomotion finetune policy=runs/demo/best.pt output=runs/dry interface=unitree_dds network=eth0 dry_run=true    sends nothing",
         ),
     ),
@@ -119,6 +120,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "locomotion identify excite robot=unitree_go2 output=excite.onnx    a motion that shows it, run behind the supervisor",
             "locomotion identify deploy_log.mcap output=identified    parameters with intervals, a page, a randomization to train with",
             "locomotion identify deploy_log.mcap joints=joint    each joint by itself: the one weak motor",
+        ),
+    ),
+    "actuator": (
+        "learn how motors differ from their law, of the torque that a log's drives report",
+        (
+            "locomotion actuator fit deploy_log.mcap output=fitted    a network, its judge and a page (docs/actuators.md)",
+            "locomotion train robot=unitree_go2 sim.actuator=fitted/actuator.json    trains with it",
+            "locomotion actuator fit excited.mcap walked.mcap output=fitted joints=joint    of several logs, a network a joint",
         ),
     ),
     "robots": (
@@ -211,9 +220,18 @@ def _run(words: list[str]) -> int:
     if command == "identify" and overrides and "=" not in overrides[0]:
         action, *rest = overrides
         command, overrides = ("excite", rest) if action == "excite" else ("identify", [f"log={quoted(action)}", *rest])
-    if command == "from_logs":
+    if command == "actuator":
+        action, *overrides = overrides or ["nothing"]
+        if action != "fit":
+            raise InputError("actuator", action, "fit", "Try 'locomotion actuator fit deploy_log.mcap output=fitted'.")
+    if command in ("from_logs", "actuator"):
         logs = [word for word in overrides if "=" not in word]
-        overrides = [word for word in overrides if "=" in word] + ([f"logs=[{','.join(map(quoted, logs))}]"] if logs else [])
+        overrides = [word for word in overrides if "=" in word]
+        if logs:
+            overrides.append(f"logs=[{','.join(map(quoted, logs))}]")
+        elif not any(word.startswith("logs=") for word in overrides):
+            example = "locomotion dataset from-logs a.mcap b.mcap output=datasets/robot-v0"
+            raise InputError("dataset from-logs", "no log", "the .mcap files of deployments", f"Name them: {example}")
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}

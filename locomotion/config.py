@@ -11,7 +11,7 @@ import configs
 from robots.errors import InputError, nearest
 
 FOLDER = Path(configs.__file__).parent
-GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script")
+GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script", "learner")
 SEVERAL = ("evaluate", "export", "conformance")  # commands that take several engines
 # tables that a person may add entries to; their entries are checked where they are bound
 OPEN = (
@@ -54,7 +54,8 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     groups = [f"{key}={value}" for key, value in given if key in GROUPS]
     for key, value in given:
         if key in GROUPS and value not in options(key):
-            raise InputError(key, value, f"the name of a file in configs/{key}/", nearest(value, options(key)))
+            hint = "It brings its tasks: env=isaacgym:Anymal (docs/isaacgym.md)." if value == "isaacgym" else nearest(value, options(key))
+            raise InputError(key, value, f"the name of a file in configs/{key}/", hint)
     own = [folder for folder in search_path() if folder != FOLDER.resolve()]
     _refuse_doubles(own)
     if own:
@@ -85,8 +86,20 @@ def _of_engines(command: str, overrides: list[str], listed: str) -> dict[str, An
     if command not in SEVERAL or len(set(names)) < len(names) or "" in names:
         allowed = "different engines in a list" if command in SEVERAL else "one engine"
         raise InputError("sim", listed, allowed, f"For example sim=mujoco. Several: locomotion {' or '.join(SEVERAL)}.")
-    each = [compose(command, [*overrides, f"sim={name}"]) for name in names]
+    others = [override for override in overrides if not _key(override).startswith("sim.")]
+    own = [override for override in overrides if override not in others]
+    known = {name: _keys("", compose(command, [*others, f"sim={name}"])) for name in names}
+    for key in map(_key, own):
+        every = sorted({name for keys in known.values() for name in keys if name.startswith("sim.")})
+        if key not in every:
+            raise InputError("override", key, f"a setting of {' or '.join(names)}", nearest(key, every))
+    # a setting goes to the engines that have it: sim.device to mujoco_warp
+    each = [compose(command, [*others, f"sim={name}", *(one for one in own if _key(one) in known[name])]) for name in names]
     return each[0] | {"sim": [config["sim"] for config in each]}
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
 
 
 def quoted(text: object) -> str:

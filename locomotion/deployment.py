@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import calibration as calibrations
-from deploy.connect import connect, operator_of
+from deploy.connect import Extras, connect, operator_of
 from deploy.dashboard import attended
 from deploy.gate import Gate
 from deploy.guard import LEASE, Guard, GuardError, LockstepGuard, lease
@@ -16,15 +16,18 @@ from deploy.hil.simulated_robot import PERFECT, Conditions, SimulatedRobot
 from deploy.interface import Clock, RealTime, SimulatedTime
 from deploy.limits import Limits
 from deploy.log import CAPACITY, POLL_SECONDS, Recorder
+from deploy.operator import Stop
 from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import make_folder, write_json
+from locomotion.settings import ExtrasSettings
 from robots.errors import InputError, nearest
 
 SIMULATED = {"name": "sim"}
+NOTHING = Extras()
 
 
 def run_deployment(
@@ -36,11 +39,13 @@ def run_deployment(
     way: Mapping[str, Any] = SIMULATED,
     calibration: Path | None = None,
     dry_run: bool = False,
+    extras: Extras = NOTHING,
+    hurry: bool = False,
     dashboard: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """Run the bundle for ``duration`` s on the robot that ``way`` leads to, its name and options, following ``commands``: a script,
-    ``keyboard`` or ``remote``. A dry run sends nothing. ``dashboard`` shows the run, on a terminal. Where ``way`` says ``hurry``, the
+    ``keyboard`` or ``remote``. A dry run sends nothing. ``dashboard`` shows the run, on a terminal. With ``hurry`` the
     simulated robot lives in a time of its own: as fast as it can, and the same each time.
 
     Writes ``deploy.json``, ``deploy_log.mcap`` and, of a simulated robot, ``video.mp4`` to ``output``; returns the summary.
@@ -53,19 +58,19 @@ def run_deployment(
     if output:
         make_folder(output, "output")
     log = Recorder(output / "deploy_log.mcap" if output else None, robot, policy.contract, limits)
-    clock: Clock = Hurried(log) if way.get("hurry") else RealTime()
-    plant = None
-    if way["name"] == "sim" and not dry_run and not calibration:  # in this process, so that the plant's frames are at hand for the video
-        operator = operator_of(commands, policy.contract)
-        plant, supervisor = SimulatedRobot(robot, clock, way.get("conditions", PERFECT)), Supervisor(robot, control_dt, limits)
-        interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, max(LEASE, lease(control_dt)))
-    else:
-        own = calibrations.read(calibration, robot) if calibration else None
-        interface, supervisor, operator = connect(policy, limits, way, commands, own, dry_run)
-    runtime = Runtime(policy, interface, supervisor, clock, log)
+    clock: Clock = Hurried(log) if hurry else RealTime()
+    own, plant = calibrations.read(calibration, robot) if calibration else None, None
+    with extras.beside(policy.contract) as (switch, heading):
+        if way["name"] == "sim" and not (dry_run or own or extras.interpolate):  # in this process: the video wants the plant's frames
+            operator = operator_of(commands, policy.contract)
+            plant, supervisor = SimulatedRobot(robot, clock, way.get("conditions", PERFECT)), Supervisor(robot, control_dt, limits)
+            interface = LockstepGuard(plant, Guard(robot, limits.damping_kd), clock, max(LEASE, lease(control_dt)))
+        else:
+            interface, supervisor, operator = connect(policy, limits, way, commands, own, dry_run, extras.interpolate)
+        runtime = Runtime(policy, interface, supervisor, clock, log, switch, heading)
     try:
         with attended(runtime, operator, dry_run, dashboard):
-            runtime.run(duration, operator)
+            runtime.run(duration, operator, Stop.NONE if dry_run else Stop.SETTLE)
     except GuardError as error:
         print(f"stopped: {error}")
     finally:  # what led to a crash is what one wants to know
@@ -74,7 +79,7 @@ def run_deployment(
             print(f"warning: {warning}")
         if output:
             write_json(output / "deploy.json", summary, "output")  # the verdict first: a video takes its time, and may fail
-    if output and plant and not way.get("hurry"):
+    if output and plant and not hurry:
         message = video.write(output / "video.mp4", robot, plant.frames, control_dt, progress)
         summary["video"] = message or "video.mp4"
         write_json(output / "deploy.json", summary, "output")
@@ -102,6 +107,12 @@ def conditions_of(plant: Mapping[str, Any]) -> Conditions:
             raise InputError(f"plant.{name}", plant[name], f"one of {', '.join(known)}", nearest(name, known))
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plant.items()}
     return Conditions(**values)
+
+
+def extras_of(settings: ExtrasSettings) -> Extras:
+    """Of a command's settings; the key's file is found from the present folder."""
+    estop = settings.estop.model_dump() if settings.estop else None
+    return Extras(estop, settings.heading_hold, settings.interpolate)
 
 
 def limits_of(deploy: Mapping[str, Any]) -> Limits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +37,9 @@ def joined() -> Iterator[None]:
     if not (size.isdigit() and os.environ.get("RANK", "").isdigit() and "MASTER_ADDR" in os.environ):
         allowed = "RANK and MASTER_ADDR beside it, as torchrun sets them"
         raise InputError("WORLD_SIZE", size, allowed, "Start with torchrun (docs/several_processes.md), or unset this variable.")
+    # Its functions have the group of that moment as default arguments: loaded later (torch.optim does), they would keep the group and its
+    # threads beyond its end, and a thread that wants the interpreter while that ends aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     with _together():
         dist.init_process_group(timeout=PATIENCE)  # gloo for tensors on CPUs, NCCL for those on GPUs
     try:

@@ -70,6 +70,13 @@ class Spaces:
             raise InputError("algorithm.name", algorithm, "an algorithm for discrete actions: here are choices", "Try algorithm=dqn.")
         return self.action
 
+    def recorded(self, field: str, value: object) -> ActionSpace:
+        """The actions that a dataset holds. Raises InputError of ``field`` where there are choices."""
+        if isinstance(self.action, DiscreteActions):
+            allowed = "one whose actions are numbers: datasets hold no choices"
+            raise InputError(field, value, allowed, "Every algorithm that learns from data needs such actions.")
+        return self.action
+
     def discrete(self, algorithm: str) -> DiscreteActions:
         """The actions of an ``algorithm`` for choices. Raises InputError where actions are continuous."""
         if isinstance(self.action, ActionSpace):

@@ -129,6 +129,7 @@ class EvaluateSettings(Settings):
     gait: bool
     sweep: Literal["randomization", "falsify"] | None
     against: Path | None
+    others: Literal["robot", "simulator"]
     output: Path | None
 
 
@@ -147,7 +148,21 @@ class PlaySettings(Settings):
     output: Path | None
 
 
-class DeploySettings(Settings):
+class EstopSettings(Settings):
+    key: Path
+    address: Text = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 4710
+
+
+class ExtrasSettings(Settings):
+    """Of a run on a robot, as in deploy.connect.Extras; see locomotion.deployment.extras_of."""
+
+    estop: EstopSettings | None
+    heading_hold: bool
+    interpolate: bool
+
+
+class DeploySettings(ExtrasSettings):
     policy: Path
     interface: Literal["sim", "unitree_dds"]
     plant: dict[str, Any]  # checked where it is used, as limits are
@@ -236,8 +251,23 @@ class ExciteSettings(Settings):
     place: Literal["ground", "stand"]
     seconds: Annotated[float, Field(ge=5, le=600)]
     control_dt: Annotated[float, Field(ge=0.002, le=0.05)]
+    hold: Annotated[float, Field(ge=0.002, le=0.1)] | None  # s; None: control_dt
     seed: Seed
     output: Path
+
+
+class ActuatorSettings(Settings):
+    logs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    output: Path | None
+    robot: Text | None
+    joints: Literal["all", "group", "joint"]
+    history: Annotated[int, Field(ge=1, le=20)]
+    spacing: Annotated[float, Field(ge=0.001, le=0.05)]  # s
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(max_length=5)]
+    steps: Annotated[int, Field(ge=1, le=1_000_000)]
+    judge: Annotated[int, Field(ge=2, le=100)]
+    seed: Seed
+    threads: Annotated[int, Field(ge=1, le=1024)]
 
 
 class DemoSettings(TrainSettings):
@@ -265,5 +295,6 @@ COMMANDS: dict[str, type[Settings]] = {
     "faults": FaultsSettings,
     "identify": IdentifySettings,
     "excite": ExciteSettings,
+    "actuator": ActuatorSettings,
     "demo": DemoSettings,
 }

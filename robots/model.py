@@ -23,7 +23,7 @@ def build_spec(robot: Robot, max_delay_steps: int = 0, actuator: str = "pd") -> 
 
     Control is ``joint_pos_target`` [J] (rad). MuJoCo's affine actuator with force limits is the actuator law of
     :func:`robots.actuator.motor_torque` without a torque-speed curve ("pd"), its DC motor with a position controller the law
-    with the curve ("dc_motor"); a test holds engine and law together. A motor of "torque" takes its torque (N m) as control.
+    with the curve ("dc_motor"); a test holds engine and law together.
     ``max_delay_steps`` is the largest delay of the control, in physics steps, that ``actuator_delay`` may later ask for.
 
     Raises:
@@ -43,10 +43,9 @@ def build_spec(robot: Robot, max_delay_steps: int = 0, actuator: str = "pd") -> 
         if actuator == "dc_motor":
             _set_dc_motor(motor, robot, i)
         else:
-            kp, kd = (robot.kp[i], robot.kd[i]) if actuator == "pd" else (0.0, 0.0)
             gain, bias = np.zeros((2, mujoco.mjNGAIN))
-            gain[0] = kp if actuator == "pd" else 1.0
-            bias[1:3] = -kp, -kd
+            gain[0] = robot.kp[i]
+            bias[1:3] = -robot.kp[i], -robot.kd[i]
             motor.gaintype, motor.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
             motor.gainprm, motor.biasprm = gain, bias
             motor.forcelimited, motor.forcerange = True, (-limit, limit)

@@ -15,7 +15,7 @@ from mujoco.batch import Batch, SimulationError
 from robots import InputError, Robot
 from robots.model import GROUND, KD, KP, RESISTANCE, foot_radius, hip_positions, total_mass
 from robots.robot import GRAVITY
-from sim.actuation import DC_MOTOR, NETWORKS, PD, LearnedActuator
+from sim.actuation import DC_MOTOR, EARLY, PD, LearnedActuator, Network
 from sim.mujoco_model import PAYLOAD, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
 from sim.signals import InitialState, Signals, Tensor, rotate_inverse
@@ -25,7 +25,6 @@ DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, 
 MASS = {"base_mass_offset", "base_com_offset", "payload_mass", "payload_pos", "link_mass_scale", "inertia_scale", "armature_scale"}
 GAINS = {"kp_scale", "kd_scale", "motor_strength", "effort_limit_scale"}
 LIGHTEST = 0.2  # share of its mass that a base keeps, whatever is taken off
-EARLY = 1e-6  # s off a delay, or one of whole physics steps would by the rounding of times take one more
 FEW = 4  # rows that are read alone are at most one in so many
 DEAD = 1e-9  # strength of a motor that gives no torque, as a divisor
 DOFS = {"armature_scale": "dof_armature", "joint_friction_scale": "dof_frictionloss", "joint_damping_scale": "dof_damping"}
@@ -55,14 +54,13 @@ class MujocoSimulator:
         firm: bool = False,
         actuator: str = PD,
         self_collision: bool = False,
+        network: Network | None = None,
     ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
         self._actuator = actuator
-        self._learned = LearnedActuator(NETWORKS[actuator], num_envs, robot.num_joints) if actuator in NETWORKS else None
-        if self._learned:  # it has the gains and delays of the robot that it was learned from
-            self.supports = self.supports - {*GAINS, "joint_zero_offset", "action_delay", "action_jitter"}
-        self.model = build_model(robot, physics_dt, terrain, firm, "torque" if self._learned else actuator, True, self_collision)
+        self._learned = LearnedActuator(network, robot, num_envs, physics_dt) if network else None
+        self.model = build_model(robot, physics_dt, terrain, firm, actuator, True, self_collision)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)
@@ -103,11 +101,10 @@ class MujocoSimulator:
         joint_pos = chosen[:, 7 : 7 + j]
         self._qpos[rows[:, None], self._qpos_index] = joint_pos
         self._qvel[rows[:, None], self._qvel_index] = chosen[:, 13 + j :]
+        self._ctrl[rows] = joint_pos
         if self._learned:
-            self._learned.reset(torch.from_numpy(rows), state.joint_pos[rows])
-            self._ctrl[rows] = 0.0
-        else:
-            self._ctrl[rows] = joint_pos
+            read = state.joint_pos[rows] + self.values["joint_zero_offset"][rows]
+            self._learned.reset(torch.from_numpy(rows), read, state.joint_vel[rows])
         self._history_values[rows] = joint_pos[:, :, None]
         try:
             self._batch.forward(rows)
@@ -121,8 +118,8 @@ class MujocoSimulator:
             self.raw_step(joint_pos_target, substeps)
         except SimulationError as error:
             self._fail(error)
-        # all warnings lie in one piece, which is quicker to look at; MuJoCo has put what diverged back to the model's default state
-        if self._batch.warning.any() and self._warnings.any():
+        if self._batch.warning.any() and self._warnings.any():  # the former, all in one piece, is quicker
+            # MuJoCo has put these back to the model's default state by itself
             diverged = self._warnings.any(axis=1)
             self.faults |= torch.from_numpy(diverged)
             self._batch.warning[diverged] = 0
@@ -159,7 +156,10 @@ class MujocoSimulator:
             if held.max() > MAX_ACTION_DELAY + 1e-6:
                 raise InputError("action_delay", float(held.max()), f"seconds up to {MAX_ACTION_DELAY}", "Lower it.")
             delay = np.minimum(held + jitter, max(MAX_ACTION_DELAY, held.max()))
-            self._expanded["actuator_delay"][rows] = np.maximum(delay - EARLY, 0.0)[:, None]
+            if self._learned:  # before the network, and not between it and the motor
+                self._learned.delay(torch.from_numpy(rows), torch.from_numpy(delay))
+            else:
+                self._expanded["actuator_delay"][rows] = np.maximum(delay - EARLY, 0.0)[:, None]
         if names & {"ground_slope", "gravity_scale"}:
             # a slope of the ground is a tilt of gravity over a level plane
             x, y = np.tan(self._values["ground_slope"][rows].astype(np.float64)).T
@@ -176,7 +176,7 @@ class MujocoSimulator:
             "gravity": self._gravity.clone(),
             "faults": self.faults.clone(),
             "signals": self.signals.packed.clone(),
-            "targets": self._learned.targets.clone() if self._learned else None,
+            "actuator": self._learned.state_dict() if self._learned else None,
             **{name: torch.from_numpy(np.ascontiguousarray(array)).clone() for name, array in arrays.items()},
         }
 
@@ -191,7 +191,7 @@ class MujocoSimulator:
         self.faults.copy_(state["faults"])
         self._signals.packed.copy_(state["signals"])
         if self._learned:
-            self._learned.targets.copy_(state["targets"])
+            self._learned.load_state_dict(state["actuator"])
         self._stale = None
 
     def close(self) -> None:
@@ -205,8 +205,9 @@ class MujocoSimulator:
             self._batch.step(nstep=substeps)
             return
         for _ in range(substeps):
-            q, dq = self._qpos_tensor[:, self._qpos_columns], self._qvel_tensor[:, self._qvel_columns]
-            self._target.copy_(self._learned.torque(joint_pos_target, q.float(), dq.float()))
+            q, dq = self._qpos_tensor[:, self._qpos_columns].float(), self._qvel_tensor[:, self._qvel_columns].float()
+            read = self._learned.target(joint_pos_target, q + self.values["joint_zero_offset"], dq)
+            torch.sub(read, self.values["joint_zero_offset"], out=self._target)
             self._batch.step(nstep=1)
 
     def mj_model_data(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

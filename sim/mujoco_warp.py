@@ -20,7 +20,7 @@ import torch
 from robots import InputError, Robot
 from robots.model import GROUND, KD, KP, RESISTANCE, foot_radius, hip_positions, total_mass
 from robots.robot import GRAVITY
-from sim.actuation import DC_MOTOR, NETWORKS, PD
+from sim.actuation import DC_MOTOR, PD
 from sim.mujoco_batch import DEAD, DOFS, EXPANDED, GAINS, LIGHTEST, MASS
 from sim.mujoco_model import PAYLOAD, build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, nominal_values
@@ -56,8 +56,6 @@ class WarpSimulator:
         self_collision: bool = False,
         contacts: int | None = None,
     ) -> None:
-        if actuator in NETWORKS:
-            raise InputError("sim.engine", self.engine, "an engine with learned actuators: mujoco", "Use sim=mujoco, or sim.actuator=pd.")
         self._wp, self._mjw, self._kernels = load_warp()
         self.device = find_device(device)
         self.robot, self.num_envs, self.physics_dt, self.terrain, self._actuator = robot, num_envs, physics_dt, Terrain(), actuator

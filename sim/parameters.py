@@ -60,12 +60,15 @@ PARAMETERS: dict[str, Parameter] = {
 
 def check_supported(engine: str, supports: frozenset[str], names: set[str]) -> None:
     """Raises InputError for a parameter that is unknown, or that ``engine`` cannot express."""
+    from sim import engines_with
+
     for name in sorted(names):
         if name not in PARAMETERS:
             raise InputError("randomization", name, "the name of a physical parameter", nearest(name, PARAMETERS))
         if name not in supports:
             able = ", ".join(sorted(supports & PARAMETERS.keys()))
-            raise InputError(f"randomization.{name}", "a range", f"a parameter that engine {engine} can express", f"It can: {able}.")
+            remedy = f"Engines with {name}: {', '.join(other for other in engines_with(name) if other != engine)}. Here: {able}."
+            raise InputError(f"randomization.{name}", "a range", f"a parameter that engine {engine} can express", remedy)
 
 
 def nominal_values(num_envs: int, num_joints: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 
 from robots import InputError, Robot
 from robots.model import foot_radius, hip_positions, total_mass
-from sim.actuation import DC_MOTOR, NETWORKS, PD
+from sim.actuation import DC_MOTOR, PD
 from sim.mujoco_batch import cpu_count
 from sim.mujoco_model import build_model
 from sim.parameters import MAX_ACTION_DELAY, PARAMETERS, check_supported, nominal_values
@@ -38,8 +38,6 @@ class PybulletSimulator:
     def __init__(
         self, robot: Robot, num_envs: int, physics_dt: float, threads: int = 1, actuator: str = PD, self_collision: bool = False
     ) -> None:
-        if actuator in NETWORKS:
-            raise InputError("sim.engine", "pybullet", "an engine with learned actuators: mujoco", "Use sim=mujoco, or sim.actuator=pd.")
         load_bullet()  # here, where a person is told if it is missing
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = Terrain()

@@ -159,7 +159,7 @@ def check_size(rows: int, workers: int) -> None:
     free = _free_megabytes()
     if rows * MEGABYTES > free:
         allowed = f"at most {int(free / MEGABYTES)} robots in engine pybullet: each takes {MEGABYTES} MB, and {free:.0f} MB are free"
-        raise InputError("num_envs", rows, allowed, "For example algorithm.num_envs=64 algorithm.steps=32 (docs/pybullet.md).")
+        raise InputError("num_envs", rows, allowed, "For example algorithm.num_envs=64 (docs/pybullet.md).")
 
 
 def _free_megabytes() -> float:

@@ -23,7 +23,7 @@ from deploy.hil.unsupervised import Relay, Unsupervised
 from deploy.hil.witness import Witness
 from deploy.interface import MotorCommand, RobotState, SimulatedTime
 from deploy.limits import Limits
-from deploy.operator import Intent
+from deploy.operator import Intent, Stop
 from deploy.policy import RobotPolicy
 from deploy.runtime import Runtime
 from deploy.states import State
@@ -126,7 +126,7 @@ class Bench:
         step, self.policy.step = self.policy.step, self._policy_step
         self.policy.reset()
         try:
-            self.runtime.run(self.end - self.world.now(), self._operator)
+            self.runtime.run(self.end - self.world.now(), self._operator, Stop.NONE)
         except (Exception, End) as error:
             self.ending = f"{type(error).__name__}: {error}".partition(" Token to reset")[0]  # which is another one each time
         finally:
@@ -165,7 +165,7 @@ class Bench:
         for event in supervisor.events[self._told :]:
             if event.kind not in SILENT and now >= self.start - 1e-9:
                 self._found(event.kind, "supervisor")
-                if event.detail.startswith(("hold", "derate")):
+                if event.detail.startswith(("hold", "derate", "settle")):
                     self.mild = event.detail.partition(":")[0]
         self._told = len(supervisor.events)
         if len(self.runtime.warnings) > self._warned:
@@ -204,7 +204,7 @@ class Bench:
 
     def _stand(self) -> None:
         plant, robot = self.plant, self.robot
-        plant.gantry = None
+        plant.gantry, plant.data.xfrc_applied[:] = None, 0.0  # what it pulled last would go on
         plant.data.qpos[:7] = (0.0, 0.0, robot.standing_height, 1.0, 0.0, 0.0, 0.0)
         plant.data.qpos[7:] = robot.default_joint_pos
         plant.data.qvel[:] = 0.0

@@ -23,7 +23,7 @@ from deploy.hil.faults import NOTHING, SIDES, During, Side, make
 from deploy.hil.stage import Times
 from deploy.interface import MotorCommand, RealTime, RobotState, damping_command
 from deploy.limits import Limits
-from deploy.operator import Intent
+from deploy.operator import Intent, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import PRIORITY, Runtime, no_garbage_collection, real_time_priority
 from deploy.states import State
@@ -92,7 +92,7 @@ class Pilot:
         time.sleep(max(0.0, times.begin - time.monotonic()))
         self._way.write(damping_command(self.robot.num_joints, 0.0))  # as of a run that begins idle
         try:
-            self.runtime.run(times.end - times.begin, self._operator)
+            self.runtime.run(times.end - times.begin, self._operator, Stop.NONE)
         except Exception as error:
             self._pipe.send(("ending", time.monotonic(), f"{type(error).__name__}: {error}".partition(" Token to reset")[0]))
         self._tell()

@@ -4,7 +4,8 @@
                   <--finds--                                             <-rt/lowstate-  --what it saw--> this process
 
 What the robot heard and what its body came to is the stage's to say; what was found, the runtime's events', and the guard's words. A
-machine that is too slow makes its own faults: where physics, guard or runtime were late, what fails is not judged.
+machine that stands still makes its own faults: sleepers beside the case (:mod:`deploy.hil.floor`) say when it did. What fails is not
+judged where physics, guard or runtime were late in such a moment, or physics, which is no part of what is tested, at any.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ import numpy as np
 
 from deploy.hil import pilot, stage
 from deploy.hil.bench import WALK_AFTER
+from deploy.hil.floor import Floor, Stall, fell_in
 from deploy.hil.stage import Seen, Times
 from deploy.hil.suite import Case, Outcome, judged, measured
 from robots import InputError, Robot
 
 FIRST_DOMAIN, DOMAINS = 40, 8  # of DDS: one case's last words are not the next one's
-PATIENCE = 60.0  # s for processes to start
+PATIENCE = 120.0  # s for processes to start, on a busy machine
 LEAD = 0.1  # s from when all is up to the beginning
 LINGER = 1.0  # s after the end for what the runtime has to say
+MILD = ("hold", "derate", "settle")  # responses that latch nothing yet
 WIRE = 0.01  # s in which a command that was decided on before may still arrive
 TRIES = 2  # of a case that cannot be judged
 MOST_LATE = {"physics": 0.005, "guard": 0.008, "runtime": 0.005}  # s
@@ -49,16 +52,17 @@ class Found:
 
 def run(cases: Sequence[Case], bundle: Path, robot: Robot) -> Iterator[Outcome]:
     """The outcomes, one after the other: two cases at a time would disturb each other."""
-    for number, case in enumerate(cases):
-        for _ in range(TRIES):
-            outcome = run_case(case, bundle, robot, FIRST_DOMAIN + (os.getpid() + number) % DOMAINS)
-            if not (outcome.failures and outcome.slow):
-                break
-        yield outcome  # pyright: ignore[reportPossiblyUnboundVariable]
+    with Floor() as floor:
+        for number, case in enumerate(cases):
+            for _ in range(TRIES):
+                outcome = run_case(case, bundle, robot, FIRST_DOMAIN + (os.getpid() + number) % DOMAINS, floor)
+                if not (outcome.failures and outcome.slow):
+                    break
+            yield outcome  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
-def run_case(case: Case, bundle: Path, robot: Robot, domain: int) -> Outcome:
-    """Play and judge one case."""
+def run_case(case: Case, bundle: Path, robot: Robot, domain: int, floor: Floor) -> Outcome:
+    """Play and judge one case, ``floor`` beside it."""
     if case.conditions.push:
         raise InputError("conditions.push", case.conditions.push, "0 in real time", "Use the fault push.")
     with TemporaryDirectory() as folder:
@@ -78,14 +82,17 @@ def run_case(case: Case, bundle: Path, robot: Robot, domain: int) -> Outcome:
             told = _listen(runtime_side, times.end + LINGER)
             seen = _report(robot_side)
         said = words.read_text()
-    return judged(_outcome(case, times, seen, told, said), case.expected)
+    stalls = floor.stalls(times.begin, times.end)
+    return judged(_outcome(case, times, seen, told, said, stalls), case.expected)
 
 
 @contextlib.contextmanager
 def _process(main: Any, job: Any) -> Iterator[Connection]:
-    """To a process of its own, killed with its children at the end."""
-    ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=main, args=(job, theirs))
+    """To a process of its own, killed with its children at the end. It is forked from one that has imported all, and runs nothing."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([pilot.__name__, stage.__name__])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=main, args=(job, theirs))
     process.start()
     theirs.close()
     try:
@@ -143,14 +150,14 @@ def _listen(side: Connection, until: float) -> list[tuple[Any, ...]]:
     return told
 
 
-def _outcome(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]], said: str) -> Outcome:
+def _outcome(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]], said: str, stalls: Sequence[Stall] = ()) -> Outcome:
     start = next((row[1] for row in told if row[0] == "began"), times.start)
     heard, holds = seen.heard[:, 0], seen.heard[:, 1] > 0.0
     events = [row for row in told if row[0] == "event" and row[1] <= times.end and not row[3].startswith("GuardTripped")]  # the guard's
-    mild = [row[3].partition(":")[0] for row in events if row[3].startswith(("hold", "derate"))]
+    mild = [row[3].partition(":")[0] for row in events if row[3].startswith(MILD)]
     warned = [row for row in told if row[0] == "warning" and start <= row[1] <= times.end]
     damped = _damped(heard, holds)
-    faults = [row[1] for row in events if not row[3].startswith(("hold", "derate", "over"))]
+    faults = [row[1] for row in events if not row[3].startswith((*MILD, "over"))]
     reason = _reason(said)
     found = [Found(row[2], "supervisor", row[1]) for row in events if row[1] >= start]
     found += [Found("warning", "runtime", row[1]) for row in warned]
@@ -167,7 +174,7 @@ def _outcome(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...
         commanded_torque=seen.commanded,
         commands_after_latch=int((holds & (heard > latched + WIRE)).sum()),
         ending="; ".join(row[2] for row in told if row[0] == "ending"),
-        slow=_slow(case, times, seen, told, latched),
+        slow=_slow(case, times, seen, told, latched, stalls),
         **measured(seen.truth),
     )  # fmt: skip
 
@@ -189,14 +196,22 @@ def _reason(said: str) -> str:
     return ""
 
 
-def _slow(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]], latched: float) -> str:
-    """In what the machine was too slow for a verdict, or nothing."""
+def _slow(case: Case, times: Times, seen: Seen, told: Sequence[tuple[Any, ...]], latched: float, stalls: Sequence[Stall]) -> str:
+    """In what the machine was too slow for a verdict, and when it stood still, or nothing."""
     before = times.start if case.fault in ON_THE_GUARD else min(times.end, latched)
     heard = seen.heard[seen.heard[:, 0] <= before, 0]
-    by_runtime = min(times.start, latched)
-    worst = {
-        "physics": seen.late,
-        "guard": float(np.diff(heard).max(initial=0.0)),
-        "runtime": max((row[2] for row in told if row[0] == "late" and row[1] <= by_runtime), default=math.inf),
+    late = [row[1:3] for row in told if row[0] == "late" and row[1] <= min(times.start, latched)]
+    lates = {
+        "physics": [seen.late],
+        "guard": list(zip(heard[1:], np.diff(heard), strict=True)),
+        "runtime": late if any(row[0] == "late" for row in told) else [(times.begin, math.inf)],
     }
-    return ", ".join(f"{name} {1e3 * late:.0f} ms late" for name, late in worst.items() if late > MOST_LATE[name])
+    words = []
+    for name, moments in lates.items():
+        time, worst = max(moments, key=lambda moment: moment[1], default=(0.0, 0.0))
+        if worst > MOST_LATE[name] and (name == "physics" or worst == math.inf or fell_in(time, worst, stalls)):
+            words.append(f"{name} {1e3 * worst:.0f} ms late")
+    if words:
+        stood = ((stall.cpu, 1e3 * stall.seconds, stall.begin - times.start) for stall in stalls[:5])
+        words += [f"CPU {cpu} stood still for {ms:.0f} ms at {at:+.3f} s" for cpu, ms, at in stood]
+    return ", ".join(words)

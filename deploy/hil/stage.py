@@ -63,7 +63,7 @@ class Seen:
     truth: Truth
     commanded: float  # largest torque that a command asked for since the fault, by what was measured; share of a motor's limit
     heard: np.ndarray  # [commands, 2]: when, and whether it was to hold the robot
-    late: float  # s, largest lateness of a step of the physics
+    late: tuple[float, float]  # when the latest step of the physics began, and how late, s
     skipped: float  # s of physics that were not simulated
 
 
@@ -121,6 +121,7 @@ class Stage(Server):
         self._job, self._during = job, During(NOTHING, math.inf, math.inf)
         self._truth = Truth(self.robot, self.plant.model)
         self._heard: list[tuple[float, bool]] = []
+        self._latest = (0.0, 0.0)
         self._commanded, self._measured = 0.0, None
         self._bus, self._intruder = Bus("lo", job.domain), None
         self._stands = job.phase != "standing_up"  # by itself, until it is first held: a guard that waits damps
@@ -136,13 +137,12 @@ class Stage(Server):
         self.start, self._times = times.start, times
         if SIDES[self._job.fault] in (Side.ROBOT, Side.WIRE):
             self._during = During(make(self._job.fault, self, self._job.settings), times.start, times.stop)
-        self.late = array("d")
+        self.late, self._latest = array("d"), (0.0, 0.0)
         self.skipped = 0.0
 
     @property
     def seen(self) -> Seen:
-        late = max(self.late, default=0.0)
-        return Seen(self._truth, self._commanded, np.array(self._heard).reshape(-1, 2), late, self.skipped)
+        return Seen(self._truth, self._commanded, np.array(self._heard).reshape(-1, 2), self._latest, self.skipped)
 
     def intrude(self) -> None:
         """Write a command that is not the runtime's."""
@@ -166,6 +166,7 @@ class Stage(Server):
         if self._times.begin <= now < self._times.end:
             self._during(now)
             self._truth.look(self.plant.data, now, _motor(self.plant.command))
+            self._latest = max(self._latest, (now, self.late[-1] if self.late else 0.0), key=lambda moment: moment[1])
         super()._step()
 
     def _packets(self, sample: Sample) -> Iterable[bytes]:

@@ -36,7 +36,7 @@ from robots import InputError, Robot
 from robots.errors import nearest
 from robots.robot import UniqueKeys
 
-RESPONSES = ("none", "warning", "derate", "hold", "damping")
+RESPONSES = ("none", "warning", "derate", "hold", "settle", "damping")
 GRACE = 0.06  # s in which a robot that has fallen may still be held
 ROUNDING = 1e-6  # of a motor's limit
 

@@ -21,6 +21,23 @@ REQUESTS: dict[frozenset[str], State] = {
 WALK_CHANNELS = ("forward", "left", "yaw")
 
 
+def requested(remote: Remote) -> State | None:
+    """What the buttons ask for that are held."""
+    return next((wanted for buttons, wanted in REQUESTS.items() if buttons <= remote.buttons), None)
+
+
+class Buttons:
+    """What is asked for, once a press."""
+
+    def __init__(self) -> None:
+        self._held: State | None = None
+
+    def pressed(self, remote: Remote) -> State | None:
+        held, before = requested(remote), self._held
+        self._held = held
+        return held if held is not before else None
+
+
 class RemoteOperator:
     """``remote`` gives the remote as it is now. A stick at its end commands the end of the trained range, in the middle the rest."""
 
@@ -28,14 +45,12 @@ class RemoteOperator:
         self._remote, self._rest = remote, contract.command_rest
         self._low, self._high = contract.command_range.T
         self._channels = [contract.command_names.index(name) if name in contract.command_names else None for name in WALK_CHANNELS]
-        self._held: State | None = None
+        self._buttons = Buttons()
 
     def __call__(self, time: float, state: State) -> Intent:
         """What to ask for, once a press, and the command [C]."""
         remote = self._remote()
-        held = next((wanted for buttons, wanted in REQUESTS.items() if buttons <= remote.buttons), None)
-        wanted = held if held is not self._held else None
-        self._held = held
+        wanted = self._buttons.pressed(remote)
         command = self._rest.copy()
         for channel, share in zip(self._channels, remote.walk, strict=True):
             if channel is not None and np.isfinite(share):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from locomotion import build
+from locomotion import build, plugins
 from locomotion.config import compose, quoted
 from locomotion.environment import Environment, Transition
 from locomotion.schema import check
@@ -20,6 +20,7 @@ from locomotion.task.task import Task
 from robots.errors import InputError
 
 STAGGER = "stagger"  # of the options of reset()
+OWN = ("task.", "sim", "randomization", "seed", "plugins")  # what overrides may begin with: the rest is in the name, or a learner's
 
 
 def make_task(robot: str, task: str, num_envs: int, overrides: Sequence[str] = ()) -> Task:
@@ -32,8 +33,16 @@ def make_task(robot: str, task: str, num_envs: int, overrides: Sequence[str] = (
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
         raise InputError("num_envs", num_envs, "an integer of at least 1", "For example 64.")
+    for word in [overrides] if isinstance(overrides, str) or not isinstance(overrides, Sequence) else overrides:
+        if not isinstance(word, str) or isinstance(overrides, str) or not word.lstrip("+").startswith(OWN):
+            allowed = "a list of key=value whose keys begin with " + ", ".join(OWN)
+            raise InputError(
+                "overrides", word, allowed, 'For example ["seed=3"]. Robot and task are in the name, num_envs stands beside it.'
+            )
     words = [f"robot={quoted(robot)}", f"task={task}", "algorithm=ppo", f"algorithm.num_envs={num_envs}"]
-    return build.task(check(TrainSettings, compose("train", [*words, *overrides])))
+    settings = check(TrainSettings, compose("train", [*words, *overrides]))
+    plugins.load(settings.plugins)
+    return build.task(settings)
 
 
 def make(robot: str, task: str, overrides: Sequence[str] = (), render_mode: None = None) -> Env:
@@ -145,6 +154,9 @@ def _start(env: Environment, new: dict[str, Any], seed: int | None, stagger: boo
 
 def _step(env: Environment, actions: np.ndarray) -> tuple[Transition, np.ndarray, np.ndarray, np.ndarray]:
     """The transition, its rewards [N], and the rows [K] that ended with their last observations [K, W]."""
+    shape, given = (env.num_envs, env.spaces.continuous("gymnasium").size), np.shape(actions)
+    if given != shape:
+        raise InputError("action", list(given), f"numbers of shape {list(shape)}", "As action_space.sample() gives them.")
     with torch.inference_mode():
         transition = env.step(torch.as_tensor(np.ascontiguousarray(actions, dtype=np.float32), device=env.device))
         ended = env.ended()

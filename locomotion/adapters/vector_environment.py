@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from locomotion.adapters.gymnasium_environment import PREFIX, GymnasiumEnvironment
@@ -30,9 +30,6 @@ def make(env: str, num_envs: int, seed: int) -> Environment:
         warnings.simplefilter("ignore")
         try:
             made = gymnasium.make_vec(identity, num_envs)
-            if made.spec is not None and made.spec.kwargs["vectorization_mode"] == "sync":  # Gymnasium's own loop can begin in time
-                made.close()
-                made = gymnasium.make_vec(identity, num_envs, vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
         except (gymnasium.error.Error, ImportError) as error:
             raise InputError("env", env, "a vector environment that Gymnasium knows", str(error)) from error
     return VectorEnvironment(made, seed, env)
@@ -49,12 +46,14 @@ class VectorEnvironment(OutsideEnvironment):
         name = name or type(env.unwrapped).__name__
         self._env, self._space = env, env.single_observation_space
         # its own word first: the metadata of Gymnasium 1.1's vector environments are one dictionary for all
-        self._mode = getattr(env.unwrapped, "autoreset_mode", None) or env.metadata.get("autoreset_mode")
-        if self._mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+        mode = getattr(env.unwrapped, "autoreset_mode", None) or env.metadata.get("autoreset_mode")
+        if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED) and not _restarts_rows(env.unwrapped):
             raise InputError(
-                "env", f"{name} with autoreset_mode {self._mode}", "a vector environment with AutoresetMode.SAME_STEP or DISABLED",
-                f"Make it so: gymnasium.make_vec(ID, vector_kwargs={{'autoreset_mode': AutoresetMode.SAME_STEP}}); or env={PREFIX}ID.",
+                "env", f"{name} with autoreset_mode {mode}", "a vector environment whose rows can be begun anew at once: "
+                "AutoresetMode.SAME_STEP or DISABLED, or Gymnasium's own SyncVectorEnv or AsyncVectorEnv (with shared memory)",
+                f"Let it begin episodes in the step that ends them, or where reset(options={{'reset_mask': ...}}) says; or env={PREFIX}ID.",
             )  # fmt: skip
+        self._restarts_itself = mode == AutoresetMode.SAME_STEP
         step_seconds = float(getattr(env.unwrapped, "dt", 1.0))
         super().__init__(name, env.num_envs, seed, self._space, env.single_action_space, step_seconds)
         self.reset()
@@ -75,7 +74,7 @@ class VectorEnvironment(OutsideEnvironment):
                 raise ValueError(f"rewards and flags of shapes {np.shape(reward)}, {terminated.shape}, {cut.shape}: not [{n}]")
             rows, last = (terminated | cut).nonzero()[0], np.zeros((0, self._observation.shape[1]), np.float32)
             observation = _rows(self._space, seen, n)
-            if len(rows) and self._mode == AutoresetMode.SAME_STEP:
+            if len(rows) and self._restarts_itself:
                 last = np.stack([np.asarray(flatten(self._space, infos["final_obs"][row]), dtype=np.float32) for row in rows])
             elif len(rows):
                 last = observation[rows].astype(np.float32)
@@ -95,6 +94,11 @@ class VectorEnvironment(OutsideEnvironment):
     def close(self) -> None:
         with theirs(self.name):
             self._env.close()
+
+
+def _restarts_rows(env: gymnasium.vector.VectorEnv) -> bool:
+    """Whether ``reset`` takes a mask of rows although the next step would begin their episodes anew, which then does not."""
+    return isinstance(env, SyncVectorEnv) or (isinstance(env, AsyncVectorEnv) and env.shared_memory)
 
 
 def _rows(space: spaces.Space, seen: Any, n: int) -> np.ndarray:

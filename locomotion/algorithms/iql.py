@@ -29,8 +29,10 @@ LOG_STD = (-20.0, 2.0)
 
 class IQLSettings(CriticSettings):
     bounded: bool
+    action_limit: Positive | None  # of a bounded policy, as SAC's
     expectile: Annotated[float, Field(gt=0, lt=1)]  # of the values of actions that a state's value is
     temperature: NotNegative  # how much better than its state an action must be to be followed; 0 clones the behaviour
+    relative: bool  # ... in standard deviations of the batch's advantages; false: in units of reward
     initial_std: Positive
 
 
@@ -73,7 +75,9 @@ class IQL:
     def make_actor(settings: IQLSettings, spaces: Spaces, generator: torch.Generator) -> Actor | SquashedActor:
         s = settings
         if s.bounded:
-            return make_squashed_actor(spaces, "iql", s.actor_hidden, s.activation, s.symmetric, s.normalize, generator, stochastic=False)
+            return make_squashed_actor(
+                spaces, "iql", s.actor_hidden, s.activation, s.symmetric, s.normalize, generator, stochastic=False, limit=s.action_limit
+            )
         spaces.continuous("iql")
         return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator)
 
@@ -105,7 +109,7 @@ class IQL:
         self.critic_optimizer.descend(critic_loss, s.max_grad_norm)
         self._target_vector.lerp_(self.critic_optimizer.flat.data, s.tau)
 
-        weight = advantage_weight(advantage.detach(), s.temperature)
+        weight = advantage_weight(advantage.detach(), s.temperature, s.relative)
         actor_loss = -(weight * self.log_prob(batch.observations["actor"], batch.action)).mean()
         rate = cosine(s.learning_rate, self.updates / (self.iterations * s.updates))
         self.actor_optimizer.descend(actor_loss, s.max_grad_norm, rate)
@@ -120,7 +124,8 @@ class IQL:
         return gaussian_log_prob(action, actor(observation), actor.log_std.clamp(*LOG_STD))
 
     def _scaled(self, action: Tensor) -> Tensor:
-        return self.actor.scale(action) if isinstance(self.actor, SquashedActor) else action
+        """As critics hear it, beside observations of variance 1: in shares of its range, or in standard deviations of the data's."""
+        return self.actor.scale(action) if isinstance(self.actor, SquashedActor) else action / self.samples.action_std
 
     def initialize(self, state: dict[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])

@@ -64,6 +64,7 @@ class Samples:
         for value in contents.values():
             digest.update(value.cpu().numpy().tobytes())
         self.fingerprint = digest.hexdigest()
+        self.action_std = float(contents["before"][..., -data.action_size :].float().std().clamp(min=1e-6))  # of all joints together
 
     def batches(self, count: int, generator: torch.Generator) -> list[Batch]:
         """``count`` of them, at most :data:`AHEAD`."""
@@ -97,9 +98,15 @@ def expectile_loss(error: Tensor, expectile: float) -> Tensor:
     return ((expectile - (error < 0.0).to(error.dtype)).abs() * error.square()).mean()
 
 
-def advantage_weight(advantage: Tensor, temperature: float, limit: float = 100.0) -> Tensor:
-    """min(exp(temperature * advantage), limit): of advantage-weighted regression, IQL's equation 7."""
-    return (temperature * advantage).clamp(max=math.log(limit)).exp()
+def advantage_weight(advantage: Tensor, temperature: float, relative: bool = False, limit: float = 100.0) -> Tensor:
+    """min(exp(temperature * advantage), limit): of advantage-weighted regression, IQL's equation 7.
+
+    ``relative``: advantages [B] in standard deviations of the batch, as MARWIL's (Wang et al., 2018, "Exponentially weighted imitation
+    learning for batched historical data", section 4) in multiples of their usual size: the weights are the same whatever the scale of
+    rewards, and as uneven as ``temperature`` says, however small or noisy advantages are.
+    """
+    scale = 1.0 / advantage.std().clamp(min=1e-12) if relative else 1.0
+    return (temperature * scale * advantage).clamp(max=math.log(limit)).exp()
 
 
 def cosine(rate: float, share: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     if output and output.suffix not in (".json", ".md"):
         raise InputError("output", str(output), "the name of a .json or .md file", "A .md file gets the table alone.")
     robot = robots.load(settings.robot)
-    engines = [one.engine for one in settings.sim] if "sim" in given else _installed(robot)
+    devices = {one.engine: one.device for one in settings.sim} if "sim" in given else dict.fromkeys(_installed(robot))
     results: list[conformance.Result] = []
     with LiveView(f"locomotion conformance  {robot.name}") as view:
-        benches = [conformance.Bench(engine, robot) for engine in engines]
+        benches = [conformance.Bench(engine, robot, partial(sim.make, device=device)) for engine, device in devices.items()]
         total = len(conformance.CHECKS) * len(benches)
         for result in conformance.run(benches):
             results.append(result)

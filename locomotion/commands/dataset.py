@@ -94,7 +94,7 @@ def _environment(named: str) -> tuple[dict[str, Any], str | None, np.ndarray]:
     if not named.startswith(PREFIX):
         raise InputError("env", named, f"{PREFIX}ID", f"For example env={PREFIX}Hopper-v5.")
     env = GymnasiumEnvironment(named.removeprefix(PREFIX), 1, 0)
-    space = env.spaces.continuous("offline learning")
+    space = env.spaces.recorded("env", named)
     config = compose("train", [])
     about = {"config": {name: config[name] for name in ("env", "robot", "task", "sim", "randomization", "plugins")} | {"env": named}}
     env.close()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from locomotion.deployment import conditions_of, run_deployment
+from locomotion.deployment import conditions_of, extras_of, run_deployment
 from locomotion.schema import check
 from locomotion.settings import DeploySettings
 from robots.errors import InputError
@@ -17,11 +17,12 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     settings = check(DeploySettings, config)
     output = Path(settings.output) if settings.output else None
     dds = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    if settings.hurry and (settings.interface != "sim" or settings.dry_run or settings.calibration or isinstance(settings.commands, str)):
+    others = settings.dry_run or settings.calibration or settings.estop or settings.interpolate or isinstance(settings.commands, str)
+    if settings.hurry and (settings.interface != "sim" or others):
         raise InputError("hurry", True, "interface=sim and a script of commands alone", "A robot and a person live in real time.")
     if settings.plant and settings.interface != "sim":
         raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
-    own = {"conditions": conditions_of(settings.plant), "hurry": settings.hurry} if settings.interface == "sim" else dds
+    own = {"conditions": conditions_of(settings.plant)} if settings.interface == "sim" else dds
     way = {"name": settings.interface, **own}
     summary = run_deployment(
         Path(settings.policy),
@@ -32,6 +33,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         way,
         Path(settings.calibration) if settings.calibration else None,
         settings.dry_run,
+        extras_of(settings),
+        settings.hurry,
         dashboard=True,
     )
     print(json.dumps({key: value for key, value in summary.items() if key != "events"}, indent=2))

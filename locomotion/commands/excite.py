@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import robots
 from deploy.gate import Gate
 from deploy.limits import Limits
@@ -12,6 +14,7 @@ from locomotion.files import output_file
 from locomotion.identification import excitation, excite
 from locomotion.schema import check
 from locomotion.settings import ExciteSettings
+from robots.errors import InputError
 
 WAYS = {"ground": excitation.on_ground, "stand": excitation.on_stand}
 
@@ -20,7 +23,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """A motion as a bundle, and how to run it."""
     settings = check(ExciteSettings, config)
     robot, output, limits = robots.load(settings.robot), output_file(Path(settings.output), "output"), Limits()
-    targets = WAYS[settings.place](robot, settings.seconds, settings.control_dt, settings.seed)
+    held = _held(settings)
+    targets = np.repeat(WAYS[settings.place](robot, settings.seconds, held * settings.control_dt, settings.seed), held, axis=0)
     excite.write(robot, targets, settings.control_dt, output)
     whole = limits.stand_up_seconds + Gate.seconds(robot, limits) + len(targets) * settings.control_dt
     print(f"{output}: {len(targets) * settings.control_dt:g} s. On the simulated robot first, then interface=unitree_dds:")
@@ -30,3 +34,13 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     else:
         print("Its log is for your own study: 'locomotion identify' takes a robot to be on the ground, and cannot use it yet.")
     return 0
+
+
+def _held(settings: ExciteSettings) -> int:
+    """Steps that each target is held. Raises InputError where they are no whole number."""
+    steps = (settings.hold or settings.control_dt) / settings.control_dt
+    if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
+        raise InputError(
+            "hold", settings.hold, f"a multiple of control_dt, {settings.control_dt:g} s", "For example control_dt=0.005 hold=0.02."
+        )
+    return round(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from locomotion.schema import check
 from locomotion.settings import FaultsSettings
 from locomotion.view import LiveView
 from robots.errors import InputError
+
+KEEP_EVERY = 10.0  # s: what is known by then outlives a run that is ended
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
@@ -39,13 +42,21 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     if output:
         make_folder(output, "output")
     reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": settings.mode}
+    kept = [time.monotonic()]
     ways = {"supervised": settings.supervisor is not False, "unsupervised": settings.supervisor is not True}
     for name in (name for name, wanted in ways.items() if wanted):
         with LiveView(f"locomotion hil run  {path}") as view:
             words = "with a supervisor" if name == "supervised" else "without"
             outcomes = _real_time(cases, path, policy) if settings.mode == "realtime" else None
             outcomes = outcomes or suite.run(cases, path, policy.robot, name == "supervised", min(settings.jobs, len(cases)))
-            reports[name] = _gather(outcomes, lambda share, what, words=words: view.phase(words, share, what), len(cases))
+
+            def done(share: float, what: str, so_far: list[suite.Outcome], words: str = words, name: str = name) -> None:
+                view.phase(words, share, what)
+                if output and time.monotonic() - kept[0] > KEEP_EVERY:
+                    kept[0] = time.monotonic()
+                    write_json(output / "faults.json", reports | {name: suite.report(so_far)}, "output")
+
+            reports[name] = _gather(outcomes, done, len(cases))
         _print(name, reports[name])
     if output:
         write_json(output / "faults.json", reports, "output")
@@ -64,7 +75,7 @@ def few(path: Path, output: Path, progress: Callable[[float], None]) -> bool:
     reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": "lockstep"}
     for done, name in enumerate(("supervised", "unsupervised")):
         outcomes = suite.run(cases, path, policy.robot, name == "supervised", 2)
-        reports[name] = _gather(outcomes, lambda share, what, done=done: progress((done + share) / 2), len(cases))
+        reports[name] = _gather(outcomes, lambda share, what, so_far, done=done: progress((done + share) / 2), len(cases))
     write_json(output / "faults.json", reports, "run")
     return reports["supervised"]["passed"]
 
@@ -75,11 +86,11 @@ def _real_time(cases: list[suite.Case], path: Path, policy: RobotPolicy) -> Iter
     return realtime.run(cases, path, policy.robot)
 
 
-def _gather(outcomes: Iterator[suite.Outcome], progress: Callable[[float, str], None], count: int) -> dict[str, Any]:
+def _gather(outcomes: Iterator[suite.Outcome], progress: Callable[[float, str, list[suite.Outcome]], None], count: int) -> dict[str, Any]:
     done: list[suite.Outcome] = []
     for outcome in outcomes:
         done.append(outcome)
-        progress(len(done) / count, f"{outcome.case} {outcome.phase}")
+        progress(len(done) / count, f"{outcome.case} {outcome.phase}{': ' if outcome.failures else ''}{'; '.join(outcome.failures)}", done)
     return suite.report(done)
 
 

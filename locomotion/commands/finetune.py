@@ -8,6 +8,14 @@ from locomotion.finetuning.settings import FinetuneSettings
 from locomotion.finetuning.start import start
 from locomotion.schema import check
 
+EXITS = {"stopped": 130, "pressed": 3, "latched": 1}
+"""The exit status of what did not go to its end; of what did, 0, or 1 where a person must look first."""
+WORDS = {
+    "stopped": "Stopped. The same command goes on.",
+    "pressed": "STOPPED BY HAND, by the e-stop or the remote: nothing is learned of that run. Look at the robot. The same command goes on.",
+    "latched": "The supervisor ended a run: look at the robot, and at the last log in {logs}. The same command goes on.",
+}
+
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """A policy to a better one, on the robot."""
@@ -15,16 +23,19 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     ended, verdict = start(settings)
     if settings.dry_run:
         return 0
-    if ended == "latched":
-        print(f"The supervisor ended a run: look at the robot, and at the last log in {settings.output}/logs. The same command goes on.")
+    if ended in EXITS:
+        print(WORDS[ended].format(logs=f"{settings.output}/logs"))
+        return EXITS[ended]
+    bundle = f"{settings.output}/policy.onnx"
+    if verdict and verdict.get("look"):
+        print(
+            f"It is over, and {bundle} is the base: {verdict['worse']}. Look at the robot, and at the last log in {settings.output}/logs."
+        )
         return 1
-    if ended == "stopped":
-        print("Stopped. The same command goes on.")
-        return 130
     if verdict and verdict["better"]:
-        low, high, bundle = verdict["low"], verdict["high"], f"{settings.output}/policy.onnx"
+        low, high = verdict["low"], verdict["high"]
         print(f"Better than the base, by {verdict['difference']:.3f} [{low:.3f}, {high:.3f}] a second of {verdict['base']:.3f}. Next:")
         print(f"  locomotion evaluate policy={bundle}")
     else:
-        print(f"Nothing was shown to be better: {settings.output}/policy.onnx is the base.")
+        print(f"Nothing was shown to be better: {bundle} is the base.")
     return 0

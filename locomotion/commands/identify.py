@@ -21,7 +21,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     recording = read_recording(log, settings.robot)
     sought = unknowns(recording.robot, settings.parameters, settings.joints)
     windows = cut(recording, settings.window, settings.lead, settings.judge)
-    output = make_folder(Path(settings.output) if settings.output else log.with_name(f"{log.stem}_identified"), "output")
+    output = Path(settings.output) if settings.output else log.with_name(f"{log.stem}_identified")
+    make_folder(output / "configs" / "randomization", "output")  # before the work, so that it is not lost
     print(f"{len(sought)} parameters, {len(windows.first)} windows of {settings.window:g} s, {windows.judge.sum()} held out", flush=True)
     found = estimate(recording, windows, sought, settings.threads, lambda words: print(f"  {words}", flush=True))
     written = result.write(found, recording, output, settings.randomization, log)

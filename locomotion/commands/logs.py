@@ -79,6 +79,7 @@ def _replay(words: list[str]) -> int:
     import json
 
     from deploy.limits import Limits
+    from deploy.operator import Stop
     from deploy.policy import RobotPolicy
     from deploy.replay import ReplayInterface
     from locomotion.evaluation.rollout import load_policy
@@ -89,7 +90,7 @@ def _replay(words: list[str]) -> int:
     log = _with_steps(read_log(file), file)
     policy: RobotPolicy = load_policy(Path(bundle))
     replay, limits = ReplayInterface(log), Limits(**json.loads(log.about["limits"]))
-    replay.runtime(policy, limits).run(replay.duration, replay)
+    replay.runtime(policy, limits).run(replay.duration, replay, Stop.NONE)
     if policy.contract.graph_sha256 != log.about["graph_sha256"]:
         print("another policy than the one that ran")
     for difference in replay.differences[:MOST_DIFFERENCES]:

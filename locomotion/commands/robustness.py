@@ -58,6 +58,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
                 lambda axis, share, name=name: view.phase(name, share, axis),
                 settings.sim[0].actuator,
                 settings.sim[0].device,
+                settings.others,
             )
             for name, policy in policies.items()
         }

@@ -37,6 +37,7 @@ def run(words: list[str]) -> int:
     """Train every combination of the values given; exit status 1 where a training failed."""
     own = [word for word in words if word.partition("=")[0] in SweepSettings.model_fields]
     settings = check(SweepSettings, compose("sweep", own))
+    sweep.check_launcher(settings.launcher)
     trainings = [word for word in words if word not in own]
     if settings.resume and (trainings or settings.output):
         raise InputError("resume", settings.resume, "nothing beside jobs and launcher: a sweep goes on with its own", "Leave the rest out.")

@@ -21,15 +21,16 @@ FIELD = "algorithm.dataset"
 
 def replay_of(
     path: str, env: Environment, groups: set[str], reward: Literal["recorded", "recomputed"], scale: float | Literal["returns"],
-    fingerprint: str | None, half: bool = False,
+    fingerprint: str | None, half: bool = False, field: str = FIELD,
 ) -> Replay:  # fmt: skip
     """The data of ``path`` as a full buffer of the observation ``groups``; ``fingerprint`` is that of the robot of ``env``, if it has one.
 
     Raises:
         InputError: another robot, other observations or actions, or what :class:`Dataset` and :func:`recomputed` refuse.
     """
-    dataset = Dataset(path, FIELD)
-    _check(dataset, env, groups, fingerprint)
+    dataset = Dataset(path, field)
+    bounds = env.spaces.recorded(field, str(dataset.path))
+    _check(dataset, env, groups, fingerprint, field)
     steps = dataset.steps(signals=reward == "recomputed")
     rewards = steps.reward
     if reward == "recomputed":
@@ -42,7 +43,6 @@ def replay_of(
         return torch.from_numpy(np.ascontiguousarray(value)).to(env.device)
 
     seen, following = ({name: tensor(table[name]) for name in sorted(groups)} for table in (steps.observations, steps.following))
-    bounds = env.spaces.continuous("offline learning")
     action = torch.minimum(torch.maximum(tensor(steps.action), bounds.low), bounds.high)  # what an environment makes of it
     flags = (tensor(steps.terminated), tensor(steps.truncated))
     return from_arrays(seen, action, tensor(rewards.astype(np.float32)), following, *flags, env.device, half)
@@ -54,17 +54,17 @@ def returns_scale(steps: Steps, reward: np.ndarray) -> float:
     return 1000.0 / max(float(returns.max() - returns.min()), 1e-6)
 
 
-def _check(dataset: Dataset, env: Environment, groups: set[str], fingerprint: str | None) -> None:
+def _check(dataset: Dataset, env: Environment, groups: set[str], fingerprint: str | None, field: str) -> None:
     theirs = dataset.about.get("robot_sha256")
     if fingerprint is not None and dataset.about and theirs != fingerprint:
         name = dataset.about.get("robot_name", "another environment")
-        raise InputError(FIELD, str(dataset.path), "data of this robot, as it is", f"They are of {name}, or its description has changed.")
+        raise InputError(field, str(dataset.path), "data of this robot, as it is", f"They are of {name}, or its description has changed.")
     for name in sorted(groups):
         if name not in dataset.groups:
             remedy = "Set algorithm.critic_group=actor." if name == "critic" else "Choose other data."
-            raise InputError(FIELD, str(dataset.path), f"the observation group {name}; there are {', '.join(dataset.groups)}", remedy)
+            raise InputError(field, str(dataset.path), f"the observation group {name}; there are {', '.join(dataset.groups)}", remedy)
         if dataset.groups[name] != env.spaces.groups[name]:
             allowed = f"{env.spaces.groups[name]} numbers in the observation group {name}"
-            raise InputError(FIELD, str(dataset.path), allowed, f"They have {dataset.groups[name]}: of another task or environment.")
+            raise InputError(field, str(dataset.path), allowed, f"They have {dataset.groups[name]}: of another task or environment.")
     if dataset.action != env.spaces.action.size:
-        raise InputError(FIELD, str(dataset.path), f"{env.spaces.action.size} actions", f"They have {dataset.action}: of another robot.")
+        raise InputError(field, str(dataset.path), f"{env.spaces.action.size} actions", f"They have {dataset.action}: of another robot.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,9 +18,16 @@ POLICY = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")  # what
 SAME = 1e-3  # rad by which the target of an action, decoded here, may be off what the policy asked
 
 
-def replayed(walk: Walk, task: Task) -> tuple[np.ndarray, np.ndarray, float]:
-    """What an actor sees before each step and after the last [T + 1, D], what is remembered after each step [T, M], and by how much
-    targets decoded here are off those that were asked (rad, at most)."""
+class Replayed(NamedTuple):
+    """A walk of T steps, as the policy saw it."""
+
+    seen: np.ndarray  # [T + 1, D], by an actor before each step and after the last
+    memory: np.ndarray  # [T, M], after each step
+    off: float  # rad, at most, by which targets decoded here are off those that were asked
+
+
+def replayed(walk: Walk, task: Task) -> Replayed:
+    """``walk`` once more through the encoder and decoder of ``task``."""
     steps, command = len(walk.action), walk.seen["command"]
     inputs = {name: _tensor(walk.measured[name]) for name in POLICY} | {"command": _tensor(np.concatenate([command, command[-1:]]))}
     action, memory = _tensor(walk.action), torch.zeros(1, task.encoder.memory_size)
@@ -34,12 +43,11 @@ def replayed(walk: Walk, task: Task) -> tuple[np.ndarray, np.ndarray, float]:
             kept.append(memory)
             targets.append(target)
     off = np.abs(torch.cat(targets).numpy() - walk.asked).max(axis=-1)
-    return torch.cat(seen).numpy(), torch.cat(kept).numpy(), float(off.max())
+    return Replayed(torch.cat(seen).numpy(), torch.cat(kept).numpy(), float(off.max()))
 
 
-def episodes_of(walk: Walk, task: Task, kinematics: Kinematics, source: str) -> list[Episode]:
+def episodes_of(walk: Walk, again: Replayed, task: Task, kinematics: Kinematics, source: str) -> list[Episode]:
     """One of each piece of ``walk``, with rewards that are still 0 and a critic's observation as far as it is known: NaN where not."""
-    seen, memory, _ = replayed(walk, task)
     result = []
     for piece in walk.pieces:
         after = slice(piece.start, piece.stop + 1)
@@ -48,9 +56,9 @@ def episodes_of(walk: Walk, task: Task, kinematics: Kinematics, source: str) -> 
         terminated, truncated = np.zeros((2, steps), dtype=bool)
         terminated[-1] = walk.fell and piece.stop == len(walk.action)
         truncated[-1] = not terminated[-1]
-        observations = {"actor": seen[after], "critic": _critic(seen[after], signals, task)}
+        observations = {"actor": again.seen[after], "critic": _critic(again.seen[after], signals, task)}
         tables: Arrays = {
-            "command": walk.seen["command"][piece].astype(np.float32), "memory": memory[piece],
+            "command": walk.seen["command"][piece].astype(np.float32), "memory": again.memory[piece],
             "joint_pos_target": walk.asked[piece], "heard_joint_pos_target": walk.heard[piece], "changed": walk.changed[piece],
         }  # fmt: skip
         action = walk.action[piece].astype(np.float32)

@@ -3,14 +3,16 @@
 An axis is one number of the world: a parameter of :data:`sim.PARAMETERS`, a component of one, or a push. Its distance from nominal is
 counted in units of a randomization, so that 1 is the edge of that range on either side; what no randomization names is counted in
 units of its span. Slopes and pushes are in the frame of the robot's heading (forward, left), so a start's heading does not matter.
-Sensors are perfect; a push comes every 2 s.
+A push comes every 2 s. All else is a robot's (its sensors err, its commands arrive late), or a simulator's (:func:`world_of`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,12 @@ PUSH_EVERY = 2.0  # s
 COMMANDS = ((0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.8, 0.0, 0.0), (-0.5, 0.0, 0.0), (0.0, 0.3, 0.0), (0.0, -0.3, 0.0), (0.5, 0.0, 0.6),
             (0.0, 0.0, -0.6))  # fmt: skip
 VALUES = 9  # of an axis in a sweep, the nominal one among them
+REPEATS = 4  # of every command at every value: starts, headings and sensor errors of their own
+SURE = 0.99  # of the interval that tells a value where two policies differ from one where they may not
 SECONDS, UNSCORED_SECONDS = 8.0, 1.0
 TIE = 0.02  # of tracking: less is no difference
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 Progress = Callable[[str, float], object]
 
@@ -74,25 +80,42 @@ class Axis:
         return [*map(float, below), self.nominal, *map(float, np.linspace(self.nominal, high, up + 1)[1:] if high > self.nominal else [])]
 
 
-def axes(simulator: Simulator, randomization: RandomizationSettings) -> list[Axis]:
-    """Every axis that the engine can express and that has a span or a range in ``randomization``, which sets the units."""
+def world_of(others: str, randomization: RandomizationSettings) -> tuple[RandomizationSettings, dict[str, float]]:
+    """What is not gone through: conditions, and the parameters whose value is not the simulator's nominal one.
+
+    "robot": the sensor errors of ``randomization`` in full, packets lost, and a command that takes the middle of its delay's range to
+    arrive. "simulator": none of these, which no robot has.
+    """
+    if others == "simulator":
+        return NOMINAL, {}
+    errors = {name: getattr(randomization, name) for name in ("noise", "bias", "delay", "imu_tilt", "dropped")}
+    low, high = randomization.parameters.get("action_delay", (0.0, 0.0))
+    return NOMINAL.model_copy(update=errors), {"action_delay": 0.5 * (low + high)}
+
+
+def axes(simulator: Simulator, randomization: RandomizationSettings, usual: Mapping[str, float] = NOTHING) -> list[Axis]:
+    """Every axis that the engine can express and that has a span or a range in ``randomization``, which sets the units.
+
+    ``usual`` has the values from which an axis begins that are not the simulator's nominal ones.
+    """
     found: list[Axis] = []
     for name, p in PARAMETERS.items():
+        nominal = usual.get(name, p.nominal)
         edges, span = randomization.parameters.get(name), SPANS.get(name)
         if name == "base_mass_offset":
             span = (PAYLOAD[0] * simulator.total_mass, PAYLOAD[1] * simulator.total_mass)
         if name not in simulator.supports or (edges is None and span is None):
             continue
-        if edges is not None and edges[0] == edges[1] == p.nominal and span is None:
+        if edges is not None and edges[0] == edges[1] == nominal and span is None:
             continue  # nowhere to go
         if span is None:
             assert edges is not None
-            span = tuple(p.nominal + REACH * (edge - p.nominal) for edge in edges)
-        within = (min(max(span[0], p.bounds[0]), p.nominal), max(min(span[1], p.bounds[1]), p.nominal))
+            span = tuple(nominal + REACH * (edge - nominal) for edge in edges)
+        within = (min(max(span[0], p.bounds[0]), nominal), max(min(span[1], p.bounds[1]), nominal))
         count = p.shape[0] if p.shape and isinstance(p.shape[0], int) else None
         for column in range(count) if count else (None,):
             label = name if column is None else f"{name}.{'xyz'[column]}"
-            found.append(Axis(label, name, column, p.unit, p.nominal, edges or within, within))
+            found.append(Axis(label, name, column, p.unit, nominal, edges or within, within))
     edges = tuple(randomization.events.get("push", {}).get("velocity", PUSH))
     return found + [Axis(f"push.{'xy'[i]}", "push", i, "m/s", 0.0, (edges[0], edges[1]), PUSH) for i in range(2)]
 
@@ -123,14 +146,19 @@ def trial(
     seconds: float,
     seed: int,
     record: bool = False,
+    conditions: RandomizationSettings = NOMINAL,
+    usual: Mapping[str, float] = NOTHING,
 ) -> Outcome:
-    """Robots at the points ``values`` [n, D], each under every one of M ``commands``, all as one batch of n * M environments."""
+    """Robots at the points ``values`` [n, D], each under every one of M ``commands``, all as one batch of n * M environments.
+
+    What no axis goes through is as ``usual`` says, else nominal; sensors err as ``conditions`` say.
+    """
     contract, device, n, m = policy.contract, simulator.device, len(values), len(commands)
     command = channels([tuple(row) for row in commands], contract.command_names, contract.command_rest)
     command = torch.from_numpy(policy.clip_command(command.numpy())).to(device).repeat(n, 1)  # [n * M, C]
     asked = velocities(command, contract.command_names)
-    world, every = World(simulator, NOMINAL, contract.control_dt, seed), torch.ones(n * m, dtype=torch.bool, device=device)
-    physics, push = _physics(simulator, chosen, values.to(device).float().repeat_interleave(m, dim=0))
+    world, every = World(simulator, conditions, contract.control_dt, seed), torch.ones(n * m, dtype=torch.bool, device=device)
+    physics, push = _physics(simulator, chosen, values.to(device).float().repeat_interleave(m, dim=0), usual)
     world.set_physics(physics)
     actor = BundleActor(policy)
     actor.reset(n * m)
@@ -164,19 +192,24 @@ def sweep(
     progress: Progress = lambda label, share: None,
     actuator: str | None = None,
     device: str | None = None,
+    others: str = "robot",
 ) -> dict[str, Any]:
-    """``{"axes": {name: {unit, nominal, values, trained, tracking, falls}}}``: each axis alone, the others nominal, a batch an axis.
+    """``{"others": ..., "axes": {name: {unit, nominal, values, trained, tracking, falls, trials}}}``: each axis alone, a batch an axis.
 
-    ``tracking`` and ``falls`` (share of the commands) are lists over ``values``; ``trained`` is the range in the policy's contract,
-    None where it was not randomized.
+    ``tracking`` and ``falls`` (share of the robots) are lists over ``values``, ``trials`` their parts, {tracking, fallen} of lists
+    [values, robots]; ``trained`` is the range in the policy's contract, None where it was not randomized.
     """
-    simulator = make_simulator(policy.robot, VALUES * len(COMMANDS), policy.contract.control_dt, actuator, engine, device=device)
+    conditions, usual = world_of(others, randomization)
+    commands = COMMANDS * REPEATS
+    simulator = make_simulator(policy.robot, VALUES * len(commands), policy.contract.control_dt, actuator, engine, device=device)
     result: dict[str, Any] = {}
     try:
-        chosen = axes(simulator, randomization)
+        usual = {name: value for name, value in usual.items() if name in simulator.supports}
+        chosen = axes(simulator, randomization, usual)
         for i, axis in enumerate(chosen):
             grid = axis.grid()
-            outcome = trial(policy, simulator, [axis], torch.tensor(grid).view(-1, 1), COMMANDS, SECONDS, seed)
+            points = torch.tensor(grid).view(-1, 1)
+            outcome = trial(policy, simulator, [axis], points, commands, SECONDS, seed, conditions=conditions, usual=usual)
             result[axis.name] = {
                 "unit": axis.unit,
                 "nominal": axis.nominal,
@@ -184,11 +217,12 @@ def sweep(
                 "trained": trained_range(policy, axis),
                 "tracking": outcome.tracking.mean(dim=1).tolist(),
                 "falls": outcome.fallen.float().mean(dim=1).tolist(),
+                "trials": {"tracking": outcome.tracking.tolist(), "fallen": outcome.fallen.int().tolist()},
             }
             progress(axis.name, (i + 1) / len(chosen))
     finally:
         simulator.close()
-    return {"axes": result}
+    return {"others": others, "axes": result}
 
 
 def trained_range(policy: RobotPolicy, axis: Axis) -> list[float] | None:
@@ -200,24 +234,27 @@ def trained_range(policy: RobotPolicy, axis: Axis) -> list[float] | None:
 
 
 def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """Off nominal: at how many values the first of two sweeps tracks better, as well (within ``TIE``) or worse, and falls less or more.
+    """Off nominal: at how many values the first of two sweeps tracks better, as well or worse, and falls less or more.
 
-    Means of both over these values go with it. It dominates where it is somewhere better, and nowhere worse in either.
+    Robots of both met the same world, command, start and errors, so that differences are of pairs: a value is better or worse where the
+    mean difference is more than ``TIE`` (of falls: more than none), and its ``SURE`` interval (normal) leaves out zero. Means of both
+    over these values go with it. The first dominates where it is somewhere better, and nowhere worse in either.
     """
     counts = dict.fromkeys(("better", "equal", "worse", "fewer_falls", "more_falls"), 0)
     worse: list[str] = []
     figures: list[tuple[float, float, float, float]] = []
     for name, a in ours["axes"].items():
         b = theirs["axes"][name]
-        rows = zip(a["values"], a["tracking"], b["tracking"], a["falls"], b["falls"], strict=True)
-        for value, tracking, other, falls, falls_other in rows:
+        for i, value in enumerate(a["values"]):
             if value == a["nominal"]:
                 continue
-            figures.append((tracking, other, falls, falls_other))
-            counts["equal" if abs(tracking - other) <= TIE else "better" if tracking > other else "worse"] += 1
-            counts["fewer_falls"] += falls < falls_other
-            counts["more_falls"] += falls > falls_other
-            if tracking < other - TIE or falls > falls_other:
+            figures.append((a["tracking"][i], b["tracking"][i], a["falls"][i], b["falls"][i]))
+            tracks = _sign(a["trials"]["tracking"][i], b["trials"]["tracking"][i], TIE)
+            falls = _sign(a["trials"]["fallen"][i], b["trials"]["fallen"][i], 0.0)
+            counts[("equal", "better", "worse")[tracks]] += 1
+            counts["fewer_falls"] += falls < 0
+            counts["more_falls"] += falls > 0
+            if tracks < 0 or falls > 0:
                 worse.append(f"{name} = {value:.3g}{'' if a['unit'] == '1' else ' ' + a['unit']}")
     mean = np.mean(figures, axis=0).tolist()
     return {
@@ -226,10 +263,20 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _physics(simulator: Simulator, chosen: Sequence[Axis], values: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def _sign(ours: Sequence[float], theirs: Sequence[float], tie: float) -> int:
+    """1 or -1 where the mean of the pairs' differences is surely above or below zero and beyond ``tie``, else 0."""
+    difference = np.subtract(ours, theirs)
+    mean, n = float(difference.mean()), len(difference)
+    half = NormalDist().inv_cdf(0.5 + 0.5 * SURE) * float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    return int(np.sign(mean)) if abs(mean) > max(tie, half) else 0
+
+
+def _physics(simulator: Simulator, chosen: Sequence[Axis], values: Tensor, usual: Mapping[str, float]) -> tuple[dict[str, Tensor], Tensor]:
     """Parameters [N, ...] and pushes [N, 2] of ``values`` [N, D]; slopes turned from the robots' heading to the world's axes."""
     n, device = len(values), simulator.device
     table = nominal_values(n, simulator.robot.num_joints, device) | {"push": torch.zeros(n, 2, device=device)}
+    for name, value in usual.items():
+        table[name].fill_(value)
     for axis, value in zip(chosen, values.T, strict=True):
         target = table[axis.parameter]
         if axis.column is None:

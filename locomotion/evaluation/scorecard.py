@@ -90,11 +90,15 @@ def score_file(
     policy = load_policy(path)
     meeting = protocols.lies(policy.contract.protocol)
     scores: dict[str, dict[str, dict[str, float]]] = {}
+
+    def simulator_of(engine: str, count: int) -> Simulator:
+        return make_simulator(policy.robot, count, policy.contract.control_dt, actuator, engine, self_collision=meeting, device=device)
+
+    for engine in list(engines)[1:]:  # that one is missing is said before the first one's scores, which would be for nothing
+        simulator_of(engine, 1).close()
     for engine, episodes in engines.items():
         rows, scores[engine] = grid(episodes), {}
-        simulator = make_simulator(
-            policy.robot, episodes, policy.contract.control_dt, actuator, engine, self_collision=meeting, device=device
-        )
+        simulator = simulator_of(engine, episodes)
         try:
             for name, condition in _conditions(simulator, randomization).items():
                 label = f"{engine}, {name}"

@@ -26,7 +26,7 @@ class Area:
     def __init__(self, kinematics: Kinematics, radius: float, control_dt: float) -> None:
         self.radius, self._kinematics, self._dt = radius, kinematics, control_dt
         self.place, self.yaw = np.zeros(2), 0.0  # m, rad
-        self.returning = False
+        self.returning, self.carried = False, False  # led back; perhaps carried by a person, nobody knows where to
         self._samples: deque[RobotState] = deque(maxlen=WINDOW)
         self._since = 0
 
@@ -42,7 +42,7 @@ class Area:
 
     def put_down(self) -> None:
         """A person has carried the robot to the middle."""
-        self.place, self.yaw, self.returning = np.zeros(2), 0.0, False
+        self.place, self.yaw, self.returning, self.carried = np.zeros(2), 0.0, False, False
         self.begin()
 
     def begin(self) -> None:

@@ -60,7 +60,7 @@ class Measure:
         task = plain(base.settings)["task"] | {"rewards": rewards, "reward_floor": None, "curricula": {}, "constraints": {}}
         config = plain(base.settings) | {"task": task, "randomization": {}}
         self.settings = check(TrainSettings, merge(config, {"algorithm": {"num_envs": 1}}))
-        self._task = build.task(self.settings)
+        self.task = build.task(self.settings)
 
     @property
     def control_dt(self) -> float:
@@ -82,7 +82,7 @@ class Measure:
             {}, {}, episode.action.numpy(), np.zeros(steps, np.float32), ends & early, ends & (not early), before, after, table,
             np.zeros(1, dtype=int),
         )  # fmt: skip
-        found = recomputed(whole, self._task)
+        found = recomputed(whole, self.task)
         if not np.isfinite(found).all():
             remedy = "Nothing is learned of it: mend the term."
             raise InputError("rewards", f"{found[~np.isfinite(found)][0]} at step {np.isfinite(found).argmin()}", "numbers", remedy)
@@ -98,6 +98,7 @@ class Measure:
         return Walked(
             earned / seconds, float(episode.changed.mean()), early, float(tilt),
             float(known["base_pos"][:, 2].min()) / robot.standing_height, episode.findings,
+            float(np.square(episode.columns["joint_torque"] / robot.effort_limit).mean(axis=0).max()),
         )  # fmt: skip
 
     def batch(self, episodes: Sequence[Episode]) -> Batch:
@@ -109,8 +110,8 @@ class Measure:
         last = torch.zeros(steps, dtype=torch.bool)
         last[-1] = True
         seen = {name: torch.from_numpy(np.asarray(value, dtype=np.float32)) for name, value in signals.items()}
-        told = self._task.physics.nominal_told.expand(steps + 1, -1)  # of the robot as it is described: nobody knows this one's
-        extra = [term(seen, told) for term in self._task.privileged]
+        told = self.task.physics.nominal_told.expand(steps + 1, -1)  # of the robot as it is described: nobody knows this one's
+        extra = [term(seen, told) for term in self.task.privileged]
         critic = torch.cat([torch.cat([episode.observation, self._last(episode)]), *extra], dim=-1)
         return Batch(
             episode.observation, episode.mean, episode.action, critic[:-1], critic[-1:],

@@ -12,11 +12,12 @@ from deploy.supervisor import Supervisor
 from robots.errors import InputError
 
 TIGHTER_ABOVE = frozenset(  # a larger one is the stricter one
-    {"position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd"}
-)
-FREE = frozenset(  # how fast things go, and nothing that holds the robot back
-    {"gain_seconds", "stand_up_seconds", "stop_seconds", "lie_down_seconds", "ramp_seconds", "wiggle"}
-)
+    {
+        "position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd",
+        "gain_seconds", "stand_up_seconds", "lie_down_seconds", "ramp_seconds",
+    }
+)  # fmt: skip
+FIXED = frozenset({"stop_seconds", "wiggle"})  # neither is stricter: a stop that comes sooner is harder, a small move shows less
 
 
 def widest(contract: Contract) -> Limits:
@@ -29,9 +30,9 @@ def refuse_wider(limits: Limits, base: Limits) -> None:
     """Raises InputError for the first of ``limits`` that lets a robot that learns do what ``base`` does not."""
     for item in fields(Limits):
         ours, theirs = getattr(limits, item.name), getattr(base, item.name)
-        above = item.name in TIGHTER_ABOVE
-        if item.name not in FREE and (ours < theirs if above else ours > theirs):
-            allowed = f"{'at least' if above else 'at most'} {theirs:g}, the base policy's, while it learns"
+        above, fixed = item.name in TIGHTER_ABOVE, item.name in FIXED
+        if ours != theirs if fixed else ours < theirs if above else ours > theirs:
+            allowed = f"{'just' if fixed else 'at least' if above else 'at most'} {theirs:g}, the base policy's, while it learns"
             raise InputError(f"deploy.limits.{item.name}", ours, allowed, "Leave it out, or make it stricter.")
 
 

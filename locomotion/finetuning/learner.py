@@ -12,18 +12,17 @@ left out; and a step is as long as the clip allows, not as a rate says.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from locomotion.algorithms.returns import clipped_surrogate, generalized_advantages, normalized
 from locomotion.finetuning import leash
+from locomotion.finetuning.adapter import Adapted, hidden_of
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.batch import Batch, joined
 from locomotion.finetuning.exploring import Noise
-from locomotion.models.actor_critic import Actor
 from locomotion.models.distributions import gaussian_log_prob
 from locomotion.models.flat import FlatAdam, make_minibatches
 from locomotion.schema import Count, NotNegative, Positive, Settings, Share
@@ -35,7 +34,8 @@ MINIBATCH, MAX_GRAD_NORM = 512, 1.0  # of the critic
 MOST_WEIGHT = 2.0  # of a step that the present policy would have made more often
 
 
-class LearnerSettings(Settings):
+class PPOSettings(Settings):
+    name: Literal["ppo"]
     gamma: Share
     lam: Share
     clip: Positive
@@ -49,38 +49,6 @@ class LearnerSettings(Settings):
     warm_up_epochs: Count
 
 
-class Adapter(nn.Module):
-    """An addition to the mean action, ``features`` [S, K] of the base's last hidden layer."""
-
-    shift: Tensor
-    basis: Tensor
-
-    def __init__(self, hidden: Tensor, actions: int, directions: int) -> None:
-        """From what the base's last hidden layer said [S, H] on the robot: its principal directions, each of variance 1."""
-        super().__init__()
-        shift = hidden.mean(dim=0)
-        _, scale, axes = torch.linalg.svd(hidden - shift, full_matrices=False)
-        k = min(directions, int((scale > 1e-4 * scale[0]).sum()))
-        self.register_buffer("shift", shift)
-        self.register_buffer("basis", axes[:k].T * (len(hidden) ** 0.5 / scale[:k]))  # [H, K]
-        self.weight = nn.Parameter(torch.zeros(actions, k + 1))  # the last column is the bias
-
-    def features(self, hidden: Tensor) -> Tensor:
-        """[S, K + 1], the last of them 1."""
-        found = (hidden - self.shift) @ self.basis
-        return torch.cat([found, torch.ones_like(found[:, :1])], dim=-1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.weight)
-
-    @torch.no_grad()
-    def folded(self, actor: Actor) -> None:
-        """Into ``actor``, a copy of the base."""
-        change, last = self.weight[:, :-1] @ self.basis.T, actor.network[-1]
-        last.weight += change
-        last.bias += self.weight[:, -1] - change @ self.shift
-
-
 def trusted(score: Tensor) -> Tensor:
     """How much of each number of a gradient is believed, of what it is as a multiple of its standard error.
 
@@ -89,41 +57,19 @@ def trusted(score: Tensor) -> Tensor:
     return (1.0 - DOUBT / score.square().clamp(min=1e-12)).clamp(min=0.0)
 
 
-def hidden_of(actor: Actor, observation: Tensor) -> Tensor:
-    """[S, H] what the last layer of a plain network sees."""
-    *layers, _ = actor.network
-    return nn.Sequential(*layers)(actor.features(observation))
+class Learner(Adapted):
+    """The critic, its optimizer, and an update of the adapter."""
 
-
-class Learner:
-    """The adapter, the critic and their optimizers."""
-
-    def __init__(self, settings: LearnerSettings, base: Base, noise: Noise, seed: int) -> None:
-        self.settings, self.base, self.noise = settings, base, noise
-        self.std = torch.full((base.robot.num_joints,), noise.std)
-        self.critic = base.new_critic()
-        self.adapter: Adapter | None = None
-        self.batches = list[Batch]()
+    def __init__(self, settings: PPOSettings, base: Base, noise: Noise, seed: int) -> None:
+        super().__init__(base, noise, settings.directions)
+        self.settings, self.critic = settings, base.new_critic()
         self.generator = torch.Generator().manual_seed(seed)
         self._value = FlatAdam(self.critic.network.parameters(), settings.value_learning_rate)
 
-    def take(self, batch: Batch) -> None:
-        """What the robot did, whoever walked."""
-        self.batches.append(batch)
-
     def warm_up(self) -> dict[str, float]:
         """The critic learns what the base earns on this robot; the adapter takes its directions from what it saw."""
-        batch = joined(self.batches)
-        hidden = hidden_of(self.base.actor, batch.observation).detach()
-        self.adapter = Adapter(hidden, self.std.numel(), self.settings.directions)
-        return self._learn_value(batch, self.settings.warm_up_epochs)
-
-    def candidate(self) -> Actor:
-        """The base with the adapter folded into its last layer."""
-        actor = self.base.new_actor()
-        if self.adapter is not None:
-            self.adapter.folded(actor)
-        return actor.eval()
+        self.find_directions()
+        return self._learn_value(joined(self.batches), self.settings.warm_up_epochs)
 
     def update(self) -> dict[str, float]:
         """One round: values, advantages, and a way of the adapter that is as long as the clip, within the leash."""
@@ -211,40 +157,14 @@ class Learner:
         error = (self.critic(batch.critic).detach() - target).square().mean()
         return {"value/explained": 1.0 - float(error / target.var())}
 
-    @property
-    def moved(self) -> bool:
-        """Whether there is anything that is not the base."""
-        return self.adapter is not None and bool(self.adapter.weight.any())
-
-    @property
-    def policy(self) -> Tensor:
-        """Where the policy is, a copy."""
-        assert self.adapter is not None
-        return self.adapter.weight.detach().clone()
-
-    @torch.no_grad()
-    def go_back(self, there: Tensor, share: float = 0.0) -> None:
-        """To where ``share`` of the way from ``there`` to the present is left; all the way back from a present that is no number."""
-        assert self.adapter is not None
-        way = share * (self.adapter.weight - there)
-        self.adapter.weight.copy_(there + way if share and way.isfinite().all() else there)
-
     def state_dict(self) -> dict[str, Any]:
         """To go on from, bit for bit."""
-        return {
-            "adapter": None if self.adapter is None else self.adapter.state_dict(), "critic": self.critic.state_dict(),
-            "value": self._value.state_dict(), "generator": self.generator.get_state(),
-            "batches": [vars(batch) for batch in self.batches],
+        return self.kept() | {
+            "critic": self.critic.state_dict(), "value": self._value.state_dict(), "generator": self.generator.get_state(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["adapter"] is None:
-            self.adapter = None
-        else:
-            shift, basis = state["adapter"]["shift"], state["adapter"]["basis"]
-            self.adapter = Adapter(torch.randn(2 * basis.shape[1], len(shift)), self.std.numel(), basis.shape[1])
-            self.adapter.load_state_dict(state["adapter"])
+        self.load_kept(state)
         self.critic.load_state_dict(state["critic"])
         self._value.load_state_dict(state["value"])
         self.generator.set_state(state["generator"])
-        self.batches = [Batch(**batch) for batch in state["batches"]]

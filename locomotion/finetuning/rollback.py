@@ -23,6 +23,7 @@ class Walked:
     tilt: float = 0.0  # rad from upright, at most
     height: float = 1.0  # of the base, at least, as a share of the standing height
     findings: int = 0  # of the supervisor's monitors
+    load: float = 0.0  # of the motor that it loads most: mean square of its torque, as a share of the limit
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,23 @@ class Margins:
     reward: float = 0.05  # of the base's, in the mean
     interventions: float = 0.02  # of its steps, that filters change
     posture: float = 0.1  # rad that it tilts more, and share of the standing height that it is lower, whatever its reward says
+    load: float = 0.25  # of the base's, that it loads its motors more
 
 
-def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins) -> Verdict:
+def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins, alone: Sequence[Walked] = ()) -> Verdict:
     """``candidate`` and ``base``, pair by pair. The candidate is worse where its reward is shown to be lower, or any margin is passed, or
-    more of its walks end early."""
+    more of its walks end early, those counted that it walked ``alone``."""
     if not candidate:
         return Verdict(0, math.nan, math.nan, -math.inf, math.inf, "it did not come to walk beside the base")
     differences = [ours.reward - theirs.reward for ours, theirs in zip(candidate, base, strict=True)]
     low, high = interval(differences)
     mean, level = float(np.mean(differences)), float(np.mean([one.reward for one in base]))
-    changed, tilt, height = (
-        [float(np.mean([getattr(one, name) for one in walks])) for walks in (candidate, base)] for name in ("changed", "tilt", "height")
+    changed, tilt, height, load = (
+        [float(np.mean([getattr(one, name) for one in walks])) for walks in (candidate, base)]
+        for name in ("changed", "tilt", "height", "load")
     )
-    early, findings = ([sum(getattr(one, name) for one in walks) for walks in (candidate, base)] for name in ("early", "findings"))
+    counts = ("early", "findings")
+    early, findings = ([sum(getattr(one, name) for one in walks) for walks in ([*candidate, *alone], base)] for name in counts)
     reasons = {
         f"its reward is lower, {mean:+.3f} a second in [{low:+.3f}, {high:+.3f}]": not high >= 0.0,
         f"its reward is {-mean:.3f} a second lower, more than {margins.reward:g} of the base's": not mean >= -margins.reward * abs(level),
@@ -81,6 +85,7 @@ def judge(candidate: Sequence[Walked], base: Sequence[Walked], margins: Margins)
         <= changed[1] + margins.interventions,
         f"it tilts by {tilt[0]:.2f} rad, the base by {tilt[1]:.2f}": not tilt[0] <= tilt[1] + margins.posture,
         f"it sinks to {height[0]:.2f} of the standing height, the base to {height[1]:.2f}": not height[0] >= height[1] - margins.posture,
+        f"it loads a motor with {load[0]:.3f}, the base with {load[1]:.3f}": not load[0] <= (1.0 + margins.load) * load[1],
         f"the supervisor found something {findings[0]} times, with the base {findings[1]}": findings[0] > findings[1],
         f"{early[0]} of its walks ended early, {early[1]} of the base's": early[0] > early[1],
     }

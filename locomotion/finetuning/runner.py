@@ -13,17 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.connect import connect
+from deploy.calibration import Calibration
+from deploy.connect import REMOTE, connect
 from deploy.contract import Contract
 from deploy.dry_run import DryRun, Observer
+from deploy.estop import EStopServer, Place
 from deploy.guard import Guard, GuardError, LockstepGuard
 from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import Clock, RealTime, RobotInterface, SimulatedTime
 from deploy.limits import Limits
 from deploy.log import Recorder
 from deploy.monitors import BY_NAME, Response
+from deploy.operator import Stop
 from deploy.policy import RobotPolicy
-from deploy.runtime import Runtime
+from deploy.runtime import EStop, Runtime
 from deploy.states import State
 from deploy.supervisor import Event, Supervisor
 from locomotion.data.measured import MEASURED
@@ -31,7 +34,8 @@ from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.bounds import refuse_unsupervised, widest
 from locomotion.finetuning.exploring import ExploringPolicy, Noise
-from locomotion.finetuning.walks import LONGEST, Ends, Walk, WalkOperator, Word
+from locomotion.finetuning.walks import LONGEST, Ends, Walk, WalkOperator
+from locomotion.finetuning.word import Word
 from locomotion.models.actor_critic import Actor
 from robots.errors import InputError
 from robots.heat import AMBIENT
@@ -47,6 +51,7 @@ class Connected(NamedTuple):
     interface: RobotInterface
     supervisor: Supervisor
     clock: Clock
+    estop: EStop | None = None
 
 
 Connection = Callable[[RobotPolicy, Limits, int], Connected]
@@ -67,13 +72,18 @@ def simulated(conditions: Conditions, dry_run: bool = False) -> Connection:
     return open_
 
 
-def real(way: Mapping[str, Any], dry_run: bool = False) -> Connection:
-    """The robot that ``way`` leads to, its name and options, behind the guard's process."""
+def real(way: Mapping[str, Any], dry_run: bool = False, place: Place | None = None, calibration: Calibration | None = None) -> Connection:
+    """The robot that ``way`` leads to, its name and options, behind the guard's process; and an e-stop at ``place``."""
 
     def open_(policy: RobotPolicy, limits: Limits, run: int) -> Connected:
         rest = [[0.0, policy.contract.command_rest.tolist()]]
-        interface, supervisor, _ = connect(policy, limits, way, rest, None, dry_run)
-        return Connected(interface, supervisor, RealTime())
+        with contextlib.ExitStack() as undo:
+            estop = EStopServer(place) if place else None
+            if estop:
+                undo.callback(estop.close)
+            interface, supervisor, _ = connect(policy, limits, way, rest, calibration, dry_run)
+            undo.pop_all()
+        return Connected(interface, supervisor, RealTime(), estop)
 
     return open_
 
@@ -108,17 +118,24 @@ class Outcome:
     seconds: float  # that the robot was driven
     events: list[Event]
     temperature: np.ndarray  # [J] degrees C at its end
-    stopped: bool  # by the person, or a signal
+    stopped: bool  # by the person, a signal, or the e-stop
     warm: bool  # a motor was
     interventions: Counter[str] = field(default_factory=Counter)  # control steps by filter
+    pressed: str = ""  # what was pressed to break it off: the e-stop, or the remote's L2+B
+    cut: str = ""  # who walked as a person did
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why a person must look: monitors that laid the robot down, faults that only a person resets."""
+        lain = [event.kind for event in self.events if event.detail.startswith(LAID_DOWN) and event.kind in BY_NAME]
+        faults = [event.detail for event in self.events if event.kind == "transition" and "-> fault" in event.detail]
+        kinds = [detail.rpartition("(")[2].rstrip(")") for detail in faults]
+        return list(dict.fromkeys([*lain, *(kind for kind in kinds if kind not in IN_ORDER)]))
 
     @property
     def latched(self) -> str:
-        """Why a person must look: a fault that only a person resets, or a monitor that laid the robot down; or nothing."""
-        if lain := next((event.kind for event in self.events if event.detail.startswith(LAID_DOWN) and event.kind in BY_NAME), ""):
-            return lain
-        faults = [event for event in self.events if event.kind == "transition" and "-> fault" in event.detail]
-        return next((event.detail for event in faults if not any(f"({kind})" in event.detail for kind in IN_ORDER)), "")
+        """The reasons in words, or nothing."""
+        return ", ".join(self.reasons)
 
     @property
     def findings(self) -> int:
@@ -145,12 +162,15 @@ class EpisodeRunner:
         """One run of ``plan``, its ``number`` for the simulated robot's noise, with ``limits``. ``actors`` by the walks' ``who``."""
         exploring = ExploringPolicy(self.contract, self.base.policy(self.base.actor))
         policy = RobotPolicy(exploring, self.base.robot)
-        interface, supervisor, clock = self._connection(policy, limits, number)
+        interface, supervisor, clock, estop = self._connection(policy, limits, number)
         try:
             if not self._dry_run:
                 refuse_unsupervised(supervisor, self.widest)
+            record = Recorder(log, policy.robot, self.contract, supervisor.limits)
         except InputError:
             interface.close()
+            if estop:
+                estop.close()
             raise
         supervisor.window.begin_warm(self.temperature)
         started: list[Walk] = []
@@ -161,21 +181,25 @@ class EpisodeRunner:
             exploring.begin(actors[walk.who], noise * (not walk.quiet))
             started[:] = [*started[: len(operator.ended)], walk]
 
-        operator = WalkOperator(plan, self.contract, supervisor, self._ends, self._word, self.area, begin)
-        record = Recorder(log, policy.robot, self.contract, supervisor.limits)
-        runtime, began = Runtime(policy, interface, supervisor, clock, record), clock.now()
+        operator = WalkOperator(
+            plan, self.contract, supervisor, self._ends, self._word, self.area, begin, lambda: getattr(interface, REMOTE, None)
+        )  # fmt: skip
+        runtime, began = Runtime(policy, interface, supervisor, clock, record, estop), clock.now()
         operator.end, operator.recover = runtime.end, lambda: exploring.take_over(self.base.actor)
         with torch.inference_mode(), contextlib.suppress(GuardError):  # the supervisor has noted it
             runtime.run(LONGEST, operator)
         if record.lost or record.malformed:
             raise InputError("log", f"{record.lost} steps lost", "every step of a run, which is what is learned from", "Lighten the load.")
-        operator.ended += ["supervisor"] * (len(started) - len(operator.ended))
+        damped = supervisor.state is State.DAMPING  # by a signal: a run that goes to its end settles
+        stopped = damped or operator.stopped or runtime.pressed is not Stop.NONE
+        pressed = f"the e-stop: {runtime.pressed.name.lower()}" if runtime.pressed else "the remote's L2+B" if operator.cut else ""
+        operator.ended += ["cut" if damped or pressed else "supervisor"] * (len(started) - len(operator.ended))
+        cut = started[-1].who if operator.ended[-1:] == ["cut"] else ""
         columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
-        stopped = operator.stopped or supervisor.state is State.DAMPING  # a run that goes to its end settles
         return Outcome(
             episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
-            Counter(supervisor.interventions),
+            Counter(supervisor.interventions), pressed, cut,
         )  # fmt: skip
 
 

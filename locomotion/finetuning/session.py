@@ -5,11 +5,10 @@ Read :meth:`Session.run`. Whatever is decided is in ``state.pt`` before the next
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,29 @@ from locomotion.finetuning.batch import EARLY, Measure
 from locomotion.finetuning.bounds import ActionBox, reach_of, refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.gate import SimulationGate
-from locomotion.finetuning.learner import Learner
+from locomotion.finetuning.keeping import base_bundle, counted, mark, read_rows, told
+from locomotion.finetuning.learners import learner_of
+from locomotion.finetuning.plans import Plans
 from locomotion.finetuning.rollback import Margins, Verdict, Walked, judge
 from locomotion.finetuning.runner import Connection, Episode, EpisodeRunner, Outcome
 from locomotion.finetuning.settings import RecipeSettings
-from locomotion.finetuning.walks import Ends, Walk, Word, script_of
+from locomotion.finetuning.walks import Ends, Walk
+from locomotion.finetuning.word import Word
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import append_line
 from locomotion.schema import plain
 from robots.errors import InputError
 from robots.heat import AMBIENT, TIME_CONSTANT
 
-STAND = 2.0 + 1.0 + 3.0  # s of a run beside its walks: up, down, the last word; and the check of each joint
-BETWEEN = 1.6  # s between walks
 SHORTEN = 0.5  # of a candidate's way, after it failed the gate
 TRIES = 3  # at the gate
-LEAST_PAIRS, MOST_PAIRS = 2, 4  # for a verdict on a candidate; of the last test, in a run, so that motors rest between
-PROGRESS = ("stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final")
-NOT_ITS_DOING = ("empty_battery", "estop_silent", "odd_reading")  # reasons for a person to look, whoever walked
+LEAST_PAIRS = 2  # for a verdict on a candidate
+MOST_RUNS = 3  # of a candidate, to come to these
+PROGRESS = (
+    "stage", "number", "rounds", "failures", "seconds", "steps", "resting", "accepted", "best", "best_difference", "pairs", "final",
+    "tried", "alone",
+)  # fmt: skip
+NOT_ITS_DOING = frozenset({"empty_battery", "estop_silent", "estop_lost", "odd_reading"})  # reasons for a person to look, whoever walked
 
 Say = Callable[[str], None]
 
@@ -69,33 +73,42 @@ class Session:
             base, self.contract, connection, self.noise, Ends(s.ends.tilt, s.ends.temperature), word,
             Area(self.measure.kinematics, s.ends.radius, dt),
         )  # fmt: skip
-        self.learner = Learner(s.learner, base, self.noise, seed)
+        self.plans = Plans(s, self.contract, base.robot.num_joints, seed)
+        self.learner = learner_of(s.learner, self.measure, self.noise, seed)
         self.gate: SimulationGate | None = None
+        self._passed = {mark(base.actor)}  # those that may walk, by this very process's gate
         self.box: ActionBox | None = None  # none while the base alone walks
         self.stage, self.number, self.rounds, self.failures = "warm_up", 0, 0, 0
         self.seconds, self.steps, self.resting = 0.0, 0, False
         self.accepted = torch.zeros(0)  # where the policy was when it was last kept; nowhere before the base has walked
+        self.tried = 0  # runs of the present candidate
         self.pairs: list[list[dict[str, Any]]] = []  # what the present candidate and the base came to in the same walks
+        self.alone: list[dict[str, Any]] = []  # ... and what it came to in walks that the base did not walk
         self.best, self.best_difference = torch.zeros(0), 0.0  # of those that were kept, by the pairs that kept them
         self.final: dict[str, Any] | None = None
 
     def refuse_too_short(self) -> None:
         """Raises InputError where nothing could come of it: the base would walk in vain, and the last test after its time."""
-        least = self._seconds_of(self._plan("warm_up"), self._plan("learn"), *self._tests()) / 60.0
+        least = self.plans.seconds(self._plan("warm_up"), self._plan("learn"), *self.plans.tests()) / 60.0
         if self.settings.minutes < least:
             allowed = f"at least {math.ceil(10.0 * least) / 10.0:g}: a warm-up, one round, and the last test"
             raise InputError("minutes", self.settings.minutes, allowed, "Raise it, or lower final_pairs, warm_up_walks or walk_seconds.")
 
     def run(self) -> str:
-        """To the end. Returns how it ended: ``done``, ``stopped`` by the person, or ``latched``, where the supervisor wants a person."""
+        """To the end. Returns how it ended: ``done``; ``stopped`` by the person, in order or by a signal; ``pressed``, by the e-stop or the
+        remote; ``latched``, where the supervisor wants a person to look. All but the first go on from ``state.pt``."""
+        if self.stage != "done":
+            self._open_gate()
         while self.stage != "done":
             if self.stage == "final" and not self.learner.moved:
                 break
-            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self._tests())):
-                self.stage, self.pairs, self.resting = "done", [], True
+            if self.stage == "learn" and (self._given_up or not self._time_for(self._plan("learn"), *self.plans.tests())):
+                self.stage, self.pairs, self.alone, self.resting = "done", [], [], True
                 if len(self.best):  # the last test is of the best of those that walked
                     self.learner.go_back(self.best)
                     self.stage = "final"
+                continue
+            if self.stage != "warm_up" and not self._may_walk():
                 continue
             self._cool()
             plan = self._plan(self.stage)
@@ -108,8 +121,8 @@ class Session:
             if outcome.stopped and not outcome.latched:
                 self._cut(outcome)
                 checkpoint.save(self.folder / "state.pt", self.state_dict())
-                return "stopped"
-            figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **self._told(outcome)}
+                return "pressed" if outcome.pressed else "stopped"
+            figures = {"run": self.number, "stage": self.stage, "robot_seconds": self.seconds, **told(outcome, self.measure)}
             figures |= self._fault(outcome) if outcome.latched else self._learned(plan, outcome.episodes)
             self._box(outcome, figures)
             self.number += 1
@@ -130,18 +143,20 @@ class Session:
             self.failures += not episodes
             self.stage = "done" if self._given_up or not self._time_for(plan) else "warm_up"
             return {"short": True}
-        self.pairs += self._paired(episodes)
+        pairs, alone = self._paired(episodes)
+        self.pairs, self.alone = self.pairs + pairs, self.alone + alone
         verdict = self._verdict()
-        told = {"pairs": len(self.pairs), "verdict": verdict.plain()}
+        figures = {"pairs": len(self.pairs), "verdict": verdict.plain()}
         if self.stage == "learn":
-            if len(self.pairs) >= LEAST_PAIRS:
-                return told | self._learn(verdict)
+            self.tried += 1
+            if len(self.pairs) >= LEAST_PAIRS or self.tried >= MOST_RUNS or self._fell_alone:
+                return figures | self._learn(verdict)
             self._say(f"{len(self.pairs)} pairs so far: once more")
             self.failures += not episodes
-            return told
+            return figures
         if not (remaining := self._plan("final")) or not self._time_for(remaining):
             self.stage, self.final = "done", verdict.plain()
-        return told
+        return figures
 
     # stages: what is made of a run's episodes, and what comes next ------------------------------------------------------
 
@@ -149,8 +164,9 @@ class Session:
         """The base alone: what it earns, how far it reaches where it walks well, and the first candidate."""
         good = [one for one in episodes if one.ended not in EARLY]
         if 2 * len(good) < len(episodes):
-            self._say(f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from")
-            self.stage = "done"
+            why = f"{len(episodes) - len(good)} of the base's {len(episodes)} walks ended early: it is none to learn from"
+            self._say(why)
+            self.stage, self.final = "done", {"better": False, "worse": why, "look": True}
             return {"short": True}
         figures = self.learner.warm_up()
         reach = max(reach_of(one.columns["asked_joint_pos_target"], self.base.robot.default_joint_pos) for one in good)
@@ -160,27 +176,27 @@ class Session:
 
     def _learn(self, verdict: Verdict) -> dict[str, Any]:
         """The candidate has walked beside the base: kept or rolled back; and where it is kept, the next one."""
-        self.rounds += 1
-        if verdict.worse:
-            self._say(f"rolled back: {verdict.worse}")
+        self.rounds, self.tried = self.rounds + 1, 0
+        cut = "a walk of its own ended early" if self._fell_alone else f"{MOST_RUNS} runs were cut short"
+        worse = cut if len(self.pairs) < LEAST_PAIRS else verdict.worse
+        if worse:
+            self._say(f"rolled back: {worse}")
             self.learner.go_back(self.accepted)
-            self.failures, self.pairs = self.failures + 1, []
+            self.failures, self.pairs, self.alone = self.failures + 1, [], []
             return {"rolled_back": True}
-        self.accepted, self.failures, self.pairs = self.learner.policy, 0, []
+        self.accepted, self.failures, self.pairs, self.alone = self.learner.policy, 0, [], []
         if verdict.difference > self.best_difference:
             self.best_difference, self.best = verdict.difference, self.accepted
         return self._improve()
 
     def _improve(self) -> dict[str, Any]:
         """A candidate that passes the gate; the accepted one again where none does."""
-        figures = self.learner.update()
-        self.gate = self.gate or SimulationGate(
-            self.base, self.contract, self.base.settings.randomization, self.settings.gate.episodes, self.settings.gate.margin
-        )
+        figures, gate = self.learner.update(), self._open_gate()
         for attempt in range(TRIES):
-            passed = self.gate.judge(self.learner.candidate())
+            passed = gate.judge(candidate := self.learner.candidate())
             figures |= {"gate": passed.figures, "gate_why": passed.why, "gate_tries": attempt + 1}
             if not passed.why:
+                self._passed.add(mark(candidate))
                 return figures
             self._say(f"the gate refuses a candidate: {passed.why}")
             self.learner.go_back(self.accepted, SHORTEN)
@@ -188,20 +204,42 @@ class Session:
         self.failures += 1
         return figures
 
+    def _open_gate(self) -> SimulationGate:
+        """Raises InputError where the base itself does not pass."""
+        s, randomization = self.settings.gate, self.base.settings.randomization
+        self.gate = self.gate or SimulationGate(self.base, self.contract, randomization, self.noise, s.episodes, s.margin)
+        return self.gate
+
+    def _may_walk(self) -> bool:
+        """Whether this process's gate has passed what is to walk: of what was gone on from, ``state.pt`` is not believed. Else it is
+        dropped. Raises InputError where not even the base is left."""
+        if mark(candidate := self.learner.candidate()) in self._passed:
+            return True
+        if why := self._open_gate().judge(candidate).why:
+            if not self.learner.moved:
+                raise InputError("output", str(self.folder), "an undamaged state.pt", f"{why}. Choose another output.")
+            self._say(f"the gate refuses what {self.folder}/state.pt holds: {why}")
+            self._drop()
+            self.failures += 1
+            return False
+        self._passed.add(mark(candidate))
+        return True
+
     def _fault(self, outcome: Outcome) -> dict[str, Any]:
         """A person must look; whoever walked is not trusted any more."""
-        self._say(f"the supervisor wants a person: {outcome.latched}")
-        self.failures += 1
-        its_doing = outcome.latched not in NOT_ITS_DOING
+        words = [event.detail for event in outcome.events if event.kind in outcome.reasons]
+        self._say(f"the supervisor wants a person: {outcome.latched}: {'; '.join(dict.fromkeys(words))}")
+        its_doing = not NOT_ITS_DOING.issuperset(outcome.reasons)
+        self.failures += its_doing
         if self.stage != "warm_up" and its_doing:
             self._drop()
         if self.stage == "final" and its_doing:
-            self.stage, self.final = "done", {"better": False, "worse": outcome.latched}
+            self.stage, self.final = "done", {"better": False, "worse": outcome.latched, "look": True}
         return {"latched": outcome.latched}
 
     def _drop(self) -> None:
         """Back to the policy that was last kept; to the base where that one itself walked."""
-        self.pairs = []
+        self.pairs, self.alone, self.tried = [], [], 0
         if torch.equal(self.learner.policy, self.best):
             self.best, self.best_difference = torch.zeros(0), 0.0
         if torch.equal(self.learner.policy, self.accepted):
@@ -209,75 +247,50 @@ class Session:
         self.learner.go_back(self.accepted)
 
     def _cut(self, outcome: Outcome) -> None:
-        """A person ended the run: a candidate that was damped while it walked, as Ctrl-C does, does not get another walk."""
-        last = outcome.episodes[-1] if outcome.episodes else None
-        if last is not None and last.walk.who == "candidate" and last.ended == "supervisor":
-            self._say("a candidate was stopped while it walked: it is dropped")
+        """A person ended the run, of which nothing is learned. A candidate that was cut while it walked does not get another walk."""
+        if outcome.pressed:
+            self._say(f"pressed: {outcome.pressed}")
+        if outcome.cut == "candidate":
+            self._say("a candidate was cut while it walked: it is dropped")
             self._drop()
+            self.failures += 1
             if self.box is not None:
                 self.box = self.box.after(False, 0.0)
 
     # beside them -------------------------------------------------------------------------------------------------------
 
     def _plan(self, stage: str) -> list[Walk]:
-        """Walks under commands drawn for this run; a pair has the same commands and the same noise, and who goes first takes turns."""
-        s, rng = self.settings, np.random.default_rng([self.seed, self.number])
-        count, pairs = {"warm_up": (s.warm_up_walks, 0), "learn": (s.walks, s.pairs), "final": (self._left(), self._left())}[stage]
-        who, plan = ("base" if stage == "warm_up" else "candidate"), list[Walk]()
-        for i in range(count):
-            chosen = [s.commands[k] for k in rng.choice(len(s.commands), min(3, len(s.commands)), replace=False)]
-            script = script_of(chosen, s.walk_seconds, self.contract.command_rest.tolist())
-            walk = Walk(who, script, s.walk_seconds, int(rng.integers(2**31)), i, quiet=stage == "final")
-            twin = [replace(walk, who="base")] if i < pairs else []
-            plan += [walk, *twin] if i % 2 else [*twin, walk]
-        return plan
+        return self.plans.of(stage, self.number, len(self.pairs) if self.stage == "final" else 0)
 
-    def _left(self) -> int:
-        """Pairs of the last test's next run."""
-        done = len(self.pairs) if self.stage == "final" else 0
-        return min(self.settings.final_pairs - done, MOST_PAIRS)
-
-    def _tests(self) -> list[list[Walk]]:
-        """About what the last test will be, for the time that it takes."""
-        return [self._plan("final")] * math.ceil(self.settings.final_pairs / MOST_PAIRS)
+    def _time_for(self, *plans: Sequence[Walk]) -> bool:
+        """Whether there is, a run each."""
+        return self.seconds + self.plans.seconds(*plans) <= 60.0 * self.settings.minutes
 
     @property
     def _given_up(self) -> bool:
         return self.failures >= self.settings.ends.failures
 
-    def _time_for(self, *plans: Sequence[Walk]) -> bool:
-        """Whether there is, a run each."""
-        return self.seconds + self._seconds_of(*plans) <= 60.0 * self.settings.minutes
-
-    def _seconds_of(self, *plans: Sequence[Walk]) -> float:
-        per_walk, stand = self.settings.walk_seconds + BETWEEN, STAND + 0.5 + 0.3 * self.base.robot.num_joints
-        return sum(stand + len(plan) * per_walk for plan in plans)
-
-    def _paired(self, episodes: Sequence[Episode]) -> list[list[dict[str, Any]]]:
-        """Candidate and base of each pair that is whole. What ended for another reason than time or the robot cannot be compared."""
-        found: dict[int, dict[str, Walked]] = {}
+    def _paired(self, episodes: Sequence[Episode]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
+        """Candidate and base of each pair that is whole, and the candidate's other walks. What ended for another reason than time or the
+        robot cannot be compared."""
+        found: dict[int, dict[str, dict[str, Any]]] = {}
         for one in episodes:
             if one.ended == "time" or one.ended in EARLY:
-                found.setdefault(one.walk.pair, {})[one.walk.who] = self.measure.walked(one)
-        return [[asdict(pair["candidate"]), asdict(pair["base"])] for pair in found.values() if len(pair) == 2]
+                found.setdefault(one.walk.pair, {})[one.walk.who] = asdict(self.measure.walked(one))
+        pairs = [[pair["candidate"], pair["base"]] for pair in found.values() if len(pair) == 2]
+        return pairs, [pair["candidate"] for pair in found.values() if list(pair) == ["candidate"]]
+
+    @property
+    def _fell_alone(self) -> bool:
+        """Whether a walk of the candidate ended early that the base did not walk, or walked to its end."""
+        return any(one["early"] for one in self.alone) or any(ours["early"] and not theirs["early"] for ours, theirs in self.pairs)
 
     def _verdict(self) -> Verdict:
         """Of all pairs of the present candidate."""
+        s = self.settings
         ours, theirs = ([Walked(**pair[i]) for pair in self.pairs] for i in (0, 1))
-        return judge(ours, theirs, Margins(self.settings.margin, self.settings.intervention_margin, self.settings.posture_margin))
-
-    def _told(self, outcome: Outcome) -> dict[str, Any]:
-        rewards: dict[str, list[float]] = {}
-        for one in outcome.episodes:
-            rewards.setdefault(one.walk.who, []).append(self.measure.walked(one).reward)
-        return {
-            "reward": {who: float(np.mean(values)) for who, values in rewards.items()},
-            "ended": [one.ended for one in outcome.episodes], "changed": [float(one.changed.mean()) for one in outcome.episodes],
-            "interventions": dict(outcome.interventions), "findings": outcome.findings, "temperature": float(outcome.temperature.max()),
-            "torque_share": max(
-                (float((np.abs(one.columns["joint_torque"]) / self.base.robot.effort_limit).max()) for one in outcome.episodes), default=0.0
-            ),
-        }  # fmt: skip
+        margins = Margins(s.margin, s.intervention_margin, s.posture_margin, s.load_margin)
+        return judge(ours, theirs, margins, [Walked(**one) for one in self.alone])
 
     def _box(self, outcome: Outcome, figures: dict[str, Any]) -> None:
         """A step that a filter changed is not clean walking, nor is a run after which the candidate went."""
@@ -297,6 +310,11 @@ class Session:
             self.runner.temperature = AMBIENT + warm * math.exp(-pause / TIME_CONSTANT)
         self.resting = False
 
+    def was_warm(self, seconds: float) -> None:
+        """A run of which nothing is known ended ``seconds`` ago: motors are as warm as any may have been."""
+        left = (self.settings.ends.temperature - AMBIENT) * math.exp(-seconds / TIME_CONSTANT)
+        self.resting, self.runner.temperature = True, np.maximum(self.runner.temperature, AMBIENT + left)
+
     # what is kept ------------------------------------------------------------------------------------------------------
 
     def _keep(self, figures: dict[str, Any]) -> None:
@@ -308,21 +326,16 @@ class Session:
 
     def _leave(self) -> None:
         """best.pt, policy.onnx and summary.json: of the candidate where it is shown to be better, else of the base."""
-        better = bool(self.final and self.final["better"])
+        better = bool(self.final and self.final["better"]) and self._may_walk()
         actor = self.learner.candidate() if better else self.base.actor
         state = self.base.checkpoint(actor, self.learner.critic, self.steps)
         checkpoint.save(self.folder / "best.pt", state)
         export_checkpoint(self.folder / "best.pt", self.folder / "policy.onnx")
-        rows = read_rows(self.folder)
-        summary = {
+        result = {
             "result": "candidate" if better else "base", "last_test": self.final, "robot_minutes": self.seconds / 60.0,
-            "steps": self.steps, "runs": self.number, "rounds": self.rounds,
-            "rolled_back": sum(row.get("rolled_back", False) for row in rows),
-            "refused_by_the_gate": sum(bool(row.get("gate_why")) for row in rows),
-            "latched": [row["latched"] for row in rows if "latched" in row], "findings": sum(row["findings"] for row in rows),
-            "torque_share": max((row["torque_share"] for row in rows), default=0.0),
+            "steps": self.steps, "runs": self.number, "rounds": self.rounds, **counted(self.folder),
         }  # fmt: skip
-        write_json(self.folder / "summary.json", summary, "output")
+        write_json(self.folder / "summary.json", result, "output")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next run depends on."""
@@ -346,24 +359,3 @@ class Session:
         lines = [json.dumps(row) + "\n" for row in read_rows(self.folder) if row["run"] < self.number]  # a kill may leave one too many
         write_atomically(self.folder / "metrics.jsonl", lambda stream: stream.write("".join(lines).encode()))
         area.place, area.yaw, area.returning = np.array([x, y]), yaw, bool(returning)
-
-
-def base_bundle(base: Base, folder: Path) -> Path:
-    """The base as a bundle, for its contract and to compare with; written once."""
-    path, source, data = folder / "base.onnx", folder / "base.pt", checkpoint.to_bytes(base.state)
-    if not path.exists() or not source.exists() or checkpoint.digest(source.read_bytes()) != checkpoint.digest(data):
-        path.unlink(missing_ok=True)  # of another policy: a start that was cut before its first run
-        checkpoint.write(source, data)
-        export_checkpoint(source, path)
-    return path
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The good lines of ``metrics.jsonl``, the newest of each run, in order."""
-    rows: dict[int, dict[str, Any]] = {}
-    path = folder / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            rows[row["run"]] = row
-    return [rows[number] for number in sorted(rows)]

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from locomotion.finetuning.learner import LearnerSettings
+from locomotion.finetuning.learner import PPOSettings
+from locomotion.finetuning.rlpd import RLPDSettings
 from locomotion.finetuning.walks import REST
-from locomotion.schema import Finite, NotNegative, Positive, Settings, Share, Text, present
+from locomotion.schema import Finite, NotNegative, Positive, Settings, Share, Text, check, present
 from locomotion.settings import Path, Seed
 from robots.errors import InputError
 
 Few = Annotated[int, Field(ge=1, le=1000)]
+
+
+LEARNERS: dict[Any, type[PPOSettings | RLPDSettings]] = {"ppo": PPOSettings, "rlpd": RLPDSettings}
+
+
+def _learner(value: Any) -> Any:
+    """The settings of the learner that their ``name`` says."""
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("name") not in LEARNERS:
+        raise InputError("learner.name", value.get("name"), f"one of {', '.join(LEARNERS)}", "For example learner=ppo.")
+    return check(LEARNERS[value["name"]], value, "learner")
 
 
 class GateSettings(Settings):
@@ -47,7 +61,8 @@ class RecipeSettings(Settings):
     margin: Share
     intervention_margin: Share
     posture_margin: Share
-    learner: LearnerSettings
+    load_margin: NotNegative
+    learner: Annotated[PPOSettings | RLPDSettings, BeforeValidator(_learner)]
     gate: GateSettings
     box: BoxSettings
     ends: EndSettings
@@ -74,6 +89,8 @@ class FinetuneSettings(RecipeSettings):
     network: Text
     domain: Annotated[int, Field(ge=0, le=230)]
     release: bool
+    calibration: Text | None
+    estop: dict[str, Any] | None  # checked where it is used
     operator: Literal["enter", "auto"]
     dry_run: bool
     seed: Seed

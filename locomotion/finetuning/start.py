@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from deploy import calibration, estop
 from deploy.limits import Limits
 from deploy.policy import load as load_bundle
 from locomotion.data.kinematics import Kinematics
@@ -20,16 +21,24 @@ from locomotion.finetuning.area import Area
 from locomotion.finetuning.base import Base
 from locomotion.finetuning.bounds import refuse_wider, widest
 from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.keeping import base_bundle, cut_logs
 from locomotion.finetuning.runner import Connection, EpisodeRunner, real, simulated
-from locomotion.finetuning.session import Session, base_bundle
+from locomotion.finetuning.session import Session
 from locomotion.finetuning.settings import FinetuneSettings, RecipeSettings
-from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, Word, script_of
+from locomotion.finetuning.walks import Ends, Walk, script_of
+from locomotion.finetuning.word import Auto, Enter, Word
 from locomotion.runs import checkpoint
 from locomotion.runs.folder import OURS, alone
 from locomotion.schema import plain
+from robots import Robot
 from robots.errors import InputError
 
 Say = Callable[[str], None]
+LEAST_EPISODES = 12  # of the gate
+MOST = {
+    "margin": 0.2, "intervention_margin": 0.2, "posture_margin": 0.2, "load_margin": 1.0, "gate.margin": 0.2,
+    "learner.kl_limit": 20.0, "box.margin": 0.5, "box.growth": 0.01,
+}  # fmt: skip
 PERSONAL = ("minutes", "final_pairs")  # what may change from one start to the next
 
 
@@ -40,22 +49,36 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
     cannot be fine-tuned, an operator who is no person where a robot is none of ours.
     """
     torch.set_num_threads(settings.threads)
-    connection, word, limits = _connection(settings), _word(settings), limits_of(settings.deploy)
-    base = bases.load(settings.policy, settings.robot)
+    word, limits, base = _word(settings), limits_of(settings.deploy), bases.load(settings.policy, settings.robot)
+    connection = _connection(settings, base.robot)
     folder = make_folder(Path(settings.output), "output")
     make_folder(folder / "logs", "output")
     with alone(folder, "output"):
         _refuse_if_used(folder)
         if settings.dry_run:
-            return dry_run(base, settings, limits, folder, say)
+            return dry_run(base, connection, settings, limits, folder, say)
         wait = time.sleep if settings.interface != "sim" else lambda seconds: None
         recipe = RecipeSettings.model_validate({name: getattr(settings, name) for name in RecipeSettings.model_fields})
+        if settings.interface != "sim":
+            refuse_lax(recipe)
         session = Session(base, recipe, connection, word, folder, settings.seed, limits, wait, say, _where(settings))
         if (folder / "state.pt").exists():
             _go_on(session, folder, say)
         else:
             session.refuse_too_short()
         return session.run(), session.final
+
+
+def refuse_lax(recipe: RecipeSettings) -> None:
+    """Raises InputError for margins that would tell nothing apart: on a robot, the gate and the pairs stay what they are."""
+    gate = recipe.gate
+    if gate.episodes < LEAST_EPISODES:
+        raise InputError("gate.episodes", gate.episodes, f"at least {LEAST_EPISODES}, before a robot moves", "For example 36.")
+    given = {name: getattr(recipe, name) for name in MOST if "." not in name} | {"gate.margin": gate.margin}
+    given |= {"learner.kl_limit": recipe.learner.kl_limit, "box.margin": recipe.box.margin, "box.growth": recipe.box.growth}
+    for name, value in given.items():
+        if not value <= MOST[name]:
+            raise InputError(name, value, f"at most {MOST[name]:g}, on a robot", "Leave it out.")
 
 
 def _refuse_if_used(folder: Path) -> None:
@@ -73,18 +96,27 @@ def _word(settings: FinetuneSettings) -> Word:
     return Auto()
 
 
-def _connection(settings: FinetuneSettings) -> Connection:
+def _connection(settings: FinetuneSettings, robot: Robot) -> Connection:
+    """Raises InputError for what the interface has not, a key or a calibration that is none, a port that another program has."""
     if settings.interface == "sim":
+        for name in ("estop", "calibration"):
+            if getattr(settings, name) is not None:
+                remedy = "The simulated robot lives in a time of its own: locomotion hil serve is one in ours."
+                raise InputError(name, getattr(settings, name), "interface=unitree_dds", remedy)
         return simulated(conditions_of(settings.plant), settings.dry_run)
     if settings.plant:
         raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
+    place = estop.place(settings.estop, Path()) if settings.estop is not None else None
+    if place:
+        estop.EStopServer(place).close()
+    own = calibration.read(Path(settings.calibration), robot) if settings.calibration else None
     way = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    return real({"name": settings.interface, **way}, settings.dry_run)
+    return real({"name": settings.interface, **way}, settings.dry_run, place, own)
 
 
 def _where(settings: FinetuneSettings) -> dict[str, Any]:
     """What another start in the same folder must leave as it is: a candidate that was kept on one robot is not trusted on another."""
-    ways = {"sim": ("plant",), "unitree_dds": ("network", "domain")}[settings.interface]
+    ways = {"sim": ("plant",), "unitree_dds": ("network", "domain", "calibration")}[settings.interface]
     return {name: plain(settings)[name] for name in ("interface", *ways)}
 
 
@@ -100,16 +132,26 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
         if name not in PERSONAL and value != now.get(name):
             raise InputError(name, now.get(name), f"as {folder} began: {value}", "Leave it out, or choose another output.")
     session.load_state_dict(state)
+    session.runner.area.carried = True
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
+    name = f"run_{session.number:03d}"
+    log = folder / "logs" / f"{name}.mcap"
+    if log.exists() and log.stat().st_mtime > (folder / "state.pt").stat().st_mtime:  # killed: nobody noted how warm it was
+        session.was_warm(max(time.time() - log.stat().st_mtime, 0.0))
+    if log.exists():
+        again = sum(other.startswith(f"{name}.") for other in cut_logs(folder)) + 1
+        say(f"run {session.number} was cut short, and is walked again: its log is logs/{name}.mcap, and will be logs/{name}.{again}.mcap")
 
 
-def dry_run(base: Base, settings: FinetuneSettings, limits: Limits, folder: Path, say: Say) -> tuple[str, None]:
+def dry_run(
+    base: Base, connection: Connection, settings: FinetuneSettings, limits: Limits, folder: Path, say: Say
+) -> tuple[str, None]:  # fmt: skip
     """One walk of the base with exploration, of which no motor hears; says what was decided and what would have been sent."""
     contract = load_bundle(base_bundle(base, folder), base.robot).contract
     refuse_wider(limits, widest(contract))
     dt = contract.control_dt
     runner = EpisodeRunner(
-        base, contract, _connection(settings), Noise(settings.std, settings.correlation, dt),
+        base, contract, connection, Noise(settings.std, settings.correlation, dt),
         Ends(settings.ends.tilt, settings.ends.temperature), Auto(), Area(Kinematics(base.robot), settings.ends.radius, dt), dry_run=True,
     )  # fmt: skip
     script = script_of(settings.commands[:3], settings.walk_seconds, contract.command_rest.tolist())

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +13,10 @@ from deploy.monitors import tilt
 from deploy.operator import Intent, Stop
 from deploy.states import State
 from deploy.supervisor import Supervisor
+from deploy.unitree.operator import Buttons, requested
+from deploy.unitree.remote import Remote
 from locomotion.finetuning.area import Area
+from locomotion.finetuning.word import Word
 
 REST = 1.0  # s at the end of each walk, told to stand, so that it ends in order
 PATIENCE = 5.0  # s that a supervisor may refuse a walk
@@ -48,58 +48,6 @@ def script_of(commands: Sequence[Sequence[float]], seconds: float, rest: Sequenc
     return (*((i * part, tuple(map(float, one))) for i, one in enumerate(commands)), (seconds - REST, tuple(map(float, rest))))
 
 
-class Word(Protocol):
-    """The operator's: nothing starts before it is given."""
-
-    def given(self, question: str) -> bool:
-        """Whether the person has said yes since it was asked; asks where nobody has."""
-        ...
-
-    def stopped(self) -> bool:
-        """Whether the person has asked for an end."""
-        ...
-
-
-class Auto:
-    """Says yes: for a simulated robot."""
-
-    def given(self, question: str) -> bool:
-        return True
-
-    def stopped(self) -> bool:
-        return False
-
-
-class Enter:
-    """A person at a terminal: Enter starts; while the robot walks, Enter lies it down; so does q."""
-
-    def __init__(self, read: Callable[[], str] = sys.stdin.readline) -> None:
-        self._read, self._lines, self._asked, self._stop = read, list[str](), "", False
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while line := self._read():
-            self._lines.append(line.strip().lower())
-        self._lines.append("q")  # the terminal is gone
-
-    def given(self, question: str) -> bool:
-        if question != self._asked:
-            self._lines.clear()  # what was said before it was asked is no answer
-            self._asked = question
-            print(f"{question}  [Enter: go, q: end]", flush=True)
-        if not self._lines:
-            return False
-        self._stop |= self._lines.pop(0) == "q"
-        self._asked = ""
-        return not self._stop
-
-    def stopped(self) -> bool:
-        if self._lines and not self._asked:
-            self._lines.clear()
-            self._stop = True
-        return self._stop
-
-
 @dataclass(frozen=True)
 class Ends:
     """What ends a walk before its time."""
@@ -111,47 +59,66 @@ class Ends:
 class WalkOperator:
     """Follows ``plan`` behind a supervisor: stand up, the walks with the default pose between them, lie down.
 
-    ``begin`` is told of each walk before it starts. ``ended`` says why each one did: time, tilt, area, warm, asked, or supervisor where
-    that stopped it.
+    ``begin`` is told of each walk before it starts. ``ended`` says why each one did: time, tilt, area, warm, asked, cut where a person
+    broke it off, or supervisor where that did. ``remote`` is the robot's own, None where it has none: start and A are the word for
+    standing up and for a walk, X and select ask for an end, L2+B damps at once.
     """
 
     def __init__(
         self, plan: Sequence[Walk], contract: Contract, supervisor: Supervisor, ends: Ends, word: Word, area: Area,
-        begin: Callable[[Walk], None],
+        begin: Callable[[Walk], None], remote: Callable[[], Remote | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.plan, self.ended, self.returned = list(plan), list[str](), 0  # steps that were spent on the way home
-        self.stopped, self.dry = False, isinstance(supervisor, Observer)  # by the person; nobody is led to lie down
+        self.stopped = self.cut = False  # by the person; damped at once
+        self.dry = isinstance(supervisor, Observer)  # nobody is led to lie down
         self.warm = False  # a motor was
         self.recover: Callable[[], None] = lambda: None  # the base takes over
         self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
         self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
+        self._remote, self._buttons, self._pressed = remote, Buttons(), None
         self._names, self._rest = contract.command_names, np.array(contract.command_rest)
         self._since = self._ready_since = self._granted = np.nan  # s when the walk, standing ready, and the word for a walk began
         self._resting, self._reason = np.nan, ""  # s when a walk began to come to rest before its time, and why
 
     def __call__(self, time: float, state: State) -> Intent:
+        remote = self._remote()
+        self._pressed = self._buttons.pressed(remote) if remote is not None else None
+        if self.cut or (remote is not None and requested(remote) is State.DAMPING):
+            self.cut = self.stopped = True
+            if state is State.IDLE or self.dry:
+                self.end()
+            return Intent(None, self._rest, stop=Stop.CUT)
         if state is State.WALK:
             return self._walk(time)
         if not np.isnan(self._since):  # it walked a step ago
-            self.ended.append(self._reason or "supervisor")
+            self.ended.append(self._reason or ("cut" if self._supervisor.stopped else "supervisor"))
             self._since, self._resting, self._reason = np.nan, np.nan, ""
         if state is State.IDLE:
-            away = f" It is {self._area.distance:.1f} m away: carry it back." if self._area.outside else ""
-            ready = self._word.given(f"Stand up for {len(self.plan)} walks?{away}")
-            if self._stop() or time > LONGEST - 2.0 * LAST:
-                self.end()
-                return Intent(None, self._rest)
-            if ready and self._area.outside:
-                self._area.put_down()
-            return Intent(State.STAND_UP if ready else None, self._rest)
+            return self._lie(time)
         if state is not State.READY:
             self._ready_since = np.nan
             return Intent(None, self._rest, stop=self._stop())
         return self._stand(time)
 
     def _stop(self) -> Stop:
-        self.stopped |= self._word.stopped()
+        self.stopped |= self._word.stopped() or self._pressed in (State.READY, State.IDLE)
         return Stop.SETTLE if self.stopped else Stop.NONE
+
+    def _lie(self, time: float) -> Intent:
+        """Limp, until the word to stand up is given."""
+        last = self._supervisor.events[-1] if self._supervisor.events else None
+        why = f" The last word was refused: {last.detail}." if last is not None and last.kind == "refused" else ""
+        area = self._area
+        away = f" It is {area.distance:.1f} m away: carry it back." if area.outside else f" It is {area.distance:.1f} m from the middle."
+        if area.carried:
+            away = " Put it in the middle of its area."
+        ready = self._word.given(f"Stand up for {len(self.plan)} walks?{away}{why}", self._pressed is State.STAND_UP)
+        if self._stop() or self._supervisor.stopped or time > LONGEST - 2.0 * LAST:
+            self.end()
+            return Intent(None, self._rest)
+        if ready and (area.outside or area.carried):
+            area.put_down()
+        return Intent(State.STAND_UP if ready else None, self._rest)
 
     def _warm(self) -> bool:
         self.warm |= bool(self._supervisor.window.temperature.max() >= self._ends.temperature)
@@ -173,7 +140,7 @@ class WalkOperator:
         if time + walk.seconds + LAST > LONGEST:
             return Intent(None, self._rest, stop=Stop.SETTLE)
         if np.isnan(self._granted):
-            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?"):
+            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?", self._pressed is State.WALK):
                 return Intent(None, self._rest, stop=self._stop())
             self._granted = time
         self._area.begin()

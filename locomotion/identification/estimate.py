@@ -14,14 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from locomotion.identification.recording import MEASURED, NOISE, Recording, Windows
+from locomotion.identification.replicas import replicas
 from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
 from robots.actuator import torque_bounds
 from robots.errors import InputError
 
 COARSE, STEPS = 4, (6, 6)  # first every fourth window, then all; steps at most
+SETTLING = 5  # steps of central differences at most
 ENOUGH = (0.003, 0.0)  # of the cost that a step must take off for another to follow
-SETTLED = 0.2  # standard deviations: a step that moves no parameter further is the last
+ROUGH, SETTLED = 1.0, 0.2  # standard deviations: a step that moves no parameter further is the last, of forward and of central ones
 TRIALS = (4.0, 2.0, 1.0, 0.3)  # shares of a step that are tried together: jumps of contacts make steps too short
 FAR = 4.0  # standard deviations beyond which a residual counts linearly (Huber 1964)
 UNSEEN = 0.5  # of its deviation beforehand that a parameter keeps, and is called not seen
@@ -30,6 +32,7 @@ NEAR, LIMITED = 0.9, 0.005  # of a motor's limit, and of the samples there, from
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
 LARGE = 100.0  # deviations that count for one that is further off
 LEVEL = 0.95  # of the intervals
+REPLICAS = 3  # of the log, that say how far an estimate is off by its own making
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,25 @@ def estimate(
     problem = _Problem.of(recording, windows, sought, coarse.sigma, threads)
     theta = _descend(problem, theta, sought, STEPS[1], ENOUGH[1], progress)
     nominal = problem.residuals(problem.few, np.repeat(problem.start[None], len(TRIALS), axis=0))[0]
-    residual, jacobian = _linearised(problem, theta, sought, central=True)
+    theta, residual, jacobian = _settle(problem, theta, sought, progress)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
         raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
-    return _result(problem, windows, sought, theta, residual, jacobian, nominal)
+    progress(f"{REPLICAS} replicas of the log")
+    own = _own_error(problem, windows, sought, theta, threads)
+    return _result(problem, windows, sought, theta, residual, jacobian, nominal, own)
+
+
+def _own_error(
+    problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far one step leads from ``theta`` [P] on replicas of the log, whose truth it is, and the deviation of that [P]."""
+    recording, again = replicas(problem.many.recording, windows, sought, theta, problem.sigma, REPLICAS, threads)
+    if not len(again.first):
+        return np.zeros_like(theta), np.zeros_like(theta)
+    replica = _Problem.of(recording, again, sought, problem.sigma, threads)
+    informations, scores = _by_window(replica, *_linearised(replica, theta, sought, central=True))
+    step = -np.linalg.solve(informations.sum(axis=0) + np.diag(problem.prior**-2.0), scores.sum(axis=0))
+    return step, _deviation(informations, scores, problem.prior)
 
 
 def _descend(
@@ -114,9 +132,35 @@ def _descend(
         progress(f"{problem.fitted.sum()} windows, step {iteration + 1}: cost {here:.0f} -> {costs[best]:.0f}, {far:.2f} deviations")
         if costs[best] < here:
             theta = trials[best]
-        if costs[best] >= (1.0 - enough) * here or far < SETTLED:
+        if costs[best] >= (1.0 - enough) * here or far < ROUGH:
             break
     return theta
+
+
+def _settle(
+    problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], progress: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From ``theta`` to where no Gauss-Newton step of central differences leads away; it, residuals and derivatives there.
+
+    Forward differences bend: where their step is zero the gradient is not, by several deviations. And the cost jumps as contacts come and
+    go, so that its least value is some jump's; a root of the gradient over differences this wide is that of the whole.
+    """
+    best, least = None, np.inf
+    for iteration in range(SETTLING):
+        residual, jacobian = _linearised(problem, theta, sought, central=True)
+        informations, scores = _by_window(problem, residual, jacobian)
+        belief = np.diag(problem.prior**-2.0)
+        step = -np.linalg.solve(informations.sum(axis=0) + belief, scores.sum(axis=0) + belief @ (theta - problem.start))
+        further = _within(theta + step, sought)
+        far = float((np.abs(further - theta) / _deviation(informations, scores, problem.prior)).max())
+        progress(f"{problem.fitted.sum()} windows, central step {iteration + 1}: {far:.2f} deviations")
+        if best is None or far < least:
+            best, least = (theta, residual, jacobian), far
+        if least < SETTLED:
+            break
+        theta = further
+    assert best is not None
+    return best
 
 
 def _linearised(problem: _Problem, theta: np.ndarray, sought: Sequence[Unknown], central: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -156,19 +200,21 @@ def _within(theta: np.ndarray, sought: Sequence[Unknown]) -> np.ndarray:
 
 def _result(
     problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, residual: np.ndarray, jacobian: np.ndarray,
-    nominal: np.ndarray,
+    nominal: np.ndarray, own: tuple[np.ndarray, np.ndarray],
 ) -> Estimate:  # fmt: skip
     informations, scores = _by_window(problem, residual, jacobian)
     information = informations.sum(axis=0) + np.diag(problem.prior**-2.0)
-    deviation = _deviation(informations, scores, problem.prior)
+    deviation = np.hypot(_deviation(informations, scores, problem.prior), own[1])
     reach = _student(LEVEL, max(len(scores) - 1, 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
     one, named = _one_torque(problem.many.recording, sought)
     together, seen = _together(problem, information, sought) + named, seen & ~one
+    theta = _within(theta - np.where(seen, own[0], 0.0), sought)  # elsewhere it is the replicas' noise
+    residual = problem.residuals(problem.few, np.repeat(theta[None], len(TRIALS), axis=0))[0]
     held, shown = windows.judge, problem.measured[windows.judge]
     before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
     return Estimate(
-        list(sought), theta, deviation, np.stack([theta - reach, theta + reach], axis=1), seen, together,
+        list(sought), theta, deviation, np.stack([_within(theta - reach, sought), _within(theta + reach, sought)], axis=1), seen, together,
         problem.sigma,
         {"fitted before": _size(nominal[~held]), "fitted": _size(residual[~held]), "held out before": _size(nominal[held]),
          "held out": _size(residual[held])},
@@ -199,7 +245,7 @@ def _together(problem: _Problem, information: np.ndarray, sought: Sequence[Unkno
     for value, vector in zip(values, vectors.T, strict=True):
         if value < UNSEEN**-2:
             named = [unknown.name for unknown, part in zip(sought, np.abs(vector), strict=True) if part > BOUND_TOGETHER]
-            said.append(", ".join(named) + (": only seen together" if len(named) > 1 else ": not seen"))
+            said.append(("Only seen together: " if len(named) > 1 else "Not seen: ") + ", ".join(named))
     return said
 
 
@@ -216,7 +262,7 @@ def _one_torque(recording: Recording, sought: Sequence[Unknown]) -> tuple[np.nda
         same = [p for p, unknown in enumerate(sought) if unknown.part == part and unknown.parameter in FACTORS]
         if len(same) == len(FACTORS) and not limited[list(columns)].any():
             one[same] = True
-            said.append(f"{', '.join(sought[p].name for p in same)}: only seen together, no motor came to its limit")
+            said.append(f"Only seen together, since no motor came to its limit: {', '.join(sought[p].name for p in same)}")
     return one, said
 
 

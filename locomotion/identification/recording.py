@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Recording:
     measured: dict[str, np.ndarray]  # [T, ...] by name of MEASURED
     target: np.ndarray  # [T, J] rad, what the motors heard, a feed forward torque over kp added
     stretches: list[tuple[int, int]]  # steps from and to, without gap and under constant gains
+    torque: np.ndarray | None = None  # [T, J] N m, what the drives report, if they do
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,21 @@ def read_recording(path: Path, robot: str | None = None) -> Recording:
     )
     measured = {name: columns[name] for name in MEASURED}
     measured["base_ang_vel"] = measured["base_ang_vel"] - gyroscope_bias(measured)
-    recording = Recording(found, log.control_dt, columns["sample_time"], columns["time"], measured, target, [])
+    recording = Recording(found, log.control_dt, columns["sample_time"], columns["time"], measured, target, [], columns.get("joint_torque"))
     recording.stretches.extend(_stretches(recording, log))
     _check_motion(path, recording)
     return recording
+
+
+def read_recordings(paths: Sequence[Path], robot: str | None = None) -> list[Recording]:
+    """Several logs of one robot under the same gains, of drives that report torque. Raises InputError as :func:`read_recording` does."""
+    recordings = [read_recording(path, robot) for path in paths]
+    for path, recording in zip(paths, recordings, strict=True):
+        if recording.torque is None or not np.isfinite(recording.torque).any(axis=0).all():
+            raise InputError("log", str(path), "a log with joint_torque, what each drive reports", "Its robot reports none: use identify.")
+        if recording.robot.fingerprint() != recordings[0].robot.fingerprint():
+            raise InputError("logs", str(path), f"a log of the robot and the gains of {paths[0]}", "Fit a network to each.")
+    return recordings
 
 
 def gyroscope_bias(measured: dict[str, np.ndarray]) -> np.ndarray:
@@ -136,10 +149,10 @@ def cut(recording: Recording, seconds: float, lead: float, every: int) -> Window
         raise InputError("log", f"{len(recording.sampled)} steps", allowed, "Record a longer one: locomotion identify excite.")
     chosen = np.array(first)
     judge = np.arange(len(chosen)) % every == every - 1
-    return Windows(chosen, before + length, before, _begin(recording, chosen), judge)
+    return Windows(chosen, before + length, before, beginnings(recording, chosen), judge)
 
 
-def _begin(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
+def beginnings(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:
     """What of the initial states is measured. Joints by a cubic through positions and velocities nearby, weighted by their noise."""
     beside = np.arange(-BESIDE, BESIDE + 1)
     near = first[:, None] + beside

@@ -15,6 +15,7 @@ from sim.mujoco_batch import MujocoSimulator
 from sim.signals import InitialState, initial_shapes, width
 
 PHYSICS_DT = 0.002  # s
+EARLIER = 4  # control steps before a window whose commands may still be under way
 
 
 class Shooting:
@@ -24,7 +25,7 @@ class Shooting:
         self.recording, self.windows, self.sought, self.candidates = recording, windows, sought, candidates
         self._count = len(windows.first)
         robot = recording.robot
-        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None))
+        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None)[0])
         self._footing = Footing(self._simulator.model, robot, windows.begin)
         self._everyone = torch.ones(candidates * self._count, dtype=torch.bool)
         rows = windows.first[:, None] + np.arange(windows.steps + 1)
@@ -33,7 +34,7 @@ class Shooting:
         self._places = since[:, windows.lead + 1 :] / PHYSICS_DT  # [W, K] in physics steps
         self._ticks = int(np.ceil(self._places.max() - 1e-6))
         # commands under way, from a few steps before each window on
-        earlier = windows.first[:, None] + np.arange(-4, windows.steps + 1)
+        earlier = windows.first[:, None] + np.arange(-EARLIER, windows.steps + 1)
         self._sent = (recording.heard[earlier] - recording.sampled[windows.first][:, None]) / PHYSICS_DT  # [W, B] physics steps
         self._told = recording.target[earlier]  # [W, B, J]
         self._delay = next((p for p, unknown in enumerate(sought) if unknown.parameter == "action_delay"), None)

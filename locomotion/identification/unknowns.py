@@ -42,7 +42,7 @@ BELIEFS = {
     "friction": Belief(0.5, 0.1),
 }
 DEFAULT = (
-    "motor_strength", "joint_friction_scale", "joint_damping_scale", "armature_scale", "action_delay", "base_mass_offset",
+    "motor_strength", "joint_friction_scale", "joint_damping_scale", "armature_scale", "action_delay", "payload_mass",
     "base_com_offset",
 )  # fmt: skip
 AXES = ("x", "y", "z")

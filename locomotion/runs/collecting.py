@@ -40,6 +40,7 @@ def run(settings: CollectSettings, given: dict[str, Any], progress: Callable[[fl
     train = _train_settings(settings, given, state)
     plugins.load(train.plugins)
     env = build.environment(train)
+    bounds = env.spaces.recorded("policy", settings.policy)
     if state:
         act, begin, std = _checkpoint(train, env, state)
     elif path.suffix == ".zip":
@@ -47,7 +48,6 @@ def run(settings: CollectSettings, given: dict[str, Any], progress: Callable[[fl
     else:
         act, begin, std = _bundle(path, env)
     generator = torch.Generator(device=env.device).manual_seed(settings.seed)
-    bounds = env.spaces.continuous("dataset collect")
     noise = std if settings.noise is None else settings.noise
     if isinstance(noise, Tensor) or noise > 0.0:
         act = exploring(act, noise, bounds, generator)

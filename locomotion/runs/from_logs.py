@@ -17,7 +17,7 @@ from locomotion import build, plugins
 from locomotion.data.dataset import Writer
 from locomotion.data.episode import Episode, end_to_end
 from locomotion.data.kinematics import Kinematics
-from locomotion.data.replayed import SAME, episodes_of, replayed
+from locomotion.data.replayed import SAME, Replayed, episodes_of, replayed
 from locomotion.data.rewards import recomputed, unmeasured
 from locomotion.data.stretches import Walk, walks_of
 from locomotion.files import make_folder, writing
@@ -45,7 +45,7 @@ def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
         counts.update(found.counts)
         counts["logs that end early"] += bool(log.damage)
         for walk in found.walks:
-            episodes += episodes_of(_as_actions(walk, log, task, path, counts), task, kinematics, path.name)
+            episodes += episodes_of(*_as_actions(walk, log, task, path, counts), task, kinematics, path.name)
     if not episodes:
         raise InputError("log", str(next(iter(logs))), "at least two steps of walking in a row", "None of the logs has them.")
     episodes, left_out = _rewarded(episodes, task, config)
@@ -121,19 +121,21 @@ def _check_policy(path: Path, log: RunLog, task: Task) -> None:
             raise InputError("task", task.settings.name, f"a task with the {name} of {path}: {theirs}", f"It has {ours}: choose task=.")
 
 
-def _as_actions(walk: Walk, log: RunLog, task: Task, path: Path, counts: Counter[str]) -> Walk:
-    """``walk`` with actions that this task decodes: its own, or, of a policy that sees something else, those that ask for its targets."""
+def _as_actions(walk: Walk, log: RunLog, task: Task, path: Path, counts: Counter[str]) -> tuple[Walk, Replayed]:
+    """``walk`` with actions that this task decodes, its own, or, of a policy that sees something else, those that ask for its targets; and
+    as it was seen."""
     observed, _ = task.encoder.describe()
     theirs = [(term["name"], term["width"]) for term in log.contract.get("observation", [])]
     if theirs != [(term["name"], term["width"]) for term in observed]:
         counts["of a policy that sees something else"] += len(walk.action)
         robot = task.robot
-        return replace(walk, action=(walk.asked - robot.default_joint_pos) / robot.action_scale)
-    off = replayed(walk, task)[2]
-    if off > SAME:
+        walk = replace(walk, action=(walk.asked - robot.default_joint_pos) / robot.action_scale)
+        return walk, replayed(walk, task)
+    again = replayed(walk, task)
+    if again.off > SAME:
         allowed = f"actions that ask for the targets that {path} has, within {SAME} rad"
-        raise InputError("task", task.settings.name, allowed, f"They are {off:.3g} rad off: the policy was trained on another task.")
-    return walk
+        raise InputError("task", task.settings.name, allowed, f"They are {again.off:.3g} rad off: the policy was trained on another task.")
+    return walk, again
 
 
 def _rewarded(episodes: list[Episode], task: Task, config: dict[str, Any]) -> tuple[list[Episode], list[str]]:

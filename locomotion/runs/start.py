@@ -26,6 +26,7 @@ from locomotion.schema import check, merge, plain
 from locomotion.settings import TrainSettings
 from locomotion.task.settings import make_commands
 from robots.errors import InputError
+from sim.actuation import fingerprint
 
 EPISODES, EVALUATION_SEED = 10, 1_000_003  # of a Gymnasium environment, at every scoring
 PERSONAL = (
@@ -156,6 +157,7 @@ def make(settings: TrainSettings, config: dict[str, Any]) -> Run:
     torch.set_num_threads(settings.threads)
     if settings.env is None:
         check_protocol(settings)
+        _check_scoring_engine(settings)
     env = build.environment(settings)
     run = Run(config, env, build.algorithm(settings, env), provenance(settings, config))
     _check_algorithm(run, build.actor_group(settings))
@@ -174,6 +176,19 @@ def check_protocol(settings: TrainSettings) -> None:
     else:
         protocol = protocols.find(settings.task.protocol)
         protocols.command_of(protocol, len(protocol.rows), commands.channels, torch.tensor(commands.rest))
+
+
+def _check_scoring_engine(settings: TrainSettings) -> None:
+    """Raises InputError where scorecards are to be taken in an engine that is missing, or lacks what the robot has."""
+    from locomotion.evaluation.rollout import make_simulator
+
+    if settings.score_every and settings.score_sim != settings.sim.engine:
+        robot, own, task = robots.load(settings.robot), settings.sim, settings.task
+        lying = task.self_collision
+        try:
+            make_simulator(robot, 1, task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
+        except InputError as error:
+            raise InputError("score_sim", settings.score_sim, error.allowed, error.remedy) from error
 
 
 def _check_algorithm(run: Run, group: str) -> None:
@@ -206,6 +221,7 @@ def initialize(run: Run, path: str) -> None:
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
+        ("algorithm.action_limit", lambda config: config["algorithm"].get("action_limit")),  # what 1 is of a bounded policy's output
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
@@ -213,17 +229,30 @@ def initialize(run: Run, path: str) -> None:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError("init", str(source), "weights of the same networks and observations", reason) from error
+        raise InputError("init", str(source), "weights of the same networks and observations", _unlike(theirs, ours) or reason) from error
+
+
+NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize")
+
+
+def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
+    a, b = theirs["algorithm"], ours["algorithm"]
+    apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in apart]
+    return f"Make them alike: {' '.join(words)}." if words else ""
 
 
 def provenance(settings: TrainSettings, config: dict[str, Any]) -> dict[str, Any]:
     """Where a policy comes from, as of its training."""
     learned = {key: value for key, value in config.items() if key not in PERSONAL}
     text = json.dumps(learned, sort_keys=True)
+    network = fingerprint(settings.sim.actuator) if settings.env is None else None
     return {
         "commit": _commit(),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "robot_sha256": robots.load(settings.robot).fingerprint() if settings.env is None else None,
+        **({"actuator_sha256": network} if network else {}),
         "seed": settings.seed,
         "engine": settings.sim.engine if settings.env is None else settings.env,
         "versions": versions(*(("mujoco-warp", "warp-lang") if settings.sim.engine == "mujoco_warp" else ())),

@@ -6,6 +6,8 @@ these, so that a sweep that was killed goes on by the same rule as one that begi
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import itertools
 import json
 import re
@@ -29,6 +31,8 @@ from locomotion.settings import SweepSettings, TrainSettings
 from robots.errors import InputError
 
 MOST = 10_000  # trials
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
 Say = Callable[[str], None]
 
 
@@ -113,6 +117,12 @@ def _values(override: str) -> list[str]:
         raise InputError("override", override, "key=value or key=value,value", " ".join(str(error).split())[:300]) from error
 
 
+def check_launcher(name: str) -> None:
+    """Raises InputError where what is to start the trainings is not installed."""
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError("launcher", "ray", "local, or Ray installed", "pip install 'sim2real-locomotion[ray]'")
+
+
 def create(folder: Path, trials: Sequence[Trial]) -> Sweep:
     """A new sweep. Raises InputError where ``folder`` holds one."""
     if (folder / "sweep.json").exists():
@@ -152,6 +162,11 @@ def _last_line(path: Path) -> str:
     return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
+def _end_with_parent() -> None:
+    """Linux ends this process when the one that started it is gone, however that ended."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _processes(sweep: Sweep, left: Sequence[Trial], settings: SweepSettings) -> Iterator[tuple[Trial, int]]:
     """Trials and how each ended, ``settings.jobs`` at a time. Whatever ends this ends them, too."""
     running: list[subprocess.Popen[bytes]] = []
@@ -161,7 +176,9 @@ def _processes(sweep: Sweep, left: Sequence[Trial], settings: SweepSettings) -> 
         if stopping:
             return -signal.SIGTERM
         with sweep.log(trial).open("ab") as log:
-            process = subprocess.Popen(sweep.command(trial), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                sweep.command(trial), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent if LIBC else None
+            )
         running.append(process)
         if stopping:
             process.terminate()
@@ -181,11 +198,8 @@ def _processes(sweep: Sweep, left: Sequence[Trial], settings: SweepSettings) -> 
 
 
 def _ray(sweep: Sweep, left: Sequence[Trial], settings: SweepSettings) -> Iterator[tuple[Trial, int]]:
-    """As :func:`_processes`, wherever a Ray cluster has room. Raises InputError where there is no Ray."""
-    try:
-        import ray  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise InputError("launcher", "ray", "local, or Ray installed", "pip install 'sim2real-locomotion[ray]'") from error
+    """As :func:`_processes`, wherever a Ray cluster has room."""
+    import ray  # type: ignore[import-not-found]
 
     def work(command: list[str], log: str, folder: str) -> int:
         import subprocess

@@ -58,6 +58,7 @@ class Run:
         self.iteration, self.steps, self.seconds = (state[name] for name in ("iteration", "steps", "seconds"))
         self.score, self.best_score = state["score"], state["best_score"]
         refuse_other_robot(state, "resume")
+        _refuse_other_actuator(state, self.provenance)
         self.provenance = state["provenance"]
         others, place = state.get("others", []), distributed.rank()
         as_it_was = len(others) + 1 == distributed.world()
@@ -94,6 +95,13 @@ def refuse_other_robot(state: dict[str, Any], field: str) -> None:
     name, trained = state["config"]["robot"], state["provenance"].get("robot_sha256")
     if trained is not None and robots.load(name).fingerprint() != trained:
         raise InputError(field, name, "the robot as it was in training: its robot.yaml or model has changed", "Undo that, or train anew.")
+
+
+def _refuse_other_actuator(state: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises InputError where the network that stood for the motors has changed since the checkpoint was written."""
+    if now.get("actuator_sha256") != state["provenance"].get("actuator_sha256"):
+        remedy = "Put the file back, or begin from these weights with init=..."
+        raise InputError("resume", state["config"]["sim"]["actuator"], "the actuator network as it was in training: it has changed", remedy)
 
 
 def train(run: Run, folder: Path, view: View, scorer: Scorer | None = None) -> None:

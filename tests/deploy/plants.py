@@ -12,7 +12,7 @@ import numpy as np
 from deploy.hil.simulated_robot import PERFECT, Conditions, SimulatedRobot
 from deploy.interface import MotorCommand, RobotState, SimulatedTime
 from deploy.limits import Limits
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.states import State
@@ -63,12 +63,14 @@ class Deployment:
         return Deployment(self.bundle, self.policy.robot).trot().standing()
 
     def run(self, seconds: float) -> Deployment:
-        self.runtime.run(seconds, self.operator)
+        """And be damped where it is."""
+        self.runtime.run(seconds, self.operator, Stop.NONE)
         return self
 
     def standing(self) -> Deployment:
         """Begin ready on its feet, and so walk at the first step."""
         plant, robot = self.plant, self.policy.robot
+        plant.gantry, plant.data.xfrc_applied[:] = None, 0.0
         plant.data.qpos[:7] = (0.0, 0.0, robot.standing_height, 1.0, 0.0, 0.0, 0.0)
         plant.data.qpos[7:] = robot.default_joint_pos
         plant.data.qvel[:] = 0.0

@@ -231,6 +231,21 @@ def test_a_full_disk_ends_the_file_not_the_run(tmp_path, go2, contract, monkeypa
     assert recorder.warnings() == [f"{path} ends early: No space left on device"]
 
 
+def test_the_writer_has_begun_before_the_first_step(tmp_path, go2, contract):
+    """A thread that a busy computer is slow to start would hold up a loop whose first command has been posted."""
+    recorder = Recorder(tmp_path / "log.mcap", go2, contract, Limits())
+    recorder.begin(0.0)
+    assert recorder._thread.is_alive()
+    record(recorder, go2, 0)
+    recorder.close()
+    assert len(read_log(tmp_path / "log.mcap").columns["time"]) == 1
+    other = Recorder(tmp_path / "none.mcap", go2, contract, Limits())
+    other.begin(0.0)
+    other.close()  # without a step
+    assert not other._thread.is_alive()
+    assert other.columns() == {}
+
+
 def test_a_sample_of_another_shape_is_a_row_without_numbers(tmp_path, go2, contract):
     recorder = Recorder(tmp_path / "log.mcap", go2, contract, Limits())
     good = sample(go2)

@@ -22,7 +22,7 @@ from tests.deploy.plants import Deployment
 def replay(log, bundle, go2, limits=Limits(), tolerance=0.0):  # noqa: B008
     again = ReplayInterface(log, tolerance)
     runtime = again.runtime(RobotPolicy(load(bundle), go2), limits)
-    runtime.run(again.duration, again)
+    runtime.run(again.duration, again, Stop.NONE)
     return again, runtime
 
 
@@ -105,14 +105,14 @@ def test_whatever_reached_the_run_from_outside_reaches_its_replay(tmp_path, go2,
     run = Deployment(bundle, go2, Conditions(noise=1.0, seed=2), script=((0.0, (0.4, 0.0, 0.0)),)).standing()
     run.runtime.log = Recorder(tmp_path / "log.mcap", go2, run.policy.contract, Limits())
     befalls(run)
-    run.run(4.2)
+    run.run(8.5)
     log = read_log(tmp_path / "log.mcap")
     again = ReplayInterface(log)
     runtime = again.runtime(RobotPolicy(load(bundle), go2), Limits())
     runtime.supervisor.state = State.READY
     if again.heads:
         runtime.heading._still = 1.0
-    runtime.run(again.duration, again)
+    runtime.run(again.duration, again, Stop.NONE)
     assert again.differences == []
     told, was = (made.log.columns()["command"] for made in (runtime, run.runtime))
     steps = min(len(told), len(was))  # of damping after the fault there may be one more

@@ -9,7 +9,9 @@ import pytest
 from matplotlib.image import imread
 
 from locomotion.cli import COMMANDS, main
+from locomotion.config import compose
 from locomotion.export import export_checkpoint
+from robots.errors import InputError
 from tests.conftest import TINY
 from tests.robots.broken import go2_copy
 from tests.robots.importer_files import dog
@@ -93,6 +95,7 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["deploy", "policy=none.onnx"], "path of a policy.onnx"),
         (["play", "policy=none.onnx"], "path of a policy.onnx"),
         (["report", "run=none"], "run"),
+        (["dataset", "from-logs", "output=d"], "Name them: locomotion dataset from-logs a.mcap"),
         (["evaluate", "policy=none.onnx", "episodes=0"], "greater than or equal to 1"),
         (["play", "policy=none.onnx", "duration=0"], "greater than 0"),
         (["play", "policy=none.onnx", "command=[a,b]"], "valid number"),
@@ -104,6 +107,8 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["robots", "show", "go2"], "Did you mean unitree_go2?"),
         (["train", "sim=pybullet", "sim.actuator=net"], "sim.actuator"),
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
+        (["train", "randomization.parameters.restitution=[0,0.5]"], "Engines with restitution: pybullet."),
+        (["train", "sim=isaacgym"], "env=isaacgym:"),
     ],
 )
 def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkeypatch):
@@ -113,6 +118,29 @@ def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkey
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+def test_a_setting_goes_to_those_of_several_engines_that_have_it():
+    words = ["sim=[mujoco,mujoco_warp,pybullet]", "sim.device=cpu", "sim.threads=3"]
+    first, second, third = compose("evaluate", ["policy=p", *words])["sim"]
+    assert "device" not in first | third
+    assert second["device"] == "cpu"
+    assert [one["threads"] for one in (first, second, third)] == [3, 3, 3]
+    for words in (["sim=[mujoco,pybullet]", "sim.device=cpu"], ["sim=[mujoco,mujoco_warp]", "sim.devce=cpu"]):
+        with pytest.raises(InputError, match="a setting of mujoco or"):
+            compose("conformance", words)
+
+
+def test_an_engine_brings_what_it_trains_well_with_unless_one_chooses():
+    def chosen(*words):
+        config = compose("train", list(words))
+        return config["iterations"], config["algorithm"]["num_envs"], config["algorithm"]["steps"]
+
+    plain, bullet = chosen(), chosen("sim=pybullet")
+    assert bullet[1] * bullet[2] < plain[1] * plain[2] / 2
+    assert chosen("sim=pybullet", "iterations=7", "algorithm.num_envs=9") == (7, 9, bullet[2])
+    assert chosen("sim=pybullet", "algorithm=ppo_large") == chosen("algorithm=ppo_large")
+    assert chosen("sim=mujoco_warp") == plain
 
 
 def test_robots_list(capsys):

@@ -1,8 +1,11 @@
 """``locomotion train`` where settings cannot be had: one line, never a traceback."""
 
+import sys
+
 import pytest
 
 from locomotion.cli import main
+from tests.conftest import TINY
 
 SMALL = ["env=gymnasium:Pendulum-v1", "algorithm=sac", "iterations=1", "score_every=0", "algorithm.rounds=2", "algorithm.warm_up=0"]
 
@@ -41,3 +44,10 @@ def test_what_is_allowed_is_said_without_a_librarys_grammar(capsys, word, allowe
     assert f"expected {allowed}" in line
     assert "should" not in line
     assert "validation" not in line
+
+
+def test_the_engine_of_scorecards_is_there_before_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pybullet", None)  # as if it were not installed
+    for words in (["score_sim=pybullet"], ["sim=pybullet"]):
+        assert "sim2real-locomotion[pybullet]" in said(capsys, *TINY, "score_every=100", *words, f"run={tmp_path / 'r'}")
+        assert not (tmp_path / "r").exists()

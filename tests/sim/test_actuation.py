@@ -17,15 +17,22 @@ ALL = only(N)
 
 
 class Pd:
-    """The ideal PD loop as a network of the last target."""
+    """The ideal PD loop as a network that looks at the newest moment alone."""
 
-    history = 2
+    history, spacing = 2, 0.004
 
     def __init__(self, robot):
-        self.kp, self.kd, self.limit = (torch.tensor(x).float() for x in (robot.kp, robot.kd, robot.effort_limit))
+        self.kp, self.kd = torch.tensor(robot.kp).float(), torch.tensor(robot.kd).float()
 
-    def __call__(self, joint_pos_target, joint_pos, joint_vel):
-        return motor_torque(joint_pos_target[:, -1], joint_pos, joint_vel, self.kp, self.kd, self.limit)
+    def __call__(self, error, joint_vel):
+        return self.kp * error[:, -1] - self.kd * joint_vel[:, -1]
+
+
+class Weak(Pd):
+    """A motor that gives 0.7 of what it is asked for, and 0.2 of what it was asked for 4 ms before."""
+
+    def __call__(self, error, joint_vel):
+        return 0.7 * super().__call__(error, joint_vel) + 0.2 * super().__call__(error[:, :-1], joint_vel[:, :-1])
 
 
 @pytest.fixture
@@ -92,21 +99,53 @@ def test_the_dc_motor_is_the_default_where_its_figures_are_known(go2):
     assert not torch.equal(torque["dc"], torque["pd"])
 
 
-def test_a_network_drives_the_joints_at_every_physics_step(go2, network):
-    """A network that is the PD law moves the robots as the engine's own PD motors do; step sizes make the integrators agree."""
-    state, target, after = standing(go2, N, height=2.0), targets(go2), {}
-    for actuator in ("pd", "test"):
-        simulator = sim.make("mujoco", go2, N, 0.0002, threads=1, actuator=actuator)
+HARSH = {
+    "kp_scale": torch.full((N, 12), 0.9), "kd_scale": torch.full((N, 12), 1.3), "motor_strength": torch.full((N, 12), 0.8),
+    "effort_limit_scale": torch.full((N, 12), 0.3), "joint_zero_offset": torch.full((N, 12), 0.05),
+    "action_delay": torch.tensor([0.0, 0.004, 0.0131]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [{}, HARSH], ids=["nominal", "drawn"])
+def test_a_network_that_is_the_law_is_the_engine_s_motor(values, go2, network):
+    """Under whatever is drawn, limits, delays and all: it moves the robots as the engine's own motors do, at any step size."""
+    state, after = fast(go2), {}
+    for actuator in (None, "test"):
+        simulator = sim.make("mujoco", go2, N, 0.004, threads=1, actuator=actuator)
+        simulator.set_parameters(ALL, values)
         simulator.reset(ALL, state)
-        for _ in range(5):
-            simulator.step(target, 20)
-        after[actuator] = simulator.signals.joint_pos.clone()
-    assert (after["pd"] - state.joint_pos).abs().max() > 0.1
-    np.testing.assert_allclose(after["test"], after["pd"], atol=4e-3)
+        for k in range(6):
+            simulator.step(targets(go2, seed=k), 5)
+        after[actuator] = simulator.signals.packed.clone()
+    assert (simulator.signals.joint_pos - state.joint_pos).abs().max() > 0.1
+    np.testing.assert_allclose(after["test"][:, :19], after[None][:, :19], atol=1e-4)
+
+
+def test_a_network_s_torque_is_what_moves_the_joints_within_the_motors_limits(go2):
+    """At every physics step, of the history that it asked for."""
+    NETWORKS["weak"] = weak = Weak(go2)
+    simulator = sim.make("mujoco", go2, N, 0.002, threads=1, actuator="weak")
+    del NETWORKS["weak"]
+    kp, kd, limit = (torch.tensor(x).float() for x in (go2.kp, go2.kd, go2.effort_limit))
+    simulator.reset(ALL, standing(go2, N, height=2.0))
+    errors, speeds, q = [torch.zeros(N, 12)] * 2, [torch.zeros(N, 12)] * 2, simulator.signals.joint_pos.clone()
+    for k in range(8):
+        target, dq = targets(go2, seed=k // 3), simulator.signals.joint_vel.clone()
+        errors.append(target - q)
+        speeds.append(dq)
+        simulator.step(target, 1)
+        asked = weak(torch.stack([errors[-3], errors[-1]], dim=1), torch.stack([speeds[-3], speeds[-1]], dim=1))
+        law = motor_torque(
+            target, q, dq, kp, kd, limit, asked - kp * (target - q) + kd * dq, tuple(torch.tensor(c) for c in go2.torque_speed)
+        )
+        np.testing.assert_allclose(simulator.signals.joint_torque, law, atol=2e-3)
+        assert (asked.abs() > limit).any() or k > 2  # limits have mattered
+        q = simulator.signals.joint_pos.clone()
 
 
 def test_a_network_goes_on_exactly_where_it_was(go2, network):
     simulator, other = (sim.make("mujoco", go2, N, 0.002, threads=1, actuator="test") for _ in range(2))
+    simulator.set_parameters(ALL, HARSH)
     simulator.reset(ALL, standing(go2, N))
     simulator.step(targets(go2), 3)
     other.load_state_dict(simulator.state_dict())
@@ -115,18 +154,24 @@ def test_a_network_goes_on_exactly_where_it_was(go2, network):
     assert torch.equal(simulator.signals.packed, other.signals.packed)
 
 
-def test_a_network_sees_its_last_targets_the_newest_last():
+def test_a_network_sees_moments_of_its_own_spacing_the_newest_last(go2):
     class Last:
-        history = 3
+        history, spacing = 3, 0.004
 
-        def __call__(self, joint_pos_target, joint_pos, joint_vel):
-            return joint_pos_target[:, 0] * 100 + joint_pos_target[:, 1] * 10 + joint_pos_target[:, 2]
+        def __call__(self, error, joint_vel):
+            self.seen = error[..., 0].tolist(), joint_vel[..., 0].tolist()
+            return torch.zeros(2, 12)
 
-    actuator, zero = LearnedActuator(Last(), 2, 1), torch.zeros(2, 1)
-    actuator.reset(torch.tensor([0, 1]), torch.tensor([[1.0], [2.0]]))
-    assert actuator.torque(torch.tensor([[5.0], [6.0]]), zero, zero).flatten().tolist() == [115.0, 226.0]
-    actuator.reset(torch.tensor([1]), torch.tensor([[7.0]]))
-    assert actuator.torque(torch.tensor([[3.0], [4.0]]), zero, zero).flatten().tolist() == [153.0, 774.0]
+    network, rows, at_rest = Last(), torch.arange(2), torch.zeros(2, 12)
+    actuator = LearnedActuator(network, go2, 2, 0.002)
+    actuator.delay(rows, torch.tensor([0.0, 0.003]))
+    actuator.reset(rows, at_rest, at_rest)
+    for k in range(1, 7):
+        actuator.target(at_rest + k, at_rest, at_rest - k)
+    assert network.seen == ([[2.0, 4.0, 6.0], [0.0, 2.0, 4.0]], [[-2.0, -4.0, -6.0]] * 2)
+    actuator.reset(rows[1:], at_rest[1:] + 9.0, at_rest[1:] + 8.0)
+    actuator.target(at_rest, at_rest, at_rest)
+    assert network.seen == ([[3.0, 5.0, 0.0], [0.0, 0.0, 9.0]], [[-3.0, -5.0, 0.0], [8.0, 8.0, 0.0]])
 
 
 def test_wrong_actuators_are_refused(go2, network):
@@ -134,4 +179,7 @@ def test_wrong_actuators_are_refused(go2, network):
         sim.make("mujoco", go2, 1, 0.002, actuator="dcmotor")
     with pytest.raises(InputError, match="learned actuators"):
         sim.make("pybullet", go2, 1, 0.002, actuator="test")
-    assert "kp_scale" not in sim.make("mujoco", go2, 1, 0.002, actuator="test").supports
+    with pytest.raises(InputError, match=r"sim.physics_dt: got 0.003; expected 0.004 s"):
+        sim.make("mujoco", go2, 1, 0.003, actuator="test")
+    with pytest.raises(InputError, match=r"sim.actuator.*absent.json.*looked for"):
+        sim.make("mujoco", go2, 1, 0.002, actuator="absent.json")

@@ -1,6 +1,8 @@
 """Faults in real time: how a verdict is come to, and the whole of it, in processes of their own over DDS."""
 
 import math
+import signal
+import time
 from pathlib import Path
 
 import mujoco
@@ -12,6 +14,7 @@ import configs
 import robots
 from deploy.hil import realtime
 from deploy.hil.faults import MODES, NOTHING, SIDES, During, Hooks, Side
+from deploy.hil.floor import Floor, Stall, fell_in
 from deploy.hil.realtime import MOST_LATE, WIRE, _outcome
 from deploy.hil.stage import Seen, Times, quaternion_of
 from deploy.hil.suite import judged, parse, report
@@ -42,8 +45,8 @@ def heard(held_until, damped_from=math.inf, end=13.0):
     return np.column_stack([times, times < held_until])
 
 
-def outcome(truth, rows, told=(), said="", fault="stale", late=0.0, skipped=0.0):
-    return _outcome(case(fault), TIMES, Seen(truth(), 0.5, rows, late, skipped), [("late", 10.0, 0.0), *told], said)
+def outcome(truth, rows, told=(), said="", fault="stale", late=0.0, skipped=0.0, stalls=()):
+    return _outcome(case(fault), TIMES, Seen(truth(), 0.5, rows, (11.2, late), skipped), [("late", 10.0, 0.0), *told], said, stalls)
 
 
 def test_what_the_guard_found_is_timed_by_what_the_robot_heard(truth):
@@ -86,12 +89,17 @@ def test_a_command_that_holds_after_the_latch_counts_once_it_cannot_have_been_on
     [
         ({"late": MOST_LATE["physics"] + 0.001}, "physics 6 ms late"),
         ({"rows": np.delete(heard(13.0), slice(100, 105), axis=0)}, "guard 12 ms late"),
-        ({"told": [("late", 10.5, 0.0061)]}, "runtime 6 ms late"),
+        ({"told": [("late", 10.505, 0.0061)]}, "runtime 6 ms late"),
     ],
 )
-def test_a_machine_that_was_too_slow_is_named_and_what_fails_is_not_judged(truth, change, words):
-    slow = judged(outcome(truth, change.pop("rows", heard(13.0)), **change), case("stale").expected)
-    assert slow.slow == words
+def test_a_machine_that_stood_still_is_named_and_what_fails_is_not_judged(truth, change, words):
+    """The guard's 12 ms are those from 10.2 s on; physics is no part of what is tested, and late where nobody knows why, too."""
+    rows = change.pop("rows", heard(13.0))
+    ours = judged(outcome(truth, rows, **change, stalls=[Stall(11.6, 0.04, 1)]), case("stale").expected)  # it stood still, but then
+    assert bool(ours.slow) is ("late" in change)
+    assert report([ours])["failed"] == ("late" not in change)
+    slow = judged(outcome(truth, rows, **change, stalls=[Stall(10.2, 0.012, 0), Stall(10.5, 0.005, 0)]), case("stale").expected)
+    assert slow.slow == f"{words}, CPU 0 stood still for 12 ms at -0.800 s, CPU 0 stood still for 5 ms at -0.500 s"
     assert slow.failures
     counts = report([slow])
     assert (counts["failed"], counts["not_judged"], counts["passed"]) == (0, 1, False)
@@ -101,7 +109,7 @@ def test_a_machine_that_was_too_slow_is_named_and_what_fails_is_not_judged(truth
 
 
 def test_a_runtime_that_never_began_is_the_machines_fault(truth):
-    assert "runtime" in _outcome(case("killed"), TIMES, Seen(truth(), 0.0, heard(10.0), 0.0, 0.0), [], "").slow
+    assert "runtime" in _outcome(case("killed"), TIMES, Seen(truth(), 0.0, heard(10.0), (0.0, 0.0), 0.0), [], "").slow
 
 
 def test_each_fault_has_a_side_and_a_mode_refuses_those_of_the_other():
@@ -149,6 +157,31 @@ def test_over_dds_a_standing_robot_is_damped_and_what_was_slow_is_said(bundle, g
     assert result.commanded_torque <= 1.0
     if not result.slow:
         assert (result.by, result.response, result.commands_after_latch) == (by, "damping", 0)
+
+
+def test_a_sleeper_that_is_held_up_says_when_and_for_how_long():
+    """By a signal that stops it, as a host stops a machine."""
+    with Floor() as floor:
+        begin = time.monotonic()
+        floor._sleepers[0].send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        floor._sleepers[0].send_signal(signal.SIGCONT)
+        end = time.monotonic()
+        time.sleep(0.1)
+        (stall,) = [stall for stall in floor.stalls(begin) if stall.seconds > 0.2]
+        assert begin - 0.05 < stall.begin < begin + 0.05
+        assert stall.end == pytest.approx(end, abs=0.05)
+        assert stall in floor.stalls(begin + 0.1, begin + 0.2)
+        assert not [late for late in floor.stalls(end + 0.09) if late.seconds > 0.2]
+
+
+def test_what_was_late_in_a_stall_is_the_machines_and_what_was_late_elsewhere_is_not():
+    stalls = [Stall(1.0, 0.04, 0)]
+    assert fell_in(1.039, 0.03, stalls)
+    assert fell_in(1.042, 0.005, stalls)  # the queue behind it
+    assert not fell_in(1.1, 0.03, stalls)
+    assert not fell_in(0.99, 0.03, stalls)
+    assert not fell_in(1.02, 0.03, [])
 
 
 @pytest.mark.slow

@@ -111,6 +111,11 @@ def test_gymnasiums_own_loop_over_single_environments_works_too():
         (lambda: gymnasium.make(GO2).unwrapped.step(np.zeros(12)), r"reset"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2).reset(seed=[1, 2]), r"seed.*one integer"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2).reset(options={"stagger": "no"}), r"stagger.*True or False"),
+        (lambda: gymnasium.make_vec(GO2, num_envs=2).step(np.zeros((2, 5))), r"action: got \[2, 5\].*\[2, 12\]"),
+        *(
+            (lambda one=one: gymnasium.make_vec(GO2, num_envs=2, overrides=one), r"overrides.*a list of key=value")
+            for one in ("seed=3", None, [3], ["robot=anymal_c"], ["task=stand"], ["algorithm.num_envs=5"], ["env=gymnasium:Pendulum-v1"])
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_the_remedy(call, words):

@@ -73,6 +73,13 @@ def test_weights_of_advantages(advantage: float, weight: float) -> None:
     assert float(advantage_weight(torch.tensor(advantage, dtype=torch.float64), 3.0)) == pytest.approx(weight, rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_relative_weights_do_not_depend_on_the_scale_of_rewards(scale: float) -> None:
+    advantage = scale * torch.tensor([-1.0, 1.0], dtype=torch.float64)  # of standard deviation sqrt(2) times the scale
+    assert advantage_weight(advantage, 3.0, relative=True).tolist() == pytest.approx([math.exp(-3.0 / 2**0.5), math.exp(3.0 / 2**0.5)])
+    assert advantage_weight(torch.zeros(4), 3.0, relative=True).tolist() == [1.0] * 4  # nothing is better than anything
+
+
 def test_the_cosine_of_a_learning_rate() -> None:
     values = [cosine(3e-4, share) for share in (0.25, 0.5, 0.75)]
     assert values == pytest.approx([2.5606602e-4, 1.5e-4, 4.3933983e-5], rel=1e-7)
@@ -224,6 +231,13 @@ def test_iql_follows_the_better_actions_alone(name: str) -> None:
     assert value_of(followed.actor(seen)) > value_of(cloned.actor(seen)) + 0.3
 
 
+def test_critics_hear_the_actions_of_the_data_alike_whatever_their_units() -> None:
+    """Of unbounded policies; those of the data have a standard deviation of 4 / sqrt(12)."""
+    learner, batch = make("iql"), data().sample(4000, 1, 1.0, torch.Generator().manual_seed(3))
+    assert float(learner._scaled(batch.action).std()) == pytest.approx(1.0, abs=0.03)
+    assert learner.samples.action_std == pytest.approx(4 / 12**0.5, abs=0.05)
+
+
 def test_cql_learns_the_best_action() -> None:
     learner = make("cql", conservatism=0.1, updates=300, learning_rate=1e-2, critic_learning_rate=1e-2, actions=4)
     learner.iterate()
@@ -290,7 +304,7 @@ CHANGES = {
     "actor_hidden": [8], "critic_hidden": [8], "activation": "elu", "expectile": 0.99,
     "temperature": 0.1, "initial_std": 0.77, "weight": 9.0, "smoothing": 0.9, "smoothing_limit": 0.01, "actor_every": 3, "batch_size": 8,
     "critic_learning_rate": 0.1, "temperature_learning_rate": 0.1, "initial_temperature": 9.0, "log_std_range": [-1.0, -0.5],
-    "conservatism": 99.0,
+    "conservatism": 99.0, "action_limit": 0.5,
     "actions": 3, "updates": 3,
 }  # fmt: skip
 
@@ -312,6 +326,8 @@ def test_no_setting_is_dead(name: str) -> None:
     others = {"dataset", "reward", "reward_scale", "symmetric"}  # of the data, and of the mirror (below)
     if name == "iql_gymnasium":
         others.add("initial_std")  # of a policy that is not bounded
+    if name == "iql":
+        others.add("action_limit")  # of one that is
     for field in set(type(settings).model_fields) - others:
         present = getattr(settings, field)
         change = not present if isinstance(present, bool) else CHANGES[field]

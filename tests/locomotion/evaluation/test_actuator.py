@@ -15,10 +15,10 @@ from tests.conftest import tiny
 class Limp:
     """A motor without power."""
 
-    history = 1
+    history, spacing = 1, 0.002
 
-    def __call__(self, joint_pos_target, joint_pos, joint_vel):
-        return torch.zeros_like(joint_pos)
+    def __call__(self, error, joint_vel):
+        return torch.zeros_like(error[:, -1])
 
 
 @pytest.fixture(autouse=True)

@@ -103,20 +103,62 @@ def test_standing_tracks_what_arithmetic_says_and_a_shove_is_a_fall(standing_bun
     assert abs(outcome.motion[0, 0, 0, 2] - go2.standing_height) < 0.05
 
 
-def curves(tracking, falls):
-    return {"axes": {"friction": {"unit": "1", "nominal": 0.8, "values": [0.1, 0.8, 2.0], "tracking": tracking, "falls": falls}}}
+def curves(tracking, fallen):
+    """Of a friction's values; robots' figures [values, robots]."""
+    mean = [[sum(row) / len(row) for row in rows] for rows in (tracking, fallen)]
+    trials = {"tracking": tracking, "fallen": fallen}
+    panel = {"unit": "1", "nominal": 0.8, "values": [0.1, 0.8, 2.0], "tracking": mean[0], "falls": mean[1], "trials": trials}
+    return {"axes": {"friction": panel}}
 
 
-def test_a_verdict_counts_off_nominal_alone():
-    verdict = robustness.compare(curves([0.9, 0.1, 0.7], [0.0, 1.0, 0.0]), curves([0.5, 0.9, 0.71], [0.5, 0.0, 0.0]))
+def test_a_verdict_counts_off_nominal_alone_and_what_is_sure():
+    spread = [-0.1, 0.0, 0.1, 0.0] * 8  # of starts, met by both alike
+
+    def about(mean):
+        return [mean + one for one in spread]
+
+    none, half = [0] * 32, [1, 0] * 16
+    first = curves([about(0.9), about(0.1), about(0.70)], [none, [1] * 32, none])
+    second = curves([about(0.5), about(0.9), about(0.71)], [half, none, none])
+    verdict = robustness.compare(first, second)
     assert verdict == {
         "values": 2, "better": 1, "equal": 1, "worse": 0, "fewer_falls": 1, "more_falls": 0, "dominates": True, "worse_at": [],
         "mean_tracking": pytest.approx([0.8, 0.605]), "mean_falls": [0.0, 0.25],
     }  # fmt: skip
-    back = robustness.compare(curves([0.5, 0.9, 0.71], [0.5, 0.0, 0.0]), curves([0.9, 0.1, 0.7], [0.0, 1.0, 0.0]))
+    back = robustness.compare(second, first)
     assert (back["worse"], back["more_falls"], back["dominates"], back["worse_at"]) == (1, 1, False, ["friction = 0.1"])
-    same = curves([0.9, 0.9, 0.9], [0.0, 0.0, 0.0])
-    assert not robustness.compare(same, same)["dominates"]
+    assert not robustness.compare(first, first)["dominates"]
+    # a mean difference of 0.1 that one robot in eight makes is not sure; one that half of them make is
+    few, many = [0.8] * 4 + [0.0] * 28, [0.2] * 16 + [0.0] * 16
+    for gain, sure in ((few, False), (many, True)):
+        better = curves([about(0.5), about(0.9), [a + b for a, b in zip(about(0.7), gain, strict=True)]], [none] * 3)
+        assert bool(robustness.compare(better, curves([about(0.5), about(0.9), about(0.7)], [none] * 3))["better"]) == sure
+
+
+def test_what_is_left_alone_is_a_robots_or_a_simulators(simulator):
+    ranges = tiny().randomization
+    assert robustness.world_of("simulator", ranges) == (NOMINAL, {})
+    conditions, usual = robustness.world_of("robot", ranges)
+    assert (conditions.noise, conditions.delay, conditions.bias) == (ranges.noise, ranges.delay, ranges.bias)
+    assert (conditions.parameters, conditions.events, conditions.graded) == ({}, {}, False)
+    low, high = ranges.parameters["action_delay"]
+    assert usual == {"action_delay": pytest.approx(0.5 * (low + high))}
+    delay = next(axis for axis in robustness.axes(simulator, ranges, usual) if axis.name == "action_delay")
+    assert delay.nominal == usual["action_delay"]
+    assert delay.nominal in delay.grid()
+    assert delay.span == (0.0, 0.06)
+
+
+def test_robots_of_a_sweep_live_in_the_world_it_says(standing_bundle, simulator, chosen, monkeypatch):
+    policy, seen = load_policy(standing_bundle), []
+    monkeypatch.setattr(robustness, "World", lambda *given: seen.append(given[1]) or World(*given))
+    conditions, usual = robustness.world_of("robot", tiny().randomization)
+    values = torch.tensor([[0.2], [1.7]])
+    given = {"conditions": conditions, "usual": usual}
+    robustness.trial(policy, simulator, [chosen["friction"]], values, [(0, 0, 0), (0.5, 0, 0)], 0.06, 3, **given)
+    assert seen == [conditions]
+    assert simulator.values["action_delay"].unique().tolist() == pytest.approx([usual["action_delay"]])
+    assert simulator.values["friction"].tolist() == pytest.approx([0.2, 0.2, 1.7, 1.7])
 
 
 class HalfSpace(falsify.Search):

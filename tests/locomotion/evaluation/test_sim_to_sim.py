@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -156,6 +157,13 @@ def test_the_command_writes_the_page_and_tells_by_its_status(standing_bundle, sh
     assert len(data["engines"]["failed"]) == 2
     assert set(data["scores"]) == {"mujoco", "pybullet"}
     assert len(data["engines"]["matched"][0]["divergences"]["pybullet"]) == len(sim_to_sim.SIGNALS)
+
+
+def test_an_engine_that_is_missing_is_told_before_the_first_is_scored(standing_bundle, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pybullet", None)
+    monkeypatch.setattr(scorecard, "_evaluate", None)
+    assert main(["evaluate", f"policy={standing_bundle}", "sim=[mujoco,pybullet]", "gate.falls=0"]) == 2
+    assert "sim2real-locomotion[pybullet]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from deploy.dry_run import Observer
 from deploy.hil.unsupervised import Unsupervised
 from deploy.limits import Limits
 from deploy.supervisor import Supervisor
-from locomotion.finetuning.bounds import FREE, TIGHTER_ABOVE, ActionBox, reach_of, refuse_unsupervised, refuse_wider, widest
+from locomotion.finetuning.bounds import FIXED, TIGHTER_ABOVE, ActionBox, reach_of, refuse_unsupervised, refuse_wider, widest
 from robots.errors import InputError
 
-GUARDED = [item for item in fields(Limits) if item.name not in FREE]
+GUARDED = [item for item in fields(Limits) if item.name not in FIXED]
 
 
 def moved(item, share: float) -> Limits | None:
@@ -39,7 +39,16 @@ def test_a_limit_that_is_wider_than_the_bases_is_refused_by_name_and_a_stricter_
     refuse_wider(Limits(), Limits())
 
 
-def test_all_of_the_supervisors_thresholds_are_guarded_but_those_of_speed() -> None:
+@pytest.mark.parametrize("name", ["stand_up_seconds", "lie_down_seconds", "ramp_seconds", "gain_seconds", "stop_seconds"])
+def test_nothing_is_quicker_than_a_deployment(name: str) -> None:
+    with pytest.raises(InputError, match=f"deploy.limits.{name}"):
+        refuse_wider(replace(Limits(), **{name: 0.99 * getattr(Limits(), name)}), Limits())
+    with pytest.raises(InputError, match=r"deploy\.limits\.stop_seconds"):  # nor does a stop come later
+        refuse_wider(Limits(stop_seconds=1.1), Limits())
+
+
+def test_all_of_the_supervisors_thresholds_are_guarded() -> None:
+    assert {item.name for item in GUARDED} | FIXED == {item.name for item in fields(Limits)}
     named = {"max_tilt", "hot_winding", "hot_torque", "torque_error", "slew", "action_box", "operator_loss", "rest_joint_vel"}
     assert named <= {item.name for item in GUARDED}
     assert {item.name for item in GUARDED} >= TIGHTER_ABOVE

@@ -26,6 +26,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_setting_that_the_page_names_exists() -> None:
-    settings = (PAGE.parents[1] / "configs" / "finetune.yaml").read_text()
+    configs = PAGE.parents[1] / "configs"
+    settings = "".join(path.read_text() for path in (configs / "finetune.yaml", *(configs / "learner").glob("*.yaml")))
     for name in re.findall(r"`((?:learner|gate|box|ends)\.\w+|\w+_\w+)`", PAGE.read_text().split("```python")[0]):
         assert f"{name.rpartition('.')[2]}:" in settings, name

@@ -12,7 +12,7 @@ import torch
 from deploy.policy import load
 from locomotion.export import example_inputs
 from locomotion.finetuning.exploring import ExploringPolicy, Noise
-from locomotion.finetuning.session import base_bundle
+from locomotion.finetuning.keeping import base_bundle
 from tests.locomotion.finetuning.standing import standing_base
 
 NOISE = Noise(0.1, 0.2, 0.02)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from locomotion.finetuning import leash
+from locomotion.finetuning.adapter import hidden_of
 from locomotion.finetuning.batch import Batch
 from locomotion.finetuning.exploring import Noise
-from locomotion.finetuning.learner import Learner, hidden_of, trusted
+from locomotion.finetuning.learner import Learner, trusted
 from tests.locomotion.finetuning.standing import recipe, standing_base
 
 NOISE = Noise(0.1, 0.1, 0.02)

@@ -19,17 +19,16 @@ from deploy.policy import load as load_bundle
 from locomotion.cli import main
 from locomotion.finetuning import base as bases
 from locomotion.finetuning.batch import Measure
-from locomotion.finetuning.gate import SimulationGate
+from locomotion.finetuning.keeping import base_bundle, read_rows
 from locomotion.finetuning.learner import Learner
 from locomotion.finetuning.rollback import Walked
-from locomotion.finetuning.session import Session, base_bundle, read_rows
+from locomotion.finetuning.session import Session
 from locomotion.runs import checkpoint
 from robots.errors import InputError
 from tests.locomotion.finetuning import standing
-from tests.locomotion.finetuning.session_process import session
+from tests.locomotion.finetuning.session_process import session, unlocked
 
 SHORT = {"minutes": 1.6}  # a warm-up, one round, and the last test
-PASSED = {name: {"fall_rate": 0.0, "tracking_score": 1.0, "yaw_score": 1.0} for name in ("nominal", "randomized")}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every candidate passes, without a look: for tests of what comes behind it."""
-    monkeypatch.setattr(SimulationGate, "figures", lambda self, actor: PASSED)
+    unlocked(monkeypatch.setattr)
 
 
 def flattered(patch: pytest.MonkeyPatch) -> None:
@@ -57,6 +55,7 @@ def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     whole = session(folder, source, lambda text: None, **SHORT)
     with pytest.MonkeyPatch.context() as patch:
         flattered(patch)
+        unlocked(patch.setattr)
         assert whole.run() == "done"
     return folder, whole
 
@@ -83,7 +82,7 @@ def test_what_it_leaves(finished: tuple[Path, Session], source: Path) -> None:
 
 @pytest.mark.slow
 def test_a_kill_costs_no_more_than_the_run_that_it_falls_into(
-    finished: tuple[Path, Session], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Session], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_gate: None
 ) -> None:
     flattered(monkeypatch)
     whole, _ = finished
@@ -241,7 +240,8 @@ def test_lines_of_another_programs_metrics_are_passed_over(tmp_path: Path) -> No
 def test_pairs_gather_over_runs_until_the_last_test_has_its_number(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = session(tmp_path, source, lambda text: None)
     one.stage = "final"
-    monkeypatch.setattr(one, "_paired", lambda episodes: [[asdict(Walked(2.0, 0.0, False)), asdict(Walked(1.0, 0.0, False))]])
+    pair = [asdict(Walked(2.0, 0.0, False)), asdict(Walked(1.0, 0.0, False))]
+    monkeypatch.setattr(one, "_paired", lambda episodes: ([pair], []))
     for pairs, stage in ((1, "final"), (2, "done")):
         one._learned([], [])
         assert len(one.pairs) == pairs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,14 +25,15 @@ from locomotion.data.kinematics import Kinematics
 from locomotion.finetuning.area import Area
 from locomotion.finetuning.batch import Measure
 from locomotion.finetuning.exploring import Noise
+from locomotion.finetuning.keeping import base_bundle
 from locomotion.finetuning.runner import Connected, EpisodeRunner, Outcome, simulated
-from locomotion.finetuning.session import base_bundle
-from locomotion.finetuning.walks import Auto, Ends, Enter, Walk, script_of
+from locomotion.finetuning.walks import Ends, Walk, script_of
+from locomotion.finetuning.word import Auto, Enter
 from robots.errors import InputError
 from tests.locomotion.data.trotting import MEASURED, trot
 from tests.locomotion.finetuning.standing import recipe, standing_base
 
-LIMITS = Limits(stand_up_seconds=1.0)
+LIMITS = Limits()
 SCRIPT = script_of([[0.0, 0.0, 0.0]], 2.5, [0.0, 0.0, 0.0])
 WALK = Walk("base", SCRIPT, 2.5, seed=3)
 NOISE = Noise(0.05, 0.1, 0.02)
@@ -93,7 +96,7 @@ class Silent:
     def __init__(self, patience: int) -> None:
         self.asked, self.patience = list[str](), patience
 
-    def given(self, question: str) -> bool:
+    def given(self, question: str, pressed: bool = False) -> bool:
         self.asked.append(question)
         return False
 
@@ -116,7 +119,7 @@ class FirstOnly(Auto):
     def __init__(self) -> None:
         self.words = 0
 
-    def given(self, question: str) -> bool:
+    def given(self, question: str, pressed: bool = False) -> bool:
         self.words += 1
         return self.words <= 2
 
@@ -132,19 +135,51 @@ def test_each_walk_needs_a_word_of_its_own_and_a_person_who_leaves_ends_the_run_
     assert any("settled" in event.detail for event in outcome.events)
 
 
-def test_what_was_typed_before_the_question_is_no_answer() -> None:
-    lines: list[str] = []
-    word = Enter(read=lambda: lines.pop() if lines else "")  # the terminal is gone at once
-    while not word.stopped():
-        pass
+@pytest.fixture
+def terminal():
+    """A word, and where a person types."""
+    ours, theirs = os.pipe()
+    yield Enter(ours), theirs
+    for end in (ours, theirs):
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def test_what_was_typed_before_the_question_is_no_answer(terminal) -> None:
+    word, keys = terminal
+    os.write(keys, b"\n\n")
+    assert not word.given("Walk?")  # the two from before are gone
     assert not word.given("Walk?")
-    typed = Enter.__new__(Enter)
-    typed._lines, typed._asked, typed._stop = ["", ""], "", False
-    assert not typed.given("Walk?")  # the two from before are gone
-    typed._lines.append("")
-    assert typed.given("Walk?")
-    typed._lines.append("")  # Enter while it walks
-    assert typed.stopped()
+    os.write(keys, b"\n")
+    assert word.given("Walk?")
+    assert not word.stopped()
+    os.write(keys, b"\n")  # Enter while it walks
+    assert word.stopped()
+    assert not word.given("Walk?")  # and it stays so
+
+
+def test_q_or_a_terminal_that_is_gone_ends_it_and_half_a_line_says_nothing(terminal) -> None:
+    word, keys = terminal
+    assert not word.given("Walk?")
+    os.write(keys, b"q")
+    assert not word.given("Walk?")
+    assert not word.stopped()
+    os.write(keys, b"\n")
+    assert not word.given("Walk?")
+    assert word.stopped()
+    other, keys = os.pipe()
+    word = Enter(other)
+    os.close(keys)
+    assert word.stopped()
+    os.close(other)
+
+
+def test_a_button_that_was_held_before_the_question_is_no_word_and_enter_after_it_stops(terminal) -> None:
+    word, keys = terminal
+    assert not word.given("Walk?", pressed=True)  # it was down before it was asked
+    assert word.given("Walk?", pressed=True)
+    os.write(keys, b"\n")  # while it walks, which a button has started
+    assert word.stopped()
 
 
 def test_warm_motors_rest(home) -> None:
@@ -235,7 +270,7 @@ def test_what_is_out_of_its_area_lies_down_to_be_carried_back(home, place) -> No
     assert runner.area.outside
 
     class Noting(Auto):
-        def given(self, question: str) -> bool:
+        def given(self, question: str, pressed: bool = False) -> bool:
             asked.append(question)
             if question.startswith("Walk"):
                 runner.area.place = np.array([place, 0.0])  # it slipped

@@ -1,21 +1,17 @@
-"""What a plant hides is found from what was measured; what a log does not show is said; bad logs are one clear error each."""
-
-from dataclasses import replace
+"""Logs become windows, and what was found a page and a randomization; bad logs and bad words are one clear error each."""
 
 import mujoco
 import numpy as np
 import pytest
 import yaml
 
-import robots
 from deploy import mcap
 from deploy.hil.simulated_robot import Conditions
 from locomotion import cli
 from locomotion.config import compose
 from locomotion.evaluation.page import STYLE
-from locomotion.identification import estimate as estimate_module
-from locomotion.identification import excitation, excite, result
-from locomotion.identification.estimate import estimate
+from locomotion.identification import result
+from locomotion.identification.estimate import Estimate
 from locomotion.identification.footing import Footing
 from locomotion.identification.recording import cut, read_recording, upright
 from locomotion.identification.unknowns import DEFAULT, parts_of, unknowns
@@ -26,108 +22,14 @@ from robots import InputError
 from sim.mujoco_model import build_model
 from tests.locomotion.identification import plants
 
-HIDDEN = Conditions(noise=1.0, strength=0.85, delay=0.012, joint_friction=1.5, joint_damping=1.5, seed=5)
-TRUTH = {"motor_strength": 0.85, "joint_friction_scale": 1.5, "joint_damping_scale": 1.5, "armature_scale": 1.0, "action_delay": 0.012}
-
-
-def lying(robot, seconds, seed=0):
-    """Targets of a robot on its belly that swings a pair of legs in the air."""
-    whole = excitation.on_ground(robot, 12.0 + 4 * seconds, plants.DT, seed)
-    begin = round((2 * seconds + 2 * excitation.MOVE) / plants.DT)  # after the sway and two moves
-    return whole[begin - 50 : begin + round(seconds / plants.DT)]
-
-
-@pytest.fixture(scope="module")
-def swinging(go2):
-    return lying(go2, 6.0)
-
-
-@pytest.fixture(scope="module")
-def recording(go2, swinging):
-    """Seven seconds of two swinging legs."""
-    return plants.follow(go2, swinging, HIDDEN)
-
-
-@pytest.fixture(scope="module")
-def found(recording):
-    """Its physics; a number for all joints."""
-    windows = cut(recording, 0.9, 0.1, 5)
-    return estimate(recording, windows, unknowns(recording.robot, tuple(TRUTH), "all"), 1, lambda words: None)
-
-
-def test_deviations_grow_with_windows_that_disagree_and_shrink_with_their_number():
-    random = np.random.default_rng(0)
-    j = random.standard_normal((4000, 50, 2))
-    alike, shared = random.standard_normal((4000, 50)), random.standard_normal((4000, 1, 2))
-
-    def deviation(residual, windows):
-        information = np.einsum("wri,wrj->wij", j[:windows], j[:windows])
-        return estimate_module._deviation(information, np.einsum("wr,wri->wi", residual[:windows], j[:windows]), np.full(2, 1e3))
-
-    np.testing.assert_allclose(deviation(alike, 4000), 1.0 / np.sqrt(4000 * 50), rtol=0.05)  # as independent residuals
-    biased = alike + np.einsum("wri,wsi->wr", j, shared)  # every window has parameters of its own, one deviation from the others'
-    np.testing.assert_allclose(deviation(biased, 4000), 1.0 / np.sqrt(4000), rtol=0.06)
-
-    # a linear problem: what is left without each of five windows, solved anew
-    few, y = j[:5], biased[:5]
-    found = np.linalg.lstsq(few.reshape(-1, 2), -y.ravel(), rcond=None)[0]
-    without = [np.linalg.lstsq(np.delete(few, w, 0).reshape(-1, 2), -np.delete(y, w, 0).ravel(), rcond=None)[0] for w in range(5)]
-    expected = np.sqrt(0.8 * np.square(np.array(without) - found).sum(axis=0))
-    np.testing.assert_allclose(deviation(y + few @ found, 5), expected, rtol=1e-3)
-
-
-def right(unknown, value, interval, truth):
-    """Within 10 % (a delay within 3 ms), or inside its own interval."""
-    near = abs(value - truth) <= (0.003 if unknown.parameter == "action_delay" else 0.1 * truth)
-    return near or interval[0] <= truth <= interval[1]
-
-
-def test_a_plant_s_strength_friction_damping_and_delay_are_found(found):
-    for unknown, value, interval in zip(found.sought, found.value, found.interval, strict=True):
-        assert right(unknown, value, interval, TRUTH[unknown.parameter]), (unknown.name, value, interval)
-    # and they are not found by saying nothing
-    strength, friction, damping, _, delay = found.interval
-    assert np.ptp(strength) < 0.1
-    assert np.ptp(friction) < 0.5
-    assert np.ptp(damping) < 0.9
-    assert np.ptp(delay) < 0.004
-    assert found.seen.all()
-
-
-def test_the_model_that_was_found_explains_what_was_held_out(found):
-    assert found.fit["held out before"] > 1.4
-    assert found.fit["held out"] == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_allclose(found.sigma[[0, 12]], [0.001, 0.1], rtol=0.15)  # the noise of the sensors
-
-
-@pytest.fixture(scope="module")
-def weak(go2, swinging):
-    """A recording of a plant that is weak, and else as it is described."""
-    return plants.follow(go2, swinging, Conditions(noise=1.0, strength=0.85))
-
-
-def test_what_only_acts_together_is_said_and_named(weak, go2):
-    sought = unknowns(go2, ("motor_strength", "kp_scale", "kd_scale"), "all")
-    short = replace(weak, stretches=[(25, 220)])
-    found = estimate(short, cut(short, 0.5, 0.1, 5), sought, 1, lambda words: None)
-    assert any("motor_strength" in words and "kp_scale" in words and "together" in words for words in found.together)
-    assert not found.seen.any()
-    assert found.value[0] * found.value[1] == pytest.approx(0.85, rel=0.03)  # what is seen is right
-    hard = replace(weak, robot=replace(go2, effort_limit=0.02 * go2.effort_limit))  # as if the motors had come to their limits
-    assert estimate_module._one_torque(hard, sought) == (pytest.approx(np.zeros(3)), [])
-
-
-@pytest.mark.slow
-def test_a_trunk_that_nothing_moves_is_not_seen_and_keeps_its_range(weak, go2):
-    found = estimate(weak, cut(weak, 0.9, 0.1, 5), unknowns(go2, ("motor_strength", "base_com_offset"), "all"), 1, lambda words: None)
-    assert found.seen[0]
-    assert found.value[0] == pytest.approx(0.85, abs=0.02)
-    assert not found.seen[[1, 3]].any()
-    assert any("base_com_offset x" in words for words in found.together)
-    base = RandomizationSettings(parameters={"base_com_offset": (-0.03, 0.03), "motor_strength": (0.9, 1.1)})
-    ranges = result.randomization(found, base)["parameters"]
-    assert ranges["base_com_offset"] == [-0.03, 0.03]
-    assert ranges["motor_strength"][0] < 0.85 < ranges["motor_strength"][1] < 0.95
+TRUTH = {
+    "motor_strength": 0.85,
+    "joint_friction_scale": 1.5,
+    "joint_damping_scale": 1.5,
+    "armature_scale": 1.0,
+    "action_delay": 0.012,
+    "payload_mass": 2.5,
+}
 
 
 def test_a_robot_that_sways_is_put_where_it_stood_and_as_fast(go2):
@@ -150,8 +52,20 @@ def test_a_robot_that_sways_is_put_where_it_stood_and_as_fast(go2):
     assert rotation.reshape(3, 3).T @ footing.velocity[0] == pytest.approx(measured.truth["base_lin_vel"], abs=0.02)
 
 
-def test_the_randomization_holds_what_was_found_and_a_training_takes_it(found, recording, tmp_path, monkeypatch):
-    written = result.write(found, recording, tmp_path / "dog 1", RandomizationSettings(parameters={"friction": (0.3, 1.5)}), tmp_path / "a")
+def found_of(robot, truth, seen=True, fit=1.0):
+    """An estimate that found ``truth``, with intervals of 0.001 to either side."""
+    sought = unknowns(robot, tuple(truth), "all")
+    value, shown = np.array(list(truth.values())), np.zeros((2, 10, 2 * robot.num_joints + 6))
+    interval = np.stack([value - 0.001, value + 0.001], axis=1)
+    sizes = {name: fit for name in ("fitted before", "fitted", "held out before", "held out")}
+    sigma = np.ones(shown.shape[2])
+    return Estimate(sought, value, np.full(len(value), 0.0005), interval, np.full(len(value), seen), [], sigma, sizes, shown, shown, shown)
+
+
+def test_the_randomization_holds_what_was_found_and_a_training_takes_it(go2, tmp_path, monkeypatch):
+    base = RandomizationSettings(parameters={"friction": (0.3, 1.5), "base_mass_offset": (-1.0, 3.0)})
+    recording = read_recording(plants.write_log(tmp_path, go2))
+    written = result.write(found_of(go2, TRUTH), recording, tmp_path / "dog 1", base, tmp_path / "a")
     monkeypatch.setenv("LOCOMOTION_CONFIGS", str(tmp_path / "dog 1" / "configs"))
     settings = check(TrainSettings, compose("train", ["randomization=dog_1"]))
     ranges = settings.randomization.parameters
@@ -159,12 +73,26 @@ def test_the_randomization_holds_what_was_found_and_a_training_takes_it(found, r
         assert ranges[name][0] <= truth <= ranges[name][1]
     assert np.ptp(ranges["motor_strength"]) >= 2 * result.SPREAD["motor_strength"] - 1e-6
     assert ranges["kp_scale"] == pytest.approx((0.95, 1.05))  # sought as one with strength
+    assert ranges["payload_mass"] == pytest.approx((2.0, 3.0))
+    assert ranges["base_mass_offset"] == (0.0, 0.0)  # the same kilograms
     assert ranges["friction"] == (0.3, 1.5)
     text = (tmp_path / "dog 1" / "identification.html").read_text()
     assert STYLE in text
     assert "motor_strength" in text
     assert yaml.safe_load((tmp_path / "dog 1" / "identification.json").read_text())["parameters"][0]["parameter"] == "motor_strength"
     assert written["randomization"].endswith("dog_1.yaml")
+
+
+def test_what_makes_figures_doubtful_is_said(go2, tmp_path):
+    recording = read_recording(plants.write_log(tmp_path, go2))
+    sound = result.figures(found_of(go2, TRUTH), recording)
+    assert not result.doubts(sound)
+    (words,) = result.doubts(result.figures(found_of(go2, TRUTH, fit=3.0), recording))
+    assert words.startswith("The model does not explain this log: 3.0 times")
+    (words,) = result.doubts(result.figures(found_of(go2, TRUTH | {"payload_mass": 0.0}), recording))
+    assert words.startswith("payload_mass is at its bound of 0")
+    assert "base_mass_offset" in words
+    assert any("at its bound" in line for line in result.lines(result.figures(found_of(go2, {"payload_mass": 0.0}), recording)))
 
 
 def test_parts_of_a_robot_hold_every_joint_once(go2):
@@ -234,21 +162,13 @@ def test_a_log_of_a_robot_that_has_changed_is_refused(go2, tmp_path):
         read_recording(changed(plants.write_log(tmp_path, go2), change))
 
 
-@pytest.mark.slow
-def test_a_weak_late_rough_and_heavy_plant_is_found_from_a_minute_s_log(tmp_path):
-    go2 = robots.load("unitree_go2")
-    conditions = replace(HIDDEN, payload=2.5)
-    excite.write(go2, excitation.on_ground(go2, 50.0, plants.DT, 0), plants.DT, tmp_path / "excite.onnx")
-    runtime, _ = plants.run(tmp_path / "excite.onnx", go2, tmp_path / "log.mcap", 58.0, conditions)
-    assert not [event for event in runtime.supervisor.events if event.kind not in ("transition", "override")]
-    recording = read_recording(tmp_path / "log.mcap")
-    assert recording.sampled[-1] < 60.0
-    found = estimate(recording, cut(recording, 2.0, 0.6, 5), unknowns(go2, DEFAULT, "all"))
-    truth = TRUTH | {"base_mass_offset": 2.5}
-    for unknown, value, interval in zip(found.sought, found.value, found.interval, strict=True):
-        if unknown.parameter in truth:
-            assert right(unknown, value, interval, truth[unknown.parameter]), (unknown.name, value, interval)
-    assert found.fit["held out"] < 0.2 * found.fit["held out before"]
+def test_an_output_that_is_no_folder_is_refused_before_the_work(go2, tmp_path, capsys, monkeypatch):
+    path = plants.write_log(tmp_path, go2)
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("locomotion.commands.identify.estimate", None)
+    for output in ("taken", "taken/within"):
+        assert cli.main(["identify", str(path), f"output={tmp_path / output}", "window=0.3", "lead=0.1"]) == 2
+        assert capsys.readouterr().err.startswith("error: output")
 
 
 @pytest.mark.parametrize(

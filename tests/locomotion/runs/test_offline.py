@@ -103,6 +103,37 @@ def test_a_checkpoint_acts_in_what_it_was_trained_in(data: Path, tmp_path: Path,
     assert "it brings its own" in capsys.readouterr().err
 
 
+def test_choices_are_not_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["algorithm.actor_hidden=[8]", "algorithm.rounds=2", "algorithm.warm_up=8", "algorithm.capacity=100", "score_every=0"]
+    assert main(["train", "env=gymnasium:CartPole-v1", "algorithm=dqn", *small, "iterations=1", f"run={tmp_path}/run"]) == 0
+    assert main(["dataset", "collect", f"policy={tmp_path}/run", f"output={tmp_path}/d", "steps=10"]) == 2
+    error = capsys.readouterr().err
+    assert f"policy: got '{tmp_path}/run'; expected one whose actions are numbers" in error
+    assert "Try algorithm=" not in error
+    assert not (tmp_path / "d").exists()
+
+
+def test_what_makes_two_networks_alike_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["algorithm=bc_gymnasium", f"dataset={data}", "algorithm.updates=1", "iterations=1", "score_every=0"]
+    assert main(["offline", *words, f"run={tmp_path}/bc"]) == 0
+    begin = ["train", "env=gymnasium:Pendulum-v1", "algorithm=ppo_gymnasium", "algorithm.num_envs=2", "algorithm.steps=32", "iterations=1"]
+    begin += ["algorithm.minibatches=2", "score_every=0", f"init={tmp_path}/bc", f"run={tmp_path}/ppo"]
+    assert main(begin) == 2
+    remedy = "algorithm.actor_hidden=[256,256]"
+    assert f"Make them alike: {remedy}." in capsys.readouterr().err
+    assert main([*begin, remedy]) == 0
+
+
+def test_a_policy_in_shares_of_one_range_does_not_begin_in_another(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    offline = ["offline", "algorithm=iql_gymnasium", "algorithm.actor_hidden=[8]", "algorithm.updates=1", "iterations=1", "score_every=0"]
+    assert main([*offline, f"dataset={data}", f"run={tmp_path}/iql"]) == 0
+    sac = ["train", "env=gymnasium:Pendulum-v1", "algorithm=sac", "algorithm.actor_hidden=[8]", "algorithm.rounds=2", "iterations=1"]
+    sac += ["algorithm.capacity=100", "algorithm.normalize=true", "score_every=0", f"init={tmp_path}/iql", f"run={tmp_path}/sac"]
+    assert main([*sac, "algorithm.action_limit=1"]) == 2
+    assert "the same algorithm.action_limit: 1. It has None." in capsys.readouterr().err
+    assert main(sac) == 0
+
+
 class Still(gymnasium.Env):
     observation_space = action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
 

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,3 +173,36 @@ def test_seeds_cost_no_composing_again(monkeypatch):
     assert seen == [["task=stand"], ["task=gait"]]
     with pytest.raises(InputError, match=r"seed: got -3"):
         sweep.plan(["seed=1,2,-3"])
+
+
+def test_a_sweep_that_is_killed_leaves_no_trainings(tmp_path):
+    """SIGKILL, which nothing of the sweep itself sees."""
+    code = f"""
+import sys, pathlib
+from locomotion.runs import sweep
+from tests.locomotion.runs.test_sweep import LOCAL
+sweep.Sweep.command = lambda self, trial: [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+made = sweep.create(pathlib.Path({str(tmp_path / "s")!r}), [sweep.Trial("a", ())])
+list(sweep._processes(made, made.trials, LOCAL))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    log = tmp_path / "s" / "logs" / "a.txt"
+    assert eventually(lambda: log.exists() and log.read_text().strip())
+    process.kill()
+    process.wait()
+    child = Path("/proc", log.read_text().strip())
+    assert eventually(lambda: not child.exists() or "State:\tZ" in (child / "status").read_text())
+
+
+def test_ray_that_is_not_there_is_said_before_a_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"launcher.*\[ray\]"):
+        command.run([*TINY, "seed=1,2", "launcher=ray", f"output={tmp_path / 's'}"])
+    assert not (tmp_path / "s").exists()
+
+
+def eventually(happened, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not happened() and time.monotonic() < until:
+        time.sleep(0.02)
+    return happened()
