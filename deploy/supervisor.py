@@ -281,8 +281,13 @@ class Supervisor:
         elif state is State.READY and before is State.WALK:
             self._targets.set_out(self.limits.ramp_seconds)
         elif state is State.SETTLE:
-            if self._lies and (before is State.STAND_UP or (before is not State.WALK and self._targets.way >= 1.0)):
-                self._lie_down()  # its feet are down
+            from_lying, from_standing = (
+                np.linalg.norm(self.sample.joint_pos - pose) for pose in (self.robot.lie_joint_pos, self.robot.default_joint_pos)
+            )
+            if self._lies and (
+                from_lying < from_standing or before is State.STAND_UP or (before is not State.WALK and self._targets.way >= 1.0)
+            ):
+                self._lie_down()  # its feet are down, or it lies already
             else:
                 self._targets.set_out(self.limits.ramp_seconds if before is State.WALK else self.limits.lie_down_seconds)
             self._ends_by = math.inf if self._lies else now + self.limits.hold_seconds

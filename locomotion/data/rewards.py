@@ -13,7 +13,7 @@ from locomotion.task.past import Past
 from locomotion.task.task import Task
 from robots.errors import InputError
 from sim import Signals
-from sim.signals import signal_shapes
+from sim.signals import columns, signal_shapes
 
 NEEDED = ("command", "memory")
 FILLS = (0.0, 1000.0)  # in the place of what was not measured: a term that does not look at it says the same
@@ -53,10 +53,11 @@ def _evaluated(steps: Steps, task: Task, fill: float) -> tuple[Tensor, Tensor]:
     def packed(table: dict[str, np.ndarray]) -> Signals:
         whole = np.concatenate([table[name].reshape(size, -1) for name in shapes], axis=-1, dtype=np.float32)
         whole[np.isnan(whole)] = fill
-        return Signals(torch.from_numpy(whole)[:, None], j, len(task.robot.feet))
+        return Signals(one(whole), j, len(task.robot.feet))
 
     def one(value: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(value))[:, None]
+        value = torch.from_numpy(np.asarray(value))[:, None]  # columns as in a rollout: sums then go the same way, to the last bit
+        return value if value.dim() < 3 else columns(*value.shape).copy_(value)
 
     previous = np.concatenate([np.zeros_like(steps.action[:1]), steps.action[:-1]])
     previous[steps.starts] = 0.0

@@ -188,6 +188,8 @@ def _check_scoring_engine(settings: TrainSettings) -> None:
         try:
             make_simulator(robot, 1, task.control_dt, own.actuator, settings.score_sim, self_collision=lying, device=own.device).close()
         except InputError as error:
+            if error.field != "sim.engine":
+                raise
             raise InputError("score_sim", settings.score_sim, error.allowed, error.remedy) from error
 
 

@@ -11,7 +11,7 @@ from deploy.dashboard import CELLS, bar, render, shown
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import RobotState, SimulatedTime
 from deploy.limits import Limits
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Moment, Runtime
 from deploy.states import State
@@ -55,7 +55,7 @@ def runtime(bundle, go2):
 def test_it_is_on_a_terminal_and_nowhere_else(runtime, go2):
     reader, terminal = pty.openpty()
     with shown(runtime, "", terminal):
-        runtime.run(0.5, ScriptedOperator([[0.0, [0.0, 0.0, 0.0]]], runtime.policy.contract))
+        runtime.run(0.5, ScriptedOperator([[0.0, [0.0, 0.0, 0.0]]], runtime.policy.contract), Stop.NONE)
         assert runtime.moment is not None
         time.sleep(0.5)
     assert b"STAND_UP" in os.read(reader, 65536)

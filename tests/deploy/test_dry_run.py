@@ -7,7 +7,7 @@ from deploy.dry_run import DryRun, Observer
 from deploy.hil.simulated_robot import SimulatedRobot
 from deploy.interface import SimulatedTime
 from deploy.limits import Limits
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.states import State
@@ -27,7 +27,7 @@ def dry(bundle, go2):
 def test_the_policy_walks_on_what_is_measured_and_nothing_is_written(dry):
     runtime, plant, written, operator = dry
     before = plant.plant.read().joint_pos
-    runtime.run(2.0, operator)
+    runtime.run(2.0, operator, Stop.NONE)
     log = runtime.log.columns()
     walking = log["state"] == State.WALK
     assert walking.sum() == 100

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import MotorCommand, RealTime, SimulatedTime
-from deploy.operator import Intent, ScriptedOperator
+from deploy.operator import Intent, ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.summary import quantiles, summarize
@@ -214,7 +214,7 @@ def test_the_policy_gets_what_the_robot_measures_and_its_target_is_what_the_robo
     order = [3, 7, 0, 11, 1, 2, 10, 4, 9, 5, 6, 8]
     path = bundles.write_tiny(tmp_path / "policy.onnx", go2, commands=commands, order=order, weight=0.01)
     runtime, _, operator = make_standing(path, go2, script=((0.0, (0.25, 0.5)),))
-    runtime.run(1.0, operator)
+    runtime.run(1.0, operator, Stop.NONE)
     tiny, memory = bundles.tiny_policy(go2, commands=commands, weight=0.01), np.zeros((1, 3))
     walking = [row for row in rows(runtime) if row["state"] == State.WALK]
     assert len(walking) > 20

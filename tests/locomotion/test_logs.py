@@ -34,7 +34,7 @@ def test_the_figures_are_those_of_the_columns(ran):
     log = read_log(ran / "log.mcap")
     c = log.columns
     states, begins, ends = zip(*log_figures.phases(log), strict=True)
-    assert states == ("stand_up", "check", "walk", "damping")
+    assert states == ("stand_up", "check", "walk", "settle", "fault")
     assert begins[1:] == ends[:-1]
     for state, begin, end in log_figures.phases(log):
         assert set(c["state"][(c["time"] >= begin) & (c["time"] < end)]) == {state}

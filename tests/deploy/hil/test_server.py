@@ -11,7 +11,7 @@ import pytest
 
 import robots
 from deploy.interface import RealTime
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.supervisor import Limits, State, Supervisor
@@ -67,7 +67,7 @@ def test_a_robot_is_taken_over_stands_up_under_the_supervisor_and_is_damped(serv
     policy = RobotPolicy(load(bundles.write_tiny(tmp_path / "policy.onnx", robot, weight=0.0)), robot)
     clock, supervisor = RealTime(), Supervisor(policy.robot, policy.contract.control_dt, Limits(max_state_age=0.2))
     runtime = Runtime(policy, interface, supervisor, clock)
-    runtime.run(8.0, ScriptedOperator([[0.0, [0.0, 0.0, 0.0]]], policy.contract))
+    runtime.run(8.0, ScriptedOperator([[0.0, [0.0, 0.0, 0.0]]], policy.contract), Stop.NONE)
     server.send_signal(signal.SIGTERM)
     text, _ = server.communicate(timeout=PATIENCE)
     assert supervisor.state is State.DAMPING, f"{supervisor.events[-1].detail}\n{text}"

@@ -16,7 +16,7 @@ from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import SimulatedTime
 from deploy.log import Recorder
 from deploy.log_reader import read_log
-from deploy.operator import ScriptedOperator
+from deploy.operator import ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.supervisor import Limits, Supervisor
@@ -66,7 +66,7 @@ def deployed(bundle, go2, path, seconds):
     plant = SimulatedRobot(policy.robot, clock, Conditions(noise=1.0))
     recorder = Recorder(path, policy.robot, policy.contract, limits)
     supervisor = Supervisor(policy.robot, policy.contract.control_dt, limits)
-    Runtime(policy, plant, supervisor, clock, recorder).run(seconds, ScriptedOperator(SCRIPT, policy.contract))
+    Runtime(policy, plant, supervisor, clock, recorder).run(seconds, ScriptedOperator(SCRIPT, policy.contract), Stop.NONE)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_it_begins_in_the_default_pose_and_keeps_off_stops_and_speed_limits(go2,
 
 def test_the_supervisor_finds_nothing_and_changes_nothing(played):
     runtime, _ = played
-    assert {event.kind for event in runtime.supervisor.events} <= {"transition", "override"}
+    assert {event.kind for event in runtime.supervisor.events} <= {"transition", "override", "stop", "settled"}
     assert not runtime.supervisor.interventions
 
 
@@ -101,3 +101,11 @@ def test_the_command_writes_it_and_says_how_to_run_it(place, seconds, said, tmp_
     assert said in out
     assert ("locomotion identify excited/" in out) == (place == "ground")
     assert load(tmp_path / "e.onnx").contract.command_names == ()
+
+
+def test_it_ends_lying_and_does_not_stand_up_again_to_lie_down(go2, played):
+    runtime, _ = played
+    columns = runtime.log.columns()
+    settling = columns["state"] == "settle"
+    assert settling.any()
+    assert (columns["base_pos"][settling, 2] < 0.4 * go2.standing_height).all()

@@ -127,7 +127,7 @@ def test_the_interquartile_mean_and_its_interval():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_a_sweep_ends_its_trainings(tmp_path, monkeypatch, number):
     stand_in(monkeypatch, "import time; time.sleep(60)")
-    processes, real = [], subprocess.Popen
+    processes, real, before = [], subprocess.Popen, signal.getsignal(number)
 
     def popen(*arguments, **options):
         processes.append(real(*arguments, **options))
@@ -140,7 +140,7 @@ def test_a_signal_to_a_sweep_ends_its_trainings(tmp_path, monkeypatch, number):
     assert caught.value.code == 128 + number
     assert processes
     assert all(process.wait(5) for process in processes)
-    assert signal.getsignal(number) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize("name", ["a b=c", "it's", "back\\slash", "a,b", "(1)", "${seed}", "[x]", "{y: 1}", "\\'"])
