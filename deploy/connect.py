@@ -102,6 +102,9 @@ class Extras:
             raise
 
 
+NOTHING = Extras()
+
+
 def connect(
     policy: RobotPolicy,
     limits: Limits,

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.linalg import norm
 
 from deploy.gate import Gate
 from deploy.interface import Floats, MotorCommand, RobotState, damping_command
@@ -281,13 +282,9 @@ class Supervisor:
         elif state is State.READY and before is State.WALK:
             self._targets.set_out(self.limits.ramp_seconds)
         elif state is State.SETTLE:
-            from_lying, from_standing = (
-                np.linalg.norm(self.sample.joint_pos - pose) for pose in (self.robot.lie_joint_pos, self.robot.default_joint_pos)
-            )
-            if self._lies and (
-                from_lying < from_standing or before is State.STAND_UP or (before is not State.WALK and self._targets.way >= 1.0)
-            ):
-                self._lie_down()  # its feet are down, or it lies already
+            down = self._folded(now) if before is State.WALK else before is State.STAND_UP or self._targets.way >= 1.0
+            if self._lies and down:
+                self._lie_down()
             else:
                 self._targets.set_out(self.limits.ramp_seconds if before is State.WALK else self.limits.lie_down_seconds)
             self._ends_by = math.inf if self._lies else now + self.limits.hold_seconds
@@ -324,6 +321,11 @@ class Supervisor:
             self.fault(now, "settled", "lies, and is damped")
         elif way >= 2.0 or (way >= 1.0 and self.rested(now)):
             self._lie_down()
+
+    def _folded(self, now: float) -> bool:
+        """Whether the joints rest nearer to lying than to the default pose: what lies already does not stand up to lie down."""
+        joints, robot = self.sample.joint_pos, self.robot
+        return self.rested(now) and norm(joints - robot.lie_joint_pos) < norm(joints - robot.default_joint_pos)
 
     def _lie_down(self) -> None:
         self._lying = True

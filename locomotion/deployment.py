@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import calibration as calibrations
-from deploy.connect import Extras, connect, operator_of
+from deploy.connect import NOTHING, Extras, connect, operator_of
 from deploy.dashboard import attended
 from deploy.gate import Gate
 from deploy.guard import LEASE, Guard, GuardError, LockstepGuard, lease
@@ -27,7 +27,6 @@ from locomotion.settings import ExtrasSettings
 from robots.errors import InputError, nearest
 
 SIMULATED = {"name": "sim"}
-NOTHING = Extras()
 
 
 def run_deployment(

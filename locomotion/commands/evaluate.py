@@ -22,6 +22,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     plugins.load(settings.plugins)
     engines = [one.engine for one in settings.sim]
     asked = sim_to_sim.check_gate(engines, settings.gate)
+    if "others" in given and settings.sweep != "randomization":
+        raise InputError("others", settings.others, "sweep=randomization beside it", "It is the world of that sweep alone: leave it out.")
     if settings.sweep:
         return robustness.run(settings)
     if settings.against:

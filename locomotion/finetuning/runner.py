@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from deploy.calibration import Calibration
-from deploy.connect import REMOTE, connect
+from deploy.connect import NOTHING, REMOTE, Extras, connect
 from deploy.contract import Contract
 from deploy.dry_run import DryRun, Observer
-from deploy.estop import EStopServer, Place
 from deploy.guard import Guard, GuardError, LockstepGuard
 from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import Clock, RealTime, RobotInterface, SimulatedTime
@@ -72,17 +71,13 @@ def simulated(conditions: Conditions, dry_run: bool = False) -> Connection:
     return open_
 
 
-def real(way: Mapping[str, Any], dry_run: bool = False, place: Place | None = None, calibration: Calibration | None = None) -> Connection:
-    """The robot that ``way`` leads to, its name and options, behind the guard's process; and an e-stop at ``place``."""
+def real(way: Mapping[str, Any], dry_run: bool = False, extras: Extras = NOTHING, calibration: Calibration | None = None) -> Connection:
+    """The robot that ``way`` leads to, its name and options, behind the guard's process; of ``extras`` the e-stop."""
 
     def open_(policy: RobotPolicy, limits: Limits, run: int) -> Connected:
         rest = [[0.0, policy.contract.command_rest.tolist()]]
-        with contextlib.ExitStack() as undo:
-            estop = EStopServer(place) if place else None
-            if estop:
-                undo.callback(estop.close)
+        with extras.beside(policy.contract) as (estop, _):
             interface, supervisor, _ = connect(policy, limits, way, rest, calibration, dry_run)
-            undo.pop_all()
         return Connected(interface, supervisor, RealTime(), estop)
 
     return open_

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from deploy import calibration, estop
+from deploy.connect import Extras
 from deploy.limits import Limits
 from deploy.policy import load as load_bundle
 from locomotion.data.kinematics import Kinematics
@@ -106,12 +107,11 @@ def _connection(settings: FinetuneSettings, robot: Robot) -> Connection:
         return simulated(conditions_of(settings.plant), settings.dry_run)
     if settings.plant:
         raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
-    place = estop.place(settings.estop, Path()) if settings.estop is not None else None
-    if place:
-        estop.EStopServer(place).close()
+    if settings.estop is not None:  # before anything is asked of a person
+        estop.EStopServer(estop.place(settings.estop, Path())).close()
     own = calibration.read(Path(settings.calibration), robot) if settings.calibration else None
     way = {"network": settings.network, "domain": settings.domain, "release": settings.release}
-    return real({"name": settings.interface, **way}, settings.dry_run, place, own)
+    return real({"name": settings.interface, **way}, settings.dry_run, Extras(settings.estop), own)
 
 
 def _where(settings: FinetuneSettings) -> dict[str, Any]:

@@ -248,6 +248,8 @@ def test_bad_input_is_one_clear_error(standing_bundle, tmp_path, capsys):
     foreign = bundles.write_tiny(tmp_path / "foreign.onnx", robots.load("anymal_c"), weight=0.0)
     for words, said in (
         (["sweep=everything"], "'randomization' or 'falsify'"),
+        (["others=simulator"], "sweep=randomization beside it"),
+        (["sweep=falsify", "others=robot"], "sweep=randomization beside it"),
         (["against=x.onnx"], "Add sweep=randomization"),
         (["sweep=falsify", "against=x.onnx"], "nothing, with sweep=falsify"),
         (["sweep=randomization", f"against={foreign}"], "This one is of anymal_c"),
