@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from robots.errors import InputError, nearest
-from robots.robot import Robot
+from robots.robot import GRAVITY, Robot
 
 LIMIT_TOLERANCE = 1e-4  # rad, for limits rounded differently in the two files
 HEIGHT_TOLERANCE = 0.06  # share of the height
@@ -32,6 +32,9 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
         names, allowed = [geom.name for geom in spec.worldbody.geoms], "the robot alone: the toolkit adds the ground"
         raise InputError("model", names, allowed, f"Remove the world's geoms from {robot.model.name}.")
     model = _compiled(robot, spec)
+    if not np.allclose(model.opt.gravity, (0.0, 0.0, -GRAVITY), atol=0.02):
+        allowed = f"no gravity of the model's own: training sets 0 0 -{GRAVITY:g} m/s^2 and randomizes it (gravity_scale, ground_slope)"
+        raise InputError("model: gravity", model.opt.gravity.tolist(), allowed, f"Remove gravity= from <option> of {robot.model.name}.")
     check_joints(robot, model)
     check_feet(robot, model)
     check_mirror(robot, model)
@@ -165,6 +168,10 @@ def check_joints(robot: Robot, model: mujoco.MjModel) -> None:
             raise InputError("joint_names", name, "hinge joints", f"'{name}' slides or is a ball: replace it by hinges.")
     for joint, (low, high) in zip(robot.joint_names, robot.joint_pos_limit, strict=True):
         (lower, upper), limited = model.joint(joint).range, model.jnt_limited[model.joint(joint).id]
+        if lower > upper:  # MuJoCo takes that for no limit
+            raise InputError(
+                "model: range", [float(lower), float(upper)], f"[lower, upper] of {joint}", f"Swap them in {robot.model.name}."
+            )
         if limited and (low < lower - LIMIT_TOLERANCE or high > upper + LIMIT_TOLERANCE):
             allowed = f"limits of {joint} within its range in the model, {lower:g} to {upper:g} rad"
             raise InputError("joint_pos_limit", [float(low), float(high)], allowed, "Narrow them, or widen the model's.")

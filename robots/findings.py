@@ -14,13 +14,15 @@ import numpy as np
 
 from robots import check
 from robots.errors import Finding, InputError
+from robots.joint_findings import JOINT_CHECKS
 from robots.model import build_spec, total_mass
 from robots.robot import Robot, load
 from robots.standing import check_gains, check_standing
 
 # Mass over height cubed: Bolt 20, Talos 90, ANYmal C 310, Go2 510, B1 740. A slip of the decimal point is a factor of 10.
 DENSITY = (8.0, 2500.0)  # kg/m^3
-TWIN = 0.02  # share by which a limb's mass, gain or limit may differ from its mirror image's
+TURNED = 0.02  # rad, of the IMU's axes against the base's
+LIGHTEST = 1e-4  # share of the robot's mass that a link weighs at least: G1's lightest 2.2e-3
 GROUND_BIT = 1
 
 
@@ -98,6 +100,16 @@ def _mass(robot: Robot, model: mujoco.MjModel) -> Findings:
         )
 
 
+def _light_links(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """What moves weighs something, alone or with what is fixed to it."""
+    mass = np.bincount(model.body_weldid, model.body_mass, model.nbody)
+    for name in robot.joint_names:
+        body = model.body(model.jnt_bodyid[model.joint(name).id])
+        if mass[body.id] < LIGHTEST * total_mass(model):
+            allowed = f"at least {LIGHTEST * total_mass(model):.2g} kg for {body.name}, which {name} moves"
+            yield Finding(True, InputError("model: mass", float(mass[body.id]), allowed, f"Check the <inertial> of {body.name}: kg."))
+
+
 def _inertia(robot: Robot, model: mujoco.MjModel) -> Findings:
     """A body's mass lies within its shapes and joints: the radius of gyration is no longer than these, nor vanishingly short."""
     for body in range(1, model.nbody):
@@ -157,6 +169,10 @@ def _sensor(robot: Robot, model: mujoco.MjModel) -> Findings:
         yield Finding(
             True, InputError("imu_site", robot.imu_site, "a site on the base", f"It sits on {body}: move it to {robot.base_body}.")
         )
+    turned = 2.0 * np.arccos(min(1.0, abs(model.site(robot.imu_site).quat[0])))
+    if turned > TURNED:
+        allowed = f"axes along the base's, in whose frame gyroscope and gravity are; they are turned by {np.degrees(turned):.0f} degrees"
+        yield Finding(True, InputError("imu_site", robot.imu_site, allowed, "Remove its quat or euler; the driver turns its readings."))
 
 
 def _lowest(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -203,55 +219,6 @@ def _foot_order(robot: Robot, model: mujoco.MjModel) -> Findings:
             yield Finding(True, InputError(f"gaits: {name}", robot.gaits[name].tolist(), allowed, "Phases stand in the order of feet."))
 
 
-def _twins(robot: Robot, model: mujoco.MjModel) -> Findings:
-    """Left and right are mirror images in pose, limits, gains and mass."""
-    mirror = robot.mirror
-    index, sign = mirror.joint_index, mirror.joint_sign
-    limit = robot.joint_pos_limit
-    image = np.where(sign[:, None] > 0, limit[index], -limit[index][:, ::-1])
-    both = {
-        "default_joint_pos": (robot.default_joint_pos, sign * robot.default_joint_pos[index]),
-        "lie_joint_pos": (robot.lie_joint_pos, sign * robot.lie_joint_pos[index]),
-        "joint_pos_limit": (limit, image),
-    }
-    both |= {
-        key: (getattr(robot, key), getattr(robot, key)[index]) for key in ("kp", "kd", "action_scale", "effort_limit", "joint_vel_limit")
-    }
-    joint = np.array([model.joint(name).id for name in robot.joint_names])
-    masses = model.body_mass[model.jnt_bodyid[joint]]
-    both |= {
-        "model: mass": (masses, masses[index]),
-        "model: armature": (armature := model.dof_armature[model.jnt_dofadr[joint]], armature[index]),
-    }
-    for field, (here, there) in both.items():
-        off = np.abs(here - there) > TWIN * np.maximum(np.abs(here), np.abs(there)) + 1e-6
-        for i in np.flatnonzero(off.reshape(len(index), -1).any(axis=1)):
-            if i <= index[i]:
-                one, other = robot.joint_names[i], robot.joint_names[index[i]]
-                came = np.round([here[i], there[i]], 6).tolist()
-                yield Finding(True, InputError(field, came, f"{one} and {other} as mirror images", "Mend the one or the other."))
-
-
-def _limits(robot: Robot, model: mujoco.MjModel) -> Findings:
-    for i, name in enumerate(robot.joint_names):
-        joint = model.joint(name).id
-        limited, (low, high) = model.jnt_actfrclimited[joint], model.jnt_actfrcrange[joint]
-        if limited and robot.effort_limit[i] > max(-low, high) * 1.001:
-            allowed = f"at most the model's actuatorfrcrange of {name}, {high:g} N m"
-            yield Finding(True, InputError("effort_limit", float(robot.effort_limit[i]), allowed, "Lower it, or mend the model."))
-        lower, upper = robot.joint_pos_limit[i]
-        margin = min(robot.default_joint_pos[i] - lower, upper - robot.default_joint_pos[i])
-        if margin < 0.02 * (upper - lower):
-            allowed = f"an angle of {name} away from its limits, {lower:g} to {upper:g} rad"
-            yield Finding(
-                False, InputError("default_joint_pos", float(robot.default_joint_pos[i]), allowed, "Bend it, or widen the limit.")
-            )
-        reach = robot.action_scale[i] * robot.kp[i] / robot.effort_limit[i]
-        if not 0.05 <= reach <= 2.0:
-            allowed = f"0.05 to 2 times effort_limit / kp of {name}, {robot.effort_limit[i] / robot.kp[i]:.3g} rad"
-            yield Finding(False, InputError("action_scale", float(robot.action_scale[i]), allowed, "0.25-0.5 times is usual."))
-
-
 def _lying(robot: Robot, model: mujoco.MjModel) -> Findings:
     lie, stand = (check.joint_pose(model, robot, q) for q in (robot.lie_joint_pos, robot.default_joint_pos))
     low, high = (-check.foot_positions(robot, pose)[:, 2].mean() for pose in (lie, stand))
@@ -263,5 +230,5 @@ def _lying(robot: Robot, model: mujoco.MjModel) -> Findings:
 
 CHECKS: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (
     _raised(check.check_joints), _raised(check.check_feet), _raised(check.check_mirror), _raised(check.check_height),
-    _mass, _inertia, _shapes, _sensor, _lowest, _foot_order, _twins, _limits, _lying,
+    _mass, _light_links, _inertia, _shapes, _sensor, _lowest, _foot_order, *JOINT_CHECKS, _lying,
 )  # fmt: skip

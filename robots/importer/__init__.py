@@ -196,12 +196,15 @@ def _imu(source: Source, base: int) -> np.ndarray:
     model = source.model
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    places = {model.site(i).name: data.site_xpos[i] for i in range(model.nsite)} | {
-        model.body(i).name: data.xpos[i] for i in range(model.nbody)
+    frames = {model.site(i).name: (data.site_xpos[i], data.site_xmat[i]) for i in range(model.nsite)} | {
+        model.body(i).name: (data.xpos[i], data.xmat[i]) for i in range(model.nbody)
     }
-    for name, place in places.items():
+    across = data.xmat[base].reshape(3, 3).T
+    for name, (place, axes) in frames.items():
         if "imu" in name.lower():
-            return data.xmat[base].reshape(3, 3).T @ (place - data.xpos[base])
+            if not np.allclose(across @ axes.reshape(3, 3), np.eye(3), atol=0.02):
+                source.guessed.append(f"imu_site: {name} is turned against the base, whose axes it is given: the driver turns its readings")
+            return across @ (place - data.xpos[base])
     source.guessed.append("imu_site: at the base's origin; no link is called imu")
     return np.zeros(3)
 

@@ -136,6 +136,8 @@ MODELS = {  # the description's changes, the model's change: the field that is n
     "a joint before the base": ({}, ("<worldbody>", f"<worldbody>{ARM}"), "base_body", "Move the base"),
     "an upper limit wider than the model's": ({}, ('"-1.0472 1.0472"', '"-1.0472 1.0"'), "joint_pos_limit", "FL_hip_joint"),
     "a lower limit wider than the model's": ({}, ('"-1.0472 1.0472"', '"-1.0 1.0472"'), "joint_pos_limit", "FL_hip_joint"),
+    "gravity of its own": ({}, ("<default>", '<option gravity="0 0 -1.62"/><default>'), "model: gravity", "Remove gravity="),
+    "a range reversed": ({}, ('range="-1.5708 3.4907"', 'range="3.4907 -1.5708"'), "model: range", "Swap them"),
     "feet that touch nothing": ({}, ('type="sphere" size="0.022"', 'conaffinity="0" type="sphere" size="0.022"'), "feet", "conaffinity"),
     "feet that touch something else": ({}, ('type="sphere" size="0.022"', 'conaffinity="2" type="sphere" size="0.022"'), "feet", "ground"),
     "a mirror without signs": ({"mirror": {"swap": SWAP, "negate": []}}, None, "mirror", "misses its place"),

@@ -23,6 +23,7 @@ POSE = {"?L_hip_joint": 0.1, "?R_hip_joint": -0.1, "F?_thigh_joint": 0.8, "R?_th
 LEANING = {"*_hip_joint": 0.3, "F?_thigh_joint": 0.8, "R?_thigh_joint": 1.0, "*_calf_joint": -1.5}
 BEHIND = {"?L_hip_joint": 0.1, "?R_hip_joint": -0.1, "*_thigh_joint": 1.6, "*_calf_joint": -1.5}
 HIPS_APART = {key: value for key, value in LIMIT.items() if key != "*_hip_joint"} | {"?L_hip_joint": [-1, 1], "?R_hip_joint": [-0.7, 1]}
+THIGH = '<inertial pos="-0.00374 0.0223 -0.0327"'
 CALF = 'name="FL_calf" pos="0 0 -0.213">\n            <inertial pos="0.00629595 -0.000622121 -0.141417" mass='
 
 BROKEN = {  # changes of robot.yaml, a change of model.xml: the field
@@ -65,6 +66,14 @@ BROKEN = {  # changes of robot.yaml, a change of model.xml: the field
     "feet all behind": ({"default_joint_pos": BEHIND, "standing_height": 0.215}, None, "feet"),
     "more effort than the model allows": ({}, ('axis="0 1 0" damping', 'actuatorfrcrange="-10 10" axis="0 1 0" damping'), "effort_limit"),
     "two free joints": ({}, ("<worldbody>", '<worldbody><body name="ball"><freejoint/><geom mass="1" size="0.1"/></body>'), "base_body"),
+    "gravity of the moon": ({}, ("<default>", '<option gravity="0 0 -1.62"/><default>'), "model: gravity"),
+    "a range of the model reversed": ({}, ('range="-1.5708 3.4907"', 'range="3.4907 -1.5708"'), "model: range"),
+    "an IMU upside down": ({}, ('<site name="imu" ', '<site name="imu" euler="3.14159 0 0" '), "imu_site"),
+    "an IMU turned about the vertical": ({}, ('<site name="imu" ', '<site name="imu" euler="0 0 1.5708" '), "imu_site"),
+    "damping of another unit": ({}, ('damping="0.1"', 'damping="10"'), "model: friction"),
+    "calves in tonnes": ({}, ('mass="0.241352"', 'mass="0.000241352"'), "model: mass"),
+    "a thigh's centre of mass on the wrong side": ({}, (THIGH, THIGH.replace("0.0223", "-0.0223")), "model: inertia"),
+    "knees called abduction": ({"joint_groups": {"abduction": ["*_calf_joint"]}}, None, "joint_groups: abduction"),
     "a mesh of lengths in centimetres": ({}, ('pos="0 0 -0.213"', 'pos="0 0 -21.3"'), "standing_height"),
 }  # fmt: skip
 
@@ -93,6 +102,12 @@ WARNED = {
     "shapes that PyBullet lacks": ({}, (TRUNK, 'class="shape" type="ellipsoid"'), "model"),
     "a body without inertia": ({}, (f'<inertial pos="0.021112 0 -0.005366" {BASE_INERTIA}/>', ""), "model"),
     "an action too small to move": ({"action_scale": 0.01}, None, "action_scale"),
+    "friction that eats the motor": ({}, ('frictionloss="0.2"', 'frictionloss="20"'), "model: friction"),
+    "no rotors": ({}, ('armature="0.004481"', 'armature="0"'), "model: armature"),
+    "rotors without their gear": ({}, ('armature="0.004481"', 'armature="0.000112"'), "model: armature"),
+    "speeds of another unit": ({"speed_at_full_effort": 0.5, "no_load_speed": 1.5}, None, "no_load_speed"),
+    "a speed limit of another unit": ({"joint_vel_limit": 3.0}, None, "no_load_speed"),
+    "a battery at one side": ({}, ('<inertial pos="0.021112 0 ', '<inertial pos="0.021112 0.05 '), "model: inertia"),
     "a straight knee": ({"joint_pos_limit": LIMIT | {"*_calf_joint": [-2.7227, -1.48]}}, None, "default_joint_pos"),
     "lying as it stands": ({"lie_joint_pos": {"*_hip_joint": 0.0, "*_thigh_joint": 0.8, "*_calf_joint": -1.5}}, None, "lie_joint_pos"),
 }

@@ -1,0 +1,112 @@
+"""What is wrong with the figures of a robot's joints and motors: part of :mod:`robots.findings`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import mujoco
+import numpy as np
+
+from robots import check
+from robots.errors import Finding, InputError
+from robots.robot import Robot
+
+TWIN = 0.02  # share by which a limb's mass, gain or limit may differ from its mirror image's
+APART = 0.03  # share of the standing height by which the centres of mass of a limb and of its mirror image may differ
+ASIDE = 0.05  # share of the standing height by which the robot's centre of mass may lie beside its middle
+ROTOR = 2e-5  # kg m^2 a N m of effort that a rotor, seen through its gear, has at least: G1's ankles 1.2e-4
+
+Findings = Iterator[Finding]
+
+
+def _twins(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """Left and right are mirror images in pose, limits, gains and mass."""
+    mirror = robot.mirror
+    index, sign = mirror.joint_index, mirror.joint_sign
+    limit = robot.joint_pos_limit
+    image = np.where(sign[:, None] > 0, limit[index], -limit[index][:, ::-1])
+    both = {
+        "default_joint_pos": (robot.default_joint_pos, sign * robot.default_joint_pos[index]),
+        "lie_joint_pos": (robot.lie_joint_pos, sign * robot.lie_joint_pos[index]),
+        "joint_pos_limit": (limit, image),
+    }
+    both |= {
+        key: (getattr(robot, key), getattr(robot, key)[index]) for key in ("kp", "kd", "action_scale", "effort_limit", "joint_vel_limit")
+    }
+    joint = np.array([model.joint(name).id for name in robot.joint_names])
+    bodies = model.jnt_bodyid[joint]
+    masses, places = model.body_mass[bodies], check.joint_pose(model, robot, robot.default_joint_pos).xipos
+    if abs(left := float(model.body_mass @ places[:, 1] / model.body_mass.sum())) > ASIDE * robot.standing_height:
+        allowed = f"a centre of mass within {ASIDE * robot.standing_height:.2g} m of the middle between left and right, in the default pose"
+        yield Finding(False, InputError("model: inertia", round(left, 4), allowed, "Check the <inertial pos=> of the base."))
+    centres = places[bodies]
+    for i in np.flatnonzero(np.linalg.norm(centres[index] * (1, -1, 1) - centres, axis=1) > APART * robot.standing_height):
+        if i <= index[i]:
+            one, other = (model.body(bodies[k]).name for k in (i, index[i]))
+            allowed = f"centres of mass of {one} and {other} as mirror images, in the base's frame (m)"
+            came = centres[[i, index[i]]].round(4).tolist()
+            yield Finding(True, InputError("model: inertia", came, allowed, "Check the signs of their <inertial pos=>."))
+    both |= {
+        "model: mass": (masses, masses[index]),
+        "model: armature": (armature := model.dof_armature[model.jnt_dofadr[joint]], armature[index]),
+    }
+    for field, (here, there) in both.items():
+        off = np.abs(here - there) > TWIN * np.maximum(np.abs(here), np.abs(there)) + 1e-6
+        for i in np.flatnonzero(off.reshape(len(index), -1).any(axis=1)):
+            if i <= index[i]:
+                one, other = robot.joint_names[i], robot.joint_names[index[i]]
+                came = np.round([here[i], there[i]], 6).tolist()
+                yield Finding(True, InputError(field, came, f"{one} and {other} as mirror images", "Mend the one or the other."))
+
+
+def _limits(robot: Robot, model: mujoco.MjModel) -> Findings:
+    for i, name in enumerate(robot.joint_names):
+        joint = model.joint(name).id
+        limited, (low, high) = model.jnt_actfrclimited[joint], model.jnt_actfrcrange[joint]
+        if limited and robot.effort_limit[i] > max(-low, high) * 1.001:
+            allowed = f"at most the model's actuatorfrcrange of {name}, {high:g} N m"
+            yield Finding(True, InputError("effort_limit", float(robot.effort_limit[i]), allowed, "Lower it, or mend the model."))
+        lower, upper = robot.joint_pos_limit[i]
+        margin = min(robot.default_joint_pos[i] - lower, upper - robot.default_joint_pos[i])
+        if margin < 0.02 * (upper - lower):
+            allowed = f"an angle of {name} away from its limits, {lower:g} to {upper:g} rad"
+            yield Finding(
+                False, InputError("default_joint_pos", float(robot.default_joint_pos[i]), allowed, "Bend it, or widen the limit.")
+            )
+        reach = robot.action_scale[i] * robot.kp[i] / robot.effort_limit[i]
+        if not 0.05 <= reach <= 2.0:
+            allowed = f"0.05 to 2 times effort_limit / kp of {name}, {robot.effort_limit[i] / robot.kp[i]:.3g} rad"
+            yield Finding(False, InputError("action_scale", float(robot.action_scale[i]), allowed, "0.25-0.5 times is usual."))
+
+
+def _motors(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """What a motor has to overcome before it moves its link, and how fast it gets, are figures of the same motor."""
+    dof = model.jnt_dofadr[[model.joint(name).id for name in robot.joint_names]]
+    resistance = model.dof_frictionloss[dof] + 0.5 * model.dof_damping[dof] * robot.joint_vel_limit
+    for i, name in enumerate(robot.joint_names):
+        effort, free = robot.effort_limit[i], robot.no_load_speed[i] if robot.no_load_speed is not None else robot.joint_vel_limit[i]
+        if resistance[i] > 0.5 * effort:
+            allowed = f"less than half the effort limit of {name}, {0.5 * effort:g} N m: frictionloss + damping * joint_vel_limit / 2"
+            yield Finding(
+                bool(resistance[i] > effort),
+                InputError("model: friction", round(float(resistance[i]), 3), allowed, "Check both units: N m and N m s/rad."),
+            )
+        if (armature := float(model.dof_armature[dof[i]])) < ROTOR * effort:
+            allowed = f"at least {ROTOR * effort:.2g} kg m^2 at {name}; rotors of legged robots have 1e-4 to 1e-3 kg m^2 a N m of effort"
+            yield Finding(False, InputError("model: armature", armature, allowed, "The rotor's inertia times the gear squared."))
+        if not 0.5 <= free / robot.joint_vel_limit[i] <= 2.0:
+            allowed = f"half to twice joint_vel_limit of {name}, {robot.joint_vel_limit[i]:g} rad/s"
+            yield Finding(False, InputError("no_load_speed", float(free), allowed, "Check both: rad/s at the joint, behind the gear."))
+
+
+def _groups(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """Joints that move a leg sideways turn about a forward axis."""
+    axes = check.joint_pose(model, robot, robot.default_joint_pos).xaxis
+    for i in robot.joint_groups.get("abduction", ()):
+        axis = axes[model.joint(robot.joint_names[i]).id]
+        if abs(axis[0]) < 0.5:
+            allowed = f"joints that turn about a forward axis; this one's is {axis.round(2).tolist()}"
+            yield Finding(True, InputError("joint_groups: abduction", robot.joint_names[i], allowed, "Move it to its own group."))
+
+
+JOINT_CHECKS: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (_twins, _limits, _motors, _groups)
