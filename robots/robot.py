@@ -288,7 +288,7 @@ def check_figures(robot: Robot, field: Callable[[str], str]) -> None:
     reach, constant = robot.effort_limit / robot.kp, robot.kd / robot.kp
     for i, joint in enumerate(robot.joint_names):
         if low[i] >= high[i]:
-            raise InputError(field("joint_pos_limit"), [low[i], high[i]], "[lower, upper]", f"Swap the limits of {joint}.")
+            raise InputError(field("joint_pos_limit"), robot.joint_pos_limit[i].tolist(), "[lower, upper]", f"Swap the limits of {joint}.")
         for key in ("default_joint_pos", "lie_joint_pos"):
             if not low[i] <= getattr(robot, key)[i] <= high[i]:
                 allowed = f"an angle within joint_pos_limit of {joint}, {low[i]:g} to {high[i]:g} rad"

@@ -71,6 +71,7 @@ def _plain_mjcf(path: Path) -> mujoco.MjSpec:
 
 def _plain_urdf(root: xml.Element, path: Path, guessed: list[str]) -> str:
     """The URDF without what is only seen, its meshes found on the disk, as MuJoCo reads it."""
+    _check_figures(root, path)
     for link in root.iter("link"):
         for visual in link.findall("visual"):
             link.remove(visual)
@@ -89,6 +90,36 @@ def _plain_urdf(root: xml.Element, path: Path, guessed: list[str]) -> str:
     extension = xml.SubElement(root, "mujoco")
     xml.SubElement(extension, "compiler", COMPILER)
     return xml.tostring(root, encoding="unicode")
+
+
+def _check_figures(root: xml.Element, path: Path) -> None:
+    """What MuJoCo passes over: names that stand twice, masses below zero, limits that are no numbers or the wrong way round."""
+    for kind in ("link", "joint"):
+        names = [element.get("name", "") for element in root.findall(kind)]
+        for name in names:
+            if not name or names.count(name) > 1:
+                raise InputError(f"import: {kind}", name, f"a name of its own for every {kind}", f"Rename one in {path.name}.")
+    for link in root.findall("link"):
+        if (mass := link.find("inertial/mass")) is not None and not _number(mass, "value", link) >= 0.0:
+            raise InputError(f"import: mass of {link.get('name')}", mass.get("value"), "kg, 0 or more", f"Mend it in {path.name}.")
+    for joint in root.findall("joint"):
+        if (limit := joint.find("limit")) is None:
+            continue
+        low, high, *_ = (_number(limit, key, joint) for key in ("lower", "upper", "effort", "velocity"))
+        if low > high:
+            raise InputError(f"import: limit of {joint.get('name')}", [low, high], "lower <= upper", f"Swap them in {path.name}.")
+
+
+def _number(element: xml.Element, key: str, of: xml.Element) -> float:
+    """An attribute; 0 where there is none, as URDF has it."""
+    text = element.get(key, "0")
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(f"import: {key} of {of.get('name')}", text, "a number", "Mend it in the file.")
+    return value
 
 
 def _find_mesh(name: str, path: Path) -> Path:

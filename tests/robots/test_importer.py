@@ -199,6 +199,12 @@ HOPELESS = {
     "one leg": (dog(("FL",)), "at least two limbs"),
     "three legs": (dog(("FL", "FR", "RL")), "two or four legs"),
     "no mirror": (dog().replace('xyz="0.2 -0.08 0"', 'xyz="0.1 -0.08 0"'), "mirror images"),
+    "a joint twice": (dog().replace('name="FL_hfe"', 'name="FL_haa"'), "'FL_haa'"),
+    "a link twice": (dog().replace('link name="FL_toe"', 'link name="FL_shin"'), "'FL_shin'"),
+    "limits reversed": (dog().replace('lower="-0.8" upper="0.8"', 'lower="0.8" upper="-0.8"', 1), "Swap them"),
+    "a limit that is no number": (dog().replace('lower="-0.8"', 'lower="nan"', 1), "a number"),
+    "a speed that is no number": (dog().replace('velocity="25"', 'velocity="fast"', 1), "'fast'"),
+    "a mass below zero": (dog().replace('mass value="0.2"', 'mass value="-0.2"', 1), "0 or more"),
     "shapes that are not given": (dog().replace("collision>", "visual>"), "shapes"),
 }  # fmt: skip
 
@@ -212,6 +218,12 @@ def test_hopeless_files_are_one_clear_error(tmp_path, text, says):
         import_robot(path, tmp_path / "out")
     assert says in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_imu_that_is_turned_is_said_to_be(write, tmp_path):
+    turned = dog().replace('<origin xyz="0.05 0 0.02"/>', '<origin xyz="0.05 0 0.02" rpy="3.14159 0 0"/>')
+    assert [line for line in import_robot(write(turned), tmp_path / "turned").guessed if "imu_link is turned" in line]
+    assert not [line for line in import_robot(write(dog()), tmp_path / "level").guessed if "imu" in line]
 
 
 def test_what_is_there_stays_and_what_fails_leaves_nothing(write, tmp_path, monkeypatch):
