@@ -61,6 +61,12 @@ def pitch_error(frame: Frame) -> Tensor:
 
 
 @reward
+def track_pitch(frame: Frame, *, width: Positive = 0.1) -> Tensor:
+    """exp(-(pitch - the command's channel)^2 / width^2), ``width`` in rad: unlike a square it still pays where little is missing."""
+    return torch.exp((frame.pitch - frame.channel("pitch")).square() * (-1.0 / width**2))
+
+
+@reward
 def horizontal_speed(frame: Frame) -> Tensor:
     """Horizontal speed of the base, m/s, whatever it is told."""
     return frame.horizontal_speed
@@ -114,6 +120,12 @@ def standing_speed(frame: Frame) -> Tensor:
 def base_height(frame: Frame) -> Tensor:
     """Squared deviation of the base's height from the standing height (or what the command asks for), as a share of the former."""
     return frame.height_error.square()
+
+
+@reward
+def track_height(frame: Frame, *, width: Positive = 0.1) -> Tensor:
+    """exp(-e^2 / width^2), e the base's height less what is asked for, as a share of the standing height."""
+    return torch.exp(frame.height_error.square() * (-1.0 / width**2))
 
 
 @reward

@@ -152,12 +152,16 @@ def test_pitch_error_measures_from_the_commanded_pitch():
     nose_down = make_frame(projected_gravity=[math.sin(0.3), 0.0, -math.cos(0.3)], command=[0.0, 0.0, 0.1])
     asked = dataclasses.replace(nose_down, command_names=("gait", "frequency", "pitch"))
     assert rewards.pitch_error(asked).item() == pytest.approx(0.04)
+    assert rewards.track_pitch(asked).item() == pytest.approx(math.exp(-4.0))
+    assert rewards.track_pitch(asked, width=0.2).item() == pytest.approx(math.exp(-1.0))
 
 
 def test_height_is_measured_from_what_the_command_adds():
     frame = make_frame(base_pos=[0.0, 0.0, 0.31], command=[0.0, -0.062, 0.0])
     asked = dataclasses.replace(frame, command_names=("gait", "body_height", "pitch"))
     assert rewards.base_height(asked).item() == pytest.approx(0.04)
+    assert rewards.track_height(asked).item() == pytest.approx(math.exp(-4.0))
+    assert rewards.track_height(asked, width=0.2).item() == pytest.approx(math.exp(-1.0))
 
 
 def test_velocity_is_found_by_the_name_of_its_channels():
@@ -191,7 +195,7 @@ def test_foothold_measures_from_the_place_that_the_gait_gives():
 
 def test_every_term_has_an_exact_value_here():
     """A new built-in term without one fails this."""
-    tested = {name for name, *_ in CASES} | {"abduction", "standing_pose", "foothold", "pitch_error"}
+    tested = {name for name, *_ in CASES} | {"abduction", "standing_pose", "foothold", "pitch_error", "track_pitch", "track_height"}
     built_in = {name for name, term in reward.terms.items() if term.__module__.startswith("locomotion.task.rewards")}
     assert built_in == tested
 
