@@ -44,6 +44,7 @@ DEFAULTS = {
     "iql_init": "8", "bc": "30", "iql": "24",
 }  # fmt: skip
 LEARNERS = ("iql_init", "bc", "iql")  # with as many iterations as given
+NEAR = ("algorithm.learning_rate=3e-4", "algorithm.temperature=2")  # of iql_init, chosen on other logs: docs/logs_to_policy.md
 RANGE = np.array([[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]])  # forward, left, yaw
 HOLD, RAMP, STANDING = 4.0, 0.6, 0.12  # s, s, share of commands
 FIGURES = ("tracking_score", "yaw_score", "fall_rate")
@@ -119,8 +120,8 @@ def learned(name: str, seed: int, given: dict[str, str], output: Path) -> Path:
     folder = output / f"{name}_{seed}"
     bundle = folder / "policy.onnx"
     if not bundle.exists():
-        own = ["algorithm=iql", f"init={given['init']}", "algorithm.learning_rate=3e-4"] if name == "iql_init" else [f"algorithm={name}"]
-        words = [*own, f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
+        near = [f"init={given['init']}", *NEAR] if name == "iql_init" else []
+        words = [f"algorithm={name.removesuffix('_init')}", *near, f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
         begun = (folder / "last.pt").exists()
         run("offline", f"iterations={given[name]}", *([f"resume={folder}"] if begun else words))
         run("export", f"checkpoint={folder / 'last.pt'}", f"output={bundle}")
