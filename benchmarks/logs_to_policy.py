@@ -121,7 +121,8 @@ def learned(name: str, seed: int, given: dict[str, str], output: Path) -> Path:
     bundle = folder / "policy.onnx"
     if not bundle.exists():
         near = [f"init={given['init']}", *NEAR] if name == "iql_init" else []
-        words = [f"algorithm={name.removesuffix('_init')}", *near, f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
+        words = [f"algorithm={name.removesuffix('_init')}", *near, f"dataset={output / 'data'}", f"run={folder}"]
+        words += [f"seed={seed}", "score_every=0"]
         begun = (folder / "last.pt").exists()
         run("offline", f"iterations={given[name]}", *([f"resume={folder}"] if begun else words))
         run("export", f"checkpoint={folder / 'last.pt'}", f"output={bundle}")
