@@ -263,7 +263,7 @@ def test_a_dead_operator_s_last_command_does_not_last(bundle, go2):
     walker.run(6.0)
     commands = {round(row["time"], 2): row["command"] for row in rows(walker.runtime)}
     assert commands[1.4] == pytest.approx([0.5, 0.0, 0.2])
-    assert commands[1.6].tolist() == [0.0, 0.0, 0.0]
+    assert commands[1.76].tolist() == [0.0, 0.0, 0.0]
     assert walker.kinds == ["operator_silent", "operator_lost"]
     assert walker.damped
 
