@@ -174,6 +174,18 @@ def test_q_or_a_terminal_that_is_gone_ends_it_and_half_a_line_says_nothing(termi
     os.close(other)
 
 
+@pytest.mark.parametrize("answer", [b"no\n", b"wait\n", b"y\n", b"\nno\n", b"quit\n", b"q \n", b"\nQ\n", b"\xff\n"])
+def test_only_enter_starts_and_whatever_begins_with_q_ends(terminal, answer) -> None:
+    word, keys = terminal
+    assert not word.given("Walk?")
+    os.write(keys, answer)
+    assert not word.given("Walk?")
+    assert word.stopped() is (b"q" in answer.lower())
+    assert not word.given("Walk?")  # asked again
+    os.write(keys, b"\n")
+    assert word.given("Walk?") is (b"q" not in answer.lower())
+
+
 def test_a_button_that_was_held_before_the_question_is_no_word_and_enter_after_it_stops(terminal) -> None:
     word, keys = terminal
     assert not word.given("Walk?", pressed=True)  # it was down before it was asked
