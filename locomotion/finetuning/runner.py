@@ -225,7 +225,7 @@ def _episodes(
         begin, end = int(own[0]), int(own[-1]) + 1
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
-        end = min(end, begin + record.own, begin + round(walk.seconds / control_dt))  # what comes to rest yet is no part of the walk
+        end = min(end, begin + record.own, begin + round(walk.seconds / control_dt) + 1)  # what is yet to come to rest is none
         if end - begin < 2 or end >= len(columns["state"]):
             continue
         steps = slice(begin, end)
