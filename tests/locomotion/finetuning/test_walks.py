@@ -82,6 +82,18 @@ def test_a_run_stands_up_walks_its_plan_lies_down_and_keeps_all_of_it(home) -> N
     assert torch.equal(second.action, second.mean)
 
 
+def test_what_a_walk_needs_to_come_to_rest_after_its_time_is_no_part_of_it(home) -> None:
+    def restless(policy, limits: Limits, number: int):
+        connected = simulated(Conditions(noise=1.0))(policy, limits, number)
+        connected.supervisor.rested = lambda now: False  # type: ignore[method-assign]
+        return connected
+
+    outcome = run(home, connection=restless)
+    assert [(len(one), one.ended) for one in outcome.episodes] == [(126, "time")]
+    ready = [event.detail for event in outcome.events if "walk -> ready" in event.detail]
+    assert ready == ["walk -> ready (still moves)"]
+
+
 def test_what_the_box_takes_away_is_counted_and_marked(home) -> None:
     outcome = run(home, limits=replace(LIMITS, action_box=0.05, box_growth=0.0))
     (episode,) = outcome.episodes
