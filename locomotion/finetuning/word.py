@@ -30,9 +30,9 @@ class Auto:
 
 
 class Enter:
-    """A person at a ``terminal``, a file descriptor: Enter alone starts, and no other word does; while the robot walks, any line lies it
-    down; so does what begins with q, or a terminal that is gone. Asked from the control loop, at a system call or two a step: a thread that listens would hold up the loop wherever a
-    busy computer takes the processor from it.
+    """A person at a ``terminal``, a file descriptor: Enter starts, and no other word does; while the robot walks, any line lies it down; so
+    does what begins with q, or a terminal that is gone. Asked from the control loop, at a system call or two a step: a thread that listens
+    would hold up the loop wherever a busy computer takes the processor from it.
     """
 
     def __init__(self, terminal: int = 0) -> None:

@@ -157,9 +157,8 @@ def test_to_stand_is_asked_for_in_a_stride_and_comes_of_rest_or_when_rest_is_lat
     told = [row["command"][0] for row in rows(run.runtime) if 0.9 < row["time"] < 3.4]
     assert not np.any(told)
     run = Deployment(bundle, go2, script=script).standing()  # a policy that stands
-    run.policy.step = lambda signals, steps=iter(range(10**9)): (
-        (go2.default_joint_pos[None] + 1e-6 * next(steps)).astype(np.float32), np.zeros((1, 12)),
-    )  # fmt: skip
+    steps = iter(range(10**9))
+    run.act(lambda: go2.default_joint_pos + 1e-6 * next(steps))
     assert changes(on_request(run, 1.0).run(1.5))["walk -> ready"] < 1.1
 
 
