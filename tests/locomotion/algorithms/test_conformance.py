@@ -158,7 +158,8 @@ def test_targets_wait_as_the_actor_does(source):
 
 @pytest.mark.parametrize("name", ["sac", "td3", "ddpg"])
 def test_first_actions_are_uniform_over_all_that_is_allowed(name):
-    learner = make(name, "random_warm_up=true", "num_envs=4000", "capacity=40000", "warm_up=8000", *(["initial_std=0.3"] if name == "sac" else []))
+    own = ["initial_std=0.3"] if name == "sac" else []
+    learner = make(name, "random_warm_up=true", "num_envs=4000", "capacity=40000", "warm_up=8000", *own)
     action = learner.act({"actor": torch.zeros(4000, 1)})[:, 0]
     quarters = torch.histc(action, 4, -1.0, 3.0) / 4000
     np.testing.assert_allclose(quarters, 0.25, atol=0.03)
@@ -255,6 +256,7 @@ def test_td3_bc_s_losses_are_its_papers():
     noise = 4 * torch.randn(32, 1, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():  # near a bound, which what follows may not leave
         learner.target_actor.network[-1].bias.fill_(1.5)
+        learner.critic.biases[-1][:, 0, 0] += torch.tensor([1.5, -1.0])  # values of both signs, else their scale hides whose they are
     critic, target, actor, target_actor = (copy.deepcopy(x) for x in (learner.critic, learner.target, learner.actor, learner.target_actor))
     seen, follows = batch.observations["actor"].double(), batch.following["actor"]
     with torch.no_grad():
