@@ -256,7 +256,8 @@ def test_td3_bc_s_losses_are_its_papers():
     noise = 4 * torch.randn(32, 1, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():  # near a bound, which what follows may not leave
         learner.target_actor.network[-1].bias.fill_(1.5)
-        learner.critic.biases[-1][:, 0, 0] += torch.tensor([1.5, -1.0])  # values of both signs, else their scale hides whose they are
+        first = torch.cat([batch.observations["actor"], torch.tanh(learner.actor.outputs(batch.observations["actor"])[0])], -1)
+        learner.critic.biases[-1] -= learner.critic(first).mean(dim=1, keepdim=True)  # of both signs: else a mean says nothing of whose
     critic, target, actor, target_actor = (copy.deepcopy(x) for x in (learner.critic, learner.target, learner.actor, learner.target_actor))
     seen, follows = batch.observations["actor"].double(), batch.following["actor"]
     with torch.no_grad():
