@@ -138,7 +138,7 @@ def load(folder: Path) -> Sweep:
     try:
         data = json.loads((folder / "sweep.json").read_text())
         return Sweep(folder, tuple(Trial(str(name), tuple(map(str, overrides))) for name, overrides in data["trials"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("resume", str(folder), "the folder of a sweep", f"It has no sweep.json that can be read: {error}") from error
 
 

@@ -109,6 +109,11 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
         (["train", "randomization.parameters.restitution=[0,0.5]"], "Engines with restitution: pybullet."),
         (["train", "sim=isaacgym"], "env=isaacgym:"),
+        (["train", "algorithm.name={a: 1}"], "the name of an algorithm"),
+        (["offline", "algorithm.name={a: 1}"], "dataset"),
+        (["deploy", "policy=none.onnx", "deploy.limits=5"], "settings as {key: value}"),
+        (["finetune", "policy=none", "output=f", "deploy.limits=null"], "settings as {key: value}"),
+        (["finetune", "policy=none", "output=f", "learner.name={a: 1}"], "one of ppo, rlpd"),
     ],
 )
 def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkeypatch):
