@@ -17,10 +17,13 @@ be held once it has fallen; a phase says what else must happen.
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +192,15 @@ _worker: tuple[RobotPolicy, bool]
 
 def _begin(bundle: Path, robot: Robot, supervised: bool) -> None:
     global _worker
+    threading.Thread(target=_leave_with, args=(parent_process(),), daemon=True).start()
     _worker = RobotPolicy(load(bundle), robot), supervised
+
+
+def _leave_with(parent: BaseProcess | None) -> None:
+    """An executor whose process is killed never tells its workers, which wait for work for ever."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_one(case: Case) -> Outcome:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from locomotion.identification.recording import MEASURED, NOISE, Recording, Windows
-from locomotion.identification.replicas import replicas
 from locomotion.identification.shooting import Shooting
 from locomotion.identification.unknowns import Unknown
 from robots.actuator import torque_bounds
@@ -32,7 +31,6 @@ NEAR, LIMITED = 0.9, 0.005  # of a motor's limit, and of the samples there, from
 BOUND_TOGETHER = 0.3  # component of a direction that is worth naming
 LARGE = 100.0  # deviations that count for one that is further off
 LEVEL = 0.95  # of the intervals
-REPLICAS = 3  # of the log, that say how far an estimate is off by its own making
 
 
 @dataclass(frozen=True)
@@ -96,22 +94,7 @@ def estimate(
     theta, residual, jacobian = _settle(problem, theta, sought, progress)
     if np.median(np.abs(residual)) > 0.5 * LARGE:
         raise InputError("log", "its commands", "a log that a simulation follows", "Is the robot on level ground, its description right?")
-    progress(f"{REPLICAS} replicas of the log")
-    own = _own_error(problem, windows, sought, theta, threads)
-    return _result(problem, windows, sought, theta, residual, jacobian, nominal, own)
-
-
-def _own_error(
-    problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far one step leads from ``theta`` [P] on replicas of the log, whose truth it is, and the deviation of that [P]."""
-    recording, again = replicas(problem.many.recording, windows, sought, theta, problem.sigma, REPLICAS, threads)
-    if not len(again.first):
-        return np.zeros_like(theta), np.zeros_like(theta)
-    replica = _Problem.of(recording, again, sought, problem.sigma, threads)
-    informations, scores = _by_window(replica, *_linearised(replica, theta, sought, central=True))
-    step = -np.linalg.solve(informations.sum(axis=0) + np.diag(problem.prior**-2.0), scores.sum(axis=0))
-    return step, _deviation(informations, scores, problem.prior)
+    return _result(problem, windows, sought, theta, residual, jacobian, nominal)
 
 
 def _descend(
@@ -200,17 +183,15 @@ def _within(theta: np.ndarray, sought: Sequence[Unknown]) -> np.ndarray:
 
 def _result(
     problem: _Problem, windows: Windows, sought: Sequence[Unknown], theta: np.ndarray, residual: np.ndarray, jacobian: np.ndarray,
-    nominal: np.ndarray, own: tuple[np.ndarray, np.ndarray],
+    nominal: np.ndarray,
 ) -> Estimate:  # fmt: skip
     informations, scores = _by_window(problem, residual, jacobian)
     information = informations.sum(axis=0) + np.diag(problem.prior**-2.0)
-    deviation = np.hypot(_deviation(informations, scores, problem.prior), own[1])
+    deviation = _deviation(informations, scores, problem.prior)
     reach = _student(LEVEL, max(len(scores) - 1, 1)) * deviation
     seen = deviation < UNSEEN * problem.prior
     one, named = _one_torque(problem.many.recording, sought)
     together, seen = _together(problem, information, sought) + named, seen & ~one
-    theta = _within(theta - np.where(seen, own[0], 0.0), sought)  # elsewhere it is the replicas' noise
-    residual = problem.residuals(problem.few, np.repeat(theta[None], len(TRIALS), axis=0))[0]
     held, shown = windows.judge, problem.measured[windows.judge]
     before, after = (shown + r[held].reshape(shown.shape) * problem.sigma for r in (nominal, residual))
     return Estimate(

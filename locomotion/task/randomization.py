@@ -61,7 +61,7 @@ class RandomizationSettings(Settings):
     dropped: Dropped = Dropped()
     dead_joint: Share = 0.0  # of the episodes, in which one joint's motor gives no torque
     events: Annotated[dict[str, dict[str, Any]], BeforeValidator(present)] = Field(default_factory=dict)
-    graded: bool = False  # every episode draws how severe it is, 0..1, and scales all of this towards the nominal robot
+    graded: bool = False  # every episode draws how severe it is, 0..1, and scales all of this towards the mildest
 
     @model_validator(mode="after")
     def _within_physics(self) -> RandomizationSettings:
@@ -105,24 +105,27 @@ class PhysicsSampler:
         self._low, self._high = torch.tensor(bounds, dtype=torch.float32, device=device).view(-1, 2).T.contiguous()
         self._limits = torch.stack((self._low, self._high))  # as asked for; curricula may narrow what is drawn
         center = [PARAMETERS[name].nominal for name, size in zip(self._shapes, self._sizes, strict=True) for _ in range(size)]
-        self._nominal = torch.tensor(center, device=device).clamp(self._low, self._high)
+        nominal = torch.tensor(center, device=device)
+        possible = (self._low <= nominal) & (nominal <= self._high)
+        self._mildest = torch.where(possible, nominal, 0.5 * (self._low + self._high))  # a range without nominal says it is not the truth
         # the columns of what the critic is told: nominal, or one of the drawn numbers
-        nominal, source, factor, at = [], [], [], dict(zip(self._shapes, _starts(self._sizes), strict=True))
+        told, source, factor, at = [], [], [], dict(zip(self._shapes, _starts(self._sizes), strict=True))
         for name in TOLD:
             parameter = PARAMETERS[name]
             for i in range(parameter.size(num_joints)):
-                nominal.append(parameter.nominal * float(parameter.told or 0.0))
+                told.append(parameter.nominal * float(parameter.told or 0.0))
                 source.append(at[name] + i if name in at else -1)
                 factor.append(float(parameter.told or 0.0))
-        self.nominal_told = torch.tensor(nominal, device=device)
+        self.nominal_told = torch.tensor(told, device=device)
         drawn = [i for i, column in enumerate(source) if column >= 0]
         self._told, self._source = torch.tensor(drawn, device=device), torch.tensor([source[i] for i in drawn], device=device)
         self._factor = torch.tensor([factor[i] for i in drawn], device=device)
 
     def sample(self, u: Tensor, severity: Tensor | None = None) -> Tensor:
-        """Flat values [n, width] from uniform numbers [n, draws], drawn towards nominal where ``severity`` [n, 1] is below 1."""
+        """Flat values [n, width] from uniform numbers [n, draws], drawn towards the mildest where ``severity`` [n, 1] is below 1: nominal,
+        or the middle of a range that does not hold it."""
         values = torch.lerp(self._low, self._high, u[:, : self.width])
-        values = values if severity is None else torch.lerp(self._nominal, values, severity)
+        values = values if severity is None else torch.lerp(self._mildest, values, severity)
         if self._dead:
             happens = u[:, -2:-1] < (self._dead if severity is None else self._dead * severity)
             which = self._joints == (u[:, -1:] * len(self._joints)).to(torch.int64)
@@ -139,8 +142,8 @@ class PhysicsSampler:
         return torch.tensor([name in names for name, size in pairs for _ in range(size)], device=self._low.device)
 
     def widen(self, columns: Tensor, level: Tensor) -> None:
-        """Draw the values of ``columns`` from the share ``level`` [] (0..1) of their ranges about the nominal value."""
-        low, high = torch.lerp(self._nominal.expand_as(self._limits), self._limits, level)
+        """Draw the values of ``columns`` from the share ``level`` [] (0..1) of their ranges about the mildest value."""
+        low, high = torch.lerp(self._mildest.expand_as(self._limits), self._limits, level)
         torch.where(columns, low, self._low, out=self._low)
         torch.where(columns, high, self._high, out=self._high)
 

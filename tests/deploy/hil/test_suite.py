@@ -1,6 +1,9 @@
 """Faults, and how they are judged: by what happened to the plant, the same each time, and harmful where nothing guards."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,3 +182,20 @@ def test_outcomes_come_in_the_order_of_the_cases_from_two_processes(bundle, go2)
     outcomes = list(run(cases, bundle, RobotPolicy(load(bundle), go2).robot, True, 2))
     assert outcomes == [run_case(RobotPolicy(load(bundle), go2), one) for one in cases]
     assert np.all([outcome.by == "guard" for outcome in outcomes])
+
+
+def test_workers_do_not_outlive_a_run_that_is_killed(bundle, tmp_path):
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(yaml.safe_dump({"cases": {f"fine_{i}": {"fault": "nothing", "ready": {"response": "none"}} for i in range(60)}}))
+    words = [sys.executable, "-m", "locomotion.cli", "hil", "run", f"policy={bundle}", f"suite={suite}", f"output={tmp_path}/out", "jobs=2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        while "fine_0" not in running.stdout.readline():
+            assert running.poll() is None
+        workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        running.kill()
+    assert len(workers) >= 2
+    until = time.monotonic() + 20.0
+    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.05)

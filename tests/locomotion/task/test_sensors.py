@@ -147,6 +147,18 @@ def test_a_dead_joint_is_one_joint_in_the_share_of_episodes():
     assert not (sampler.named(sampler.sample(u, torch.zeros(4000, 1)))["motor_strength"] == 0.0).any()
 
 
+def test_a_mild_episode_is_nominal_or_in_the_middle_of_a_range_without_it():
+    ranges = {"motor_strength": [0.8, 0.9], "friction": [0.5, 2.0], "action_delay": [0.008, 0.016]}
+    sampler = PhysicsSampler(settings(parameters=ranges), J, CPU)
+    u = torch.rand(400, sampler.draws, generator=torch.Generator().manual_seed(0))
+    mild, half, full = (sampler.named(sampler.sample(u, torch.full((400, 1), severity))) for severity in (0.0, 0.5, 1.0))
+    for name, middle in (("motor_strength", 0.85), ("friction", 0.8), ("action_delay", 0.012)):
+        torch.testing.assert_close(mild[name], torch.full_like(mild[name], middle))
+        torch.testing.assert_close(half[name], 0.5 * (middle + full[name]))
+        assert full[name].min() >= ranges[name][0]
+        assert full[name].max() <= ranges[name][1]
+
+
 def test_ranges_widen_with_success_and_shrink_without():
     curriculum = "+task.curricula.widen_ranges={parameters: [friction], start: 0.5, score: [0.4, 0.6], rate: 0.1}"
     task = make_task("algorithm.num_envs=400", "randomization.graded=false", curriculum)
