@@ -1,10 +1,12 @@
 """From logs of a deployed policy to a better one: simulated deployments, a dataset of their logs, BC and IQL on it, and their scorecards.
 
-    python -m benchmarks.logs_to_policy policy=mediocre.onnx output=runs/logs_to_policy noise=0.2 learners=5
+    python -m benchmarks.logs_to_policy policy=mediocre.onnx init=runs/mediocre output=runs/logs_to_policy noise=0.2 learners=5
 
 Learner ``k`` and the logged policy are scored with the same commands, physics, noise and pushes, those of seed ``k``: the table has the
 mean of their differences over ``learners`` seeds with Student's 95 % interval, which holds what learning and scoring leave to chance, but
-not what logging does (``seed=`` makes other logs). The same words again go on with what is not there yet.
+not what logging does (``seed=`` makes other logs). The same words again go on with what is not there yet. ``init`` is the run or checkpoint
+that ``policy`` was exported from: with it IQL also begins from the logged policy's own weights (the row ``iql_init``), at a rate and for
+a time that leave it near them.
 
 The robot is the simulated one with noisy sensors, behind supervisor and guard, in simulated time; each run has another script, floor,
 payload, delay and noise. A run that falls ends there, as it would on a robot, and the next one begins. Nothing after the runs looks at
@@ -38,8 +40,11 @@ from locomotion.task.actions import ActionDecoder
 from robots import Robot
 
 DEFAULTS = {
-    "policy": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "iql": "24", "bc": "30", "learners": "5",
+    "policy": "", "init": "", "output": "runs/logs_to_policy", "minutes": "10", "noise": "0.2", "seed": "0", "learners": "5",
+    "iql_init": "8", "bc": "30", "iql": "24",
 }  # fmt: skip
+LEARNERS = ("iql_init", "bc", "iql")  # with as many iterations as given
+NEAR = ("algorithm.learning_rate=3e-4", "algorithm.temperature=2")  # of iql_init, chosen on other logs: docs/logs_to_policy.md
 RANGE = np.array([[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]])  # forward, left, yaw
 HOLD, RAMP, STANDING = 4.0, 0.6, 0.12  # s, s, share of commands
 FIGURES = ("tracking_score", "yaw_score", "fall_rate")
@@ -110,14 +115,16 @@ def run(*words: object) -> None:
         sys.exit(status)
 
 
-def learned(name: str, seed: int, iterations: str, output: Path) -> Path:
+def learned(name: str, seed: int, given: dict[str, str], output: Path) -> Path:
     """The bundle of a learner's last checkpoint."""
     folder = output / f"{name}_{seed}"
     bundle = folder / "policy.onnx"
     if not bundle.exists():
-        words = [f"algorithm={name}", f"dataset={output / 'data'}", f"run={folder}", f"seed={seed}", "score_every=0"]
+        near = [f"init={given['init']}", *NEAR] if name == "iql_init" else []
+        words = [f"algorithm={name.removesuffix('_init')}", *near, f"dataset={output / 'data'}", f"run={folder}"]
+        words += [f"seed={seed}", "score_every=0"]
         begun = (folder / "last.pt").exists()
-        run("offline", f"iterations={iterations}", *([f"resume={folder}"] if begun else words))
+        run("offline", f"iterations={given[name]}", *([f"resume={folder}"] if begun else words))
         run("export", f"checkpoint={folder / 'last.pt'}", f"output={bundle}")
     return bundle
 
@@ -155,8 +162,8 @@ def main() -> None:
         run("dataset", "from-logs", *logs, f"output={output / 'data'}")
     seeds, scores = range(1, int(given["learners"]) + 1), {}
     scores["logged"] = np.stack([scored("logged", policy, seed, output) for seed in seeds])
-    for name in ("bc", "iql"):
-        scores[name] = np.stack([scored(name, learned(name, seed, given[name], output), seed, output) for seed in seeds])
+    for name in LEARNERS if given["init"] else LEARNERS[1:]:
+        scores[name] = np.stack([scored(name, learned(name, seed, given, output), seed, output) for seed in seeds])
     table(scores)
 
 

@@ -8,7 +8,8 @@ feet and command channels, so a message is a constant template into which a slic
     /supervisor/state   the supervisor's state after the step, a number with names
     /supervisor/bounds  what narrows the targets: share of kp, action box (rad), least share of a motor's torque, level of the stop
     /operator           what came from outside: the command as it was asked for, s since the operator and since the e-stop were heard,
-                        and how far heading hold finds the robot off its heading (NaN where there is neither)
+                        how far heading hold finds the robot off its heading, and the state that was asked for, a number as
+                        /supervisor/state has it (NaN where there is none of these)
     /motors             battery's voltage, commands of other programs, motor_temperature (NaN where it is not measured)
     /joint_states       sensor_msgs/JointState: joint_pos, joint_vel, joint_torque
     /command            command; the policy's target as asked; what the motors heard: joint_pos_target, kp, kd, feed_forward
@@ -34,7 +35,7 @@ from deploy.mcap import Schema
 from robots import Robot
 
 BOUNDS = ("gain", "action_box", "torque_share", "stop")  # of Supervisor.bounds
-OPERATOR = ("operator_age", "estop_age", "heading_error")  # behind the command
+OPERATOR = ("operator_age", "estop_age", "heading_error", "asked_state")  # behind the command
 ENCODING = "cdr"
 EVENTS = "/supervisor/events"
 JOINT_STATES = "/joint_states"

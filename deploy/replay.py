@@ -18,7 +18,7 @@ from deploy.supervisor import State, Supervisor
 from robots import InputError
 
 HEARD = ("joint_pos_target", "kp", "kd", "feed_forward")
-ASKED = frozenset({State.STAND_UP, State.WALK, State.DAMPING, State.IDLE})  # states that only a request leads to
+ASKED = frozenset({State.STAND_UP, State.WALK, State.DAMPING, State.IDLE})  # states that only a request leads to, for older logs
 TRUTH = ("base_pos", "base_lin_vel", "foot_contact_force")
 
 
@@ -104,13 +104,16 @@ class ReplayInterface:
         return Stop.NONE
 
     def __call__(self, time: float, state: State) -> Intent:
-        """The operator: what was asked for in this step, as the log's state after it tells, and the command."""
+        """The operator: what was asked for in this step, of an older log as the state after it tells, and the command."""
         after = State(self._columns["state"][self._row])
-        asked = after in ASKED or (after is State.READY and state is State.WALK)
+        wanted = after if after is not state and (after in ASKED or (after is State.READY and state is State.WALK)) else None
+        if "asked_state" in self._columns:
+            code = self._columns["asked_state"][self._row]
+            wanted = None if np.isnan(code) else list(State)[int(code)]
         stop = Stop(int(np.nan_to_num(self._columns["stop"][self._row]))) if "stop" in self._columns else Stop.NONE
         command = self._columns.get("asked_command", self._columns["command"])[self._row]  # older logs do not know what was asked for
         age = float(np.nan_to_num(self._columns["operator_age"][self._row])) if "operator_age" in self._columns else 0.0
-        return Intent(after if asked and after is not state else None, command, age, stop)
+        return Intent(wanted, command, age, stop)
 
     def runtime(self, policy: RobotPolicy, limits: Limits) -> Runtime:
         """The loop as it was: with the e-stop and the heading hold that it had. Raises InputError."""

@@ -44,6 +44,7 @@ class EStop(Protocol):
 
 
 UNTIMED = (math.nan, math.nan, math.nan)
+CODES = {state: i for i, state in enumerate(State)}
 HUNG = 0.5  # s that a loop may take to heed a signal
 
 
@@ -73,6 +74,7 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
+        self._told_command = policy.contract.command_rest.astype(np.float32)  # [C] the newest
         self.pressed = Stop.NONE  # the hardest stop that the e-stop has asked for
         self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
         self.over, self._then = False, Stop.NONE  # the time was, and what that asked for
@@ -180,7 +182,20 @@ class Runtime:
         return inputs, action[0], target[0].astype(np.float64)
 
     def _command(self, intent: Intent) -> np.ndarray:
-        """What the policy is told [C]: the operator's command if it makes sense, in the trained range, as far as allowed."""
+        """What the policy is told [C]: the way to the operator's command, and of a robot that is not to slow down to its heading."""
+        (low, high), dt = self.policy.contract.command_range.T, self.policy.contract.control_dt
+        wanted, share, walks = self._wanted(intent), self.supervisor.command_share, self.supervisor.state is State.WALK
+        if walks:  # one that steps to rest topples a robot that is fast
+            reach = ((high - low) * dt / self.supervisor.limits.command_seconds).astype(np.float32)
+            wanted = self._told_command + (wanted - self._told_command).clip(-reach, reach)
+        self._told_command = wanted if walks else self.policy.contract.command_rest.astype(np.float32)
+        if self.heading is None:
+            return wanted
+        steered = self.heading.steer(wanted, self.supervisor.sample, self.supervisor.state)
+        return steered if share == 1.0 else wanted
+
+    def _wanted(self, intent: Intent) -> np.ndarray:
+        """[C] The operator's command if it makes sense, in the trained range, as far as the supervisor allows."""
         rest = self.policy.contract.command_rest.astype(np.float32)
         command = np.asarray(intent.command, dtype=np.float64)
         if command.shape != rest.shape or not np.isfinite(command).all():
@@ -190,19 +205,15 @@ class Runtime:
         clipped = self.policy.clip_command(command)
         if np.abs(clipped - command).max(initial=0.0) > 1e-6:
             self._warn(f"command {command.tolist()} is outside the trained range: clamped to {np.round(clipped, 3).tolist()}")
-        share = self.supervisor.command_share
-        told = rest + np.float32(share) * (clipped - rest)
-        if self.heading is None:
-            return told
-        steered = self.heading.steer(told, self.supervisor.sample, self.supervisor.state)
-        return steered if share == 1.0 else told  # a robot that is to slow down is not turned either
+        return rest + np.float32(self.supervisor.command_share) * (clipped - rest)
 
     def _outside(self, intent: Intent) -> np.ndarray:
         """What the log must know to decide all this again: the command as it was asked for, and ``deploy.log_layout.OPERATOR``."""
         asked, width = np.asarray(intent.command, dtype=np.float64), len(self.policy.contract.command_names)
         heard = self.clock.now() - self.estop.heard if self.estop else math.nan
         off = self.heading.error if self.heading else math.nan
-        return np.array([*(asked if asked.shape == (width,) else [math.nan] * width), intent.age, heard, off])
+        state = math.nan if intent.state is None else float(CODES[intent.state])
+        return np.array([*(asked if asked.shape == (width,) else [math.nan] * width), intent.age, heard, off, state])
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:

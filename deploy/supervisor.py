@@ -34,6 +34,7 @@ class Reply(enum.StrEnum):
 
     ENTERED = "entered"  # a transition took place
     ALREADY = "already"  # it is in that state, and nothing happened
+    COMING = "coming"  # a walk comes to rest first
     REFUSED = "refused"
 
 
@@ -65,7 +66,8 @@ class Supervisor:
         self._estop_time = math.nan  # when the e-stop was last heard, if there is one
         self.stopped = Stop.NONE  # what an operator or an e-stop has asked for since a person last reset
         self._lies = len(robot.feet) > 2  # at an orderly end; on two feet it stands until somebody holds it
-        self._ends_by = math.inf  # when a walk that is to end, or on two feet the standing, is over at the latest
+        self._leads_to: State | None = None  # where a walk that comes to rest does, to ready or to its end
+        self._ends_by = math.inf  # when that walk, or on two feet the standing, is over at the latest
         self._lying = False  # or on the way to it
         self._asked_before: Floats | None = None  # [J] rad, of the policy
         self._takes_over = False  # the policy's next target is its first
@@ -125,13 +127,17 @@ class Supervisor:
             if not self.events or self.events[-1].detail != f"{wanted}: {reason}":  # asked again and again
                 self._note(now, "refused", f"{wanted}: {reason}")
             return Reply.REFUSED
+        if wanted is State.READY and not self.rested(now):
+            if self._leads_to is None:
+                self._come_to_rest(wanted, "ready", Response.HOLD, now + self.limits.stop_seconds)
+            return Reply.COMING
         self._enter(wanted, now, "requested")
         return Reply.ENTERED
 
     @property
     def ends(self) -> bool:
         """Whether it is on an orderly way to its end."""
-        return self.state is State.SETTLE or (self.state is State.WALK and self._ends_by < math.inf)
+        return State.SETTLE in (self.state, self._leads_to)
 
     @property
     def command_share(self) -> float:
@@ -270,7 +276,7 @@ class Supervisor:
         self._note(now, "transition", f"{self.state} -> {state} ({why})")
         before, self.state = self.state, state
         self._findings.clear()
-        self._ends_by, self._lying = math.inf, False
+        self._leads_to, self._ends_by, self._lying = None, math.inf, False
         if state is State.STAND_UP:
             self.window.bad_samples = 0.0
             self._targets.take_hold(self.sample.joint_pos)
@@ -301,22 +307,25 @@ class Supervisor:
             words = f". It stands for {wait:g} s and is damped then, and falls: hold it, or hang it up, and damp it"
         self._note(now, name, f"{Response.SETTLE}: {detail}{words}")
         if self.state is State.WALK:
-            self._findings[name] = Response.SETTLE
-            self._ends_by = min(self._ends_by, now + wait)
+            self._come_to_rest(State.SETTLE, name, Response.SETTLE, min(now + wait, self._ends_by if self.ends else math.inf))
         elif self.state is not State.SETTLE:
             self._enter(State.SETTLE, now, name)
 
+    def _come_to_rest(self, then: State, name: str, response: Response, by: float) -> None:
+        """The walk is told to rest, and leads on to ``then``, no later than ``by`` s."""
+        self._findings[name], self._leads_to, self._ends_by = response, then, by
+
     def _wind_down(self, now: float) -> None:
-        """An orderly end: the walk comes to rest, the feet come down in the default pose, and there, at rest again, it lies down."""
+        """A walk comes to rest, and the feet come down in the default pose; at an orderly end, at rest again, it lies down from there."""
         over, way = now >= self._ends_by, self._targets.way
-        if not self.ends:
-            return
-        if not self._lies:
+        if self.ends and not self._lies:
             if over:
                 self.fault(now, "settled", "stood, and is damped")
-        elif self.state is State.WALK:
+        elif self._leads_to:
             if over or self.rested(now):
-                self._enter(State.SETTLE, now, "stands still" if self.rested(now) else "still moves")
+                self._enter(self._leads_to, now, "stands still" if self.rested(now) else "still moves")
+        elif not self.ends:
+            return
         elif self._lying and way >= 1.0:
             self.fault(now, "settled", "lies, and is damped")
         elif way >= 2.0 or (way >= 1.0 and self.rested(now)):

@@ -42,10 +42,11 @@ person asks for the state damping.
 
 A walk is never lain down from: it goes on, told to rest, until the joints have rested for `dwell_seconds`, for `stop_seconds` at most;
 then the way to the default pose brings the feet down, and once the joints rest there, or after twice `ramp_seconds`, the robot lies down.
-So ends a run whose time is over, too. **A robot on two feet cannot lie down.** The policy, told to rest, keeps it standing for
-`hold_seconds` (from other states: the default pose does), and the event says so: somebody holds it or hangs it up and damps it, for after
-that it is damped where it stands, and falls. Damping remains the last word: a person's, `cut`'s, a lost e-stop's and every fault's comes
-at once.
+So ends a run whose time is over, too, and so begins *ready* after a walk: who asks a walk to stand is told to wait until it rests.
+Whatever a walk is told, its command takes `command_seconds` at least from one end of its range to the other.
+**A robot on two feet cannot lie down.** The policy, told to rest, keeps it standing for `hold_seconds` (from other states: the default
+pose does), and the event says so: somebody holds it or hangs it up and damps it, for after that it is damped where it stands, and falls.
+Damping remains the last word: a person's, `cut`'s, a lost e-stop's and every fault's comes at once.
 
 An operator (keys `z` and `c`), or an e-stop (`python -m deploy estop`), asks for *settle*, or for *cut*, which is a fault at once. Until a
 person asks for damping, nothing else is granted.

@@ -253,7 +253,7 @@ def _usage() -> str:
 
 
 def _help(command: str, given: dict[str, str]) -> str:
-    from locomotion.config import FOLDER, GROUPS, options, search_path
+    from locomotion.config import FOLDER, GROUPS, found, options
 
     summary, examples = COMMANDS[command]
     lines = [f"usage: locomotion {command} [key=value ...]", "", summary[0].upper() + summary[1:] + ".", "", "Examples:"]
@@ -275,7 +275,8 @@ def _help(command: str, given: dict[str, str]) -> str:
     if used:
         lines += ["", "Alternatives (group=name; files in configs/<group>/):"]
         for group in used:
-            lines += textwrap.wrap(" | ".join(options(group)), 120, initial_indent=f"  {group + '=':15} ", subsequent_indent=" " * 18)
+            fitting = [name for name in options(group) if group != "algorithm" or _from_data(name) == (command == "offline")]
+            lines += textwrap.wrap(" | ".join(fitting), 120, initial_indent=f"  {group + '=':15} ", subsequent_indent=" " * 18)
     lines += [
         "",
         f"Settings (configs/{name}.yaml{MORE.get(command, '')}):",
@@ -283,11 +284,22 @@ def _help(command: str, given: dict[str, str]) -> str:
     ]
     for group in used:
         option = given.get(group) or _default(group, text)
-        path = next((folder / group / f"{option}.yaml" for folder in search_path() if (folder / group / f"{option}.yaml").is_file()), None)
+        path = found(group, option)
         if path is not None:
             lines += ["", f"{group}={option}, each setting as {group}.NAME (another: --help {group}=...):"]
             lines += [f"  {line}" for line in _settings(path.read_text())]
     return "\n".join(lines)
+
+
+def _from_data(algorithm: str) -> bool:
+    """Whether it learns from a dataset alone, by its settings: it has a ``dataset``, and no environments of its own."""
+    from locomotion.config import found
+
+    path = found("algorithm", algorithm)
+    lines = path.read_text().splitlines() if path else []
+    bases = [line.strip()[2:] for line in lines if line.startswith("  - ") and line.strip() != "- _self_"]
+    names = {line.partition(":")[0] for line in lines}
+    return any(map(_from_data, bases)) or ("dataset" in names and "num_envs" not in names)
 
 
 def _default(group: str, text: str) -> str:

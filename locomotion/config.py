@@ -36,6 +36,11 @@ def options(group: str) -> list[str]:
     return sorted({path.stem for folder in search_path() for path in (folder / group).glob("*.yaml")})
 
 
+def found(group: str, name: str) -> Path | None:
+    """The file of an alternative."""
+    return next((path for folder in search_path() if (path := folder / group / f"{name}.yaml").is_file()), None)
+
+
 def compose(command: str, overrides: list[str]) -> dict[str, Any]:
     """The configuration of ``command`` (a file of ``configs/``) with ``key=value`` overrides, as plain containers.
 

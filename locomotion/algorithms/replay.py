@@ -97,7 +97,7 @@ class Replay:
         last = torch.cat([ended.observations[name] for name in self.widths], dim=-1)
         self._after[slot].index_copy_(0, ended.rows, self._fitting(last))
         self._reward[slot] = reward
-        self._end[slot] = step.terminated * TERMINATED + step.truncated * TRUNCATED
+        self._end[slot] = step.terminated * TERMINATED + (step.truncated & ~step.terminated) * TRUNCATED
         if self._tree is not None:
             rows = torch.arange(slot * self.num_envs, (slot + 1) * self.num_envs, device=self.device)
             self._tree.set(rows, self._largest.expand(len(rows)))

@@ -41,8 +41,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
 
 def _refuse_online(name: str) -> None:
     """Raises InputError where the algorithm does not need a dataset: it would act, and learn from that, too."""
-    dataset = ALGORITHMS[name].settings_type.model_fields.get("dataset") if name in ALGORITHMS else None
-    if name in ALGORITHMS and not (dataset and dataset.is_required()):
+    if name in ALGORITHMS and not train.learns_from_data(name):
         remedy = "Try bc, iql, td3_bc or cql; 'locomotion train algorithm=sac algorithm.dataset=...' learns from both."
         raise InputError("algorithm", name, "an algorithm that learns from data alone", remedy)
 

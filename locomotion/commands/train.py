@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from locomotion import build, distributed, plugins
+from locomotion.algorithms import ALGORITHMS
 from locomotion.runs.start import resume, start
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
@@ -19,6 +20,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, or go on with a run. ``given`` holds the settings that the person gave."""
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
+    _refuse_without_data(settings.algorithm)
     _refuse_unused(settings, given)
     with distributed.joined():
         return learn(settings, given, "locomotion train")
@@ -59,6 +61,18 @@ def _memory() -> Iterator[None]:
             raise
         remedy = "Make algorithm.num_envs, its steps, batches or networks smaller; last.pt of a run is good."
         raise InputError("algorithm", " ".join(str(error).split()), "a training that fits into memory", remedy) from error
+
+
+def learns_from_data(name: Any) -> bool:
+    """Whether the algorithm cannot do without a dataset: others act, and learn from that."""
+    dataset = ALGORITHMS[name].settings_type.model_fields.get("dataset") if name in ALGORITHMS else None
+    return dataset is not None and dataset.is_required()
+
+
+def _refuse_without_data(algorithm: dict[str, Any]) -> None:
+    name = algorithm.get("name")
+    if learns_from_data(name) and algorithm.get("dataset") is None:
+        raise InputError("algorithm", name, "an algorithm that acts", f"From data: locomotion offline algorithm={name} dataset=...")
 
 
 def _refuse_unused(settings: TrainSettings, given: dict[str, Any]) -> None:

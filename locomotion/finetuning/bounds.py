@@ -14,7 +14,7 @@ from robots.errors import InputError
 TIGHTER_ABOVE = frozenset(  # a larger one is the stricter one
     {
         "position_margin", "wiggle_share", "wiggle_answer", "dwell_seconds", "damping_kd",
-        "gain_seconds", "stand_up_seconds", "lie_down_seconds", "ramp_seconds",
+        "gain_seconds", "stand_up_seconds", "lie_down_seconds", "ramp_seconds", "command_seconds", "hold_seconds",
     }
 )  # fmt: skip
 FIXED = frozenset({"stop_seconds", "wiggle"})  # neither is stricter: a stop that comes sooner is harder, a small move shows less

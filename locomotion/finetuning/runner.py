@@ -216,6 +216,7 @@ def _episodes(
     columns: dict[str, np.ndarray], exploring: ExploringPolicy, walks: list[Walk], ended: list[str], found_at: np.ndarray
 ) -> list[Episode]:  # fmt: skip
     """One for each walk that lasted: the rows of the log in which the policy ran, and the row after them. ``found_at`` in s of the run."""
+    control_dt = exploring.contract.control_dt
     ran, found = np.flatnonzero(np.isfinite(columns["asked_joint_pos_target"][:, 0])), list[Episode]()
     lengths = [len(record.action) for record in exploring.records]
     rows = np.split(ran, np.cumsum(lengths)[:-1])  # each of a record's steps is a row, whatever came of it
@@ -224,7 +225,7 @@ def _episodes(
         begin, end = int(own[0]), int(own[-1]) + 1
         if columns["state"][end - 1] != State.WALK:  # the step in which the supervisor took over
             end -= 1
-        end = min(end, begin + record.own)
+        end = min(end, begin + record.own, begin + round(walk.seconds / control_dt) + 1)  # what is yet to come to rest is none
         if end - begin < 2 or end >= len(columns["state"]):
             continue
         steps = slice(begin, end)

@@ -67,6 +67,7 @@ def start(settings: FinetuneSettings, say: Say = print) -> tuple[str, dict[str, 
             _go_on(session, folder, say)
         else:
             session.refuse_too_short()
+        _after_a_kill(session, folder, say)
         return session.run(), session.final
 
 
@@ -134,9 +135,13 @@ def _go_on(session: Session, folder: Path, say: Say) -> None:
     session.load_state_dict(state)
     session.runner.area.carried = True
     say(f"going on in {folder} after {session.number} runs, {session.seconds / 60:.1f} minutes of the robot")
-    name = f"run_{session.number:03d}"
+
+
+def _after_a_kill(session: Session, folder: Path, say: Say) -> None:
+    """The next run was begun before: of one that was killed, the first one too, nobody noted how warm its motors were."""
+    name, state = f"run_{session.number:03d}", folder / "state.pt"
     log = folder / "logs" / f"{name}.mcap"
-    if log.exists() and log.stat().st_mtime > (folder / "state.pt").stat().st_mtime:  # killed: nobody noted how warm it was
+    if log.exists() and not (state.exists() and log.stat().st_mtime <= state.stat().st_mtime):
         session.was_warm(max(time.time() - log.stat().st_mtime, 0.0))
     if log.exists():
         again = sum(other.startswith(f"{name}.") for other in cut_logs(folder)) + 1

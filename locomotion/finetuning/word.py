@@ -30,9 +30,9 @@ class Auto:
 
 
 class Enter:
-    """A person at a ``terminal``, a file descriptor: Enter starts; while the robot walks, Enter lies it down; so does q, or a terminal
-    that is gone. Asked from the control loop, at a system call or two a step: a thread that listens would hold up the loop wherever a
-    busy computer takes the processor from it.
+    """A person at a ``terminal``, a file descriptor: Enter starts, and no other word does; while the robot walks, any line lies it down; so
+    does what begins with q, or a terminal that is gone. Asked from the control loop, at a system call or two a step: a thread that listens
+    would hold up the loop wherever a busy computer takes the processor from it.
     """
 
     def __init__(self, terminal: int = 0) -> None:
@@ -48,10 +48,11 @@ class Enter:
             print(f"{question}  [Enter: go, q: end]", flush=True)
         if not self._lines and not pressed:
             return False
-        self._stop |= "q" in self._lines
+        self._stop |= any(line.startswith("q") for line in self._lines)
+        said = all(line == "" for line in self._lines)  # "no" and "wait" are no word to start: it is asked again
         self._lines.clear()
         self._asked = ""
-        return not self._stop
+        return said and not self._stop
 
     def stopped(self) -> bool:
         self._hear()

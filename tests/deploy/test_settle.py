@@ -143,6 +143,66 @@ def test_the_end_of_the_time_is_in_the_log_and_a_replay_comes_to_the_same(tmp_pa
     assert [e.detail for e in runtime.supervisor.events] == [e.detail for e in run.supervisor.events]
 
 
+def on_request(run, at, wanted=State.READY):
+    """The operator asks for it once, at that time, and goes on as before."""
+    ask = run.operator
+    run.operator = lambda time, state: Intent(*ask(time, state))._replace(state=wanted) if at <= time < at + 0.019 else ask(time, state)
+    return run
+
+
+def test_to_stand_is_asked_for_in_a_stride_and_comes_of_rest_or_when_rest_is_late(bundle, go2):
+    script = ((0.0, (0.5, 0.0, 0.0)),)
+    run = on_request(Deployment(bundle, go2, script=script).trot().standing(), 0.5).run(4.5)
+    assert changes(run)["walk -> ready"] == pytest.approx(0.5 + LIMITS.stop_seconds, abs=0.05)  # this one trots for ever
+    told = [row["command"][0] for row in rows(run.runtime) if 0.9 < row["time"] < 3.4]
+    assert not np.any(told)
+    run = Deployment(bundle, go2, script=script).standing()  # a policy that stands
+    steps = iter(range(10**9))
+    run.act(lambda: go2.default_joint_pos + 1e-6 * next(steps))
+    assert changes(on_request(run, 1.0).run(1.5))["walk -> ready"] < 1.1
+
+
+def test_a_stop_on_the_way_to_standing_is_an_end_and_the_sooner_of_both(bundle, go2):
+    run = on_request(stopped(Deployment(bundle, go2).trot().standing(), 1.5), 0.5)
+    when = changes(run.run(9.0))
+    assert "walk -> ready" not in when
+    assert when["walk -> settle"] == pytest.approx(1.5 + LIMITS.stop_seconds, abs=0.05)
+    assert run.kinds[-1] == "settled"
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_whatever_an_operator_says_the_command_of_a_walk_takes_its_time(bundle, go2, seconds):
+    """Sticks that are let go, keys, and a stop: a policy that is told to rest in one step may topple a robot that is fast."""
+    run = Deployment(bundle, go2, limits=Limits(command_seconds=seconds)).trot().standing()
+    low, high = run.policy.contract.command_range.T
+    random = np.random.default_rng(0)
+    says = np.repeat(np.array([low, high, 0.0 * low])[random.integers(0, 3, 8)], 10, axis=0)
+    run.operator = lambda time, state: Intent(State.WALK, says[min(round(time / 0.02), 79)], 0.0, Stop.SETTLE if run.at(1.2) else Stop.NONE)
+    run.run(2.4)
+    told = np.array([row["command"] for row in rows(run.runtime) if row["state"] == State.WALK])
+    steps = np.abs(np.diff(told, axis=0)) / (high - low)
+    assert steps.max() == pytest.approx(0.02 / seconds, rel=1e-4)
+    assert np.abs(told[0] / (high - low)).max() <= 0.02 / seconds + 1e-6
+    assert np.abs(told).max() > 0.3
+    assert not told[-1].any()
+
+
+def test_a_walk_that_was_told_to_stand_is_in_the_log_and_a_replay_comes_to_the_same(tmp_path, go2):
+    bundle = bundles.write_tiny(tmp_path / "policy.onnx", go2, weight=0.01)
+    run = Deployment(bundle, go2, Conditions(noise=1.0), script=((0.0, (0.5, 0.0, 0.2)),)).standing()
+    run.runtime.log = Recorder(tmp_path / "log.mcap", go2, run.policy.contract, LIMITS)
+    shaken = np.tile([1.0, -1.0], 6)
+    run.robot.on_read = lambda s: s if run.at(1.0) else replace(s, joint_vel=s.joint_vel + shaken * np.sin(80 * s.time))  # not at rest
+    on_request(run, 0.5).run(2.5)
+    assert 1.0 < changes(run)["walk -> ready"] < 1.7
+    again = ReplayInterface(read_log(tmp_path / "log.mcap"))
+    runtime = again.runtime(RobotPolicy(load(bundle), go2), LIMITS)
+    runtime.supervisor.state = State.READY
+    runtime.run(again.duration, again, Stop.NONE)
+    assert again.differences == []
+    assert [e.detail for e in runtime.supervisor.events] == [e.detail for e in run.supervisor.events]
+
+
 @pytest.fixture(scope="module")
 def biped(tmp_path_factory):
     robot = robots.load("unitree_g1.legs")

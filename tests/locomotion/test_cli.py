@@ -9,7 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from locomotion.cli import COMMANDS, main
-from locomotion.config import compose
+from locomotion.commands.train import learns_from_data
+from locomotion.config import compose, options
 from locomotion.export import export_checkpoint
 from robots.errors import InputError
 from tests.conftest import TINY
@@ -31,12 +32,29 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
     assert max(map(len, result.stdout.splitlines())) <= 140
 
 
+def test_help_lists_the_algorithms_that_the_command_can_take(capsys):
+    listed = {}
+    for command in ("train", "offline"):
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out.split("algorithm=  ", 1)[1].split("\n\n")[0].split("=")[0]
+        listed[command] = {name for name in options("algorithm") if name in text.replace("|", " ").split()}
+    of_data = {
+        name
+        for name in set(options("algorithm")) - {"distill"}
+        if learns_from_data(compose("train", [f"algorithm={name}"])["algorithm"]["name"])
+    }
+    assert listed["offline"] == of_data
+    assert listed["train"] == set(options("algorithm")) - listed["offline"]
+    assert {"bc_gymnasium", "iql", "cql", "td3_bc"} <= listed["offline"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["trian"], "Did you mean train?"),
         (["deploy", "docter", "go2.yaml"], "Did you mean doctor?"),
         (["deploy", "inspect", "missing.onnx"], "missing.onnx"),
+        (["train", "algorithm=iql"], "locomotion offline algorithm=iql dataset="),
         (["train", "robot=unitree_gos2"], "Did you mean unitree_go2"),
         (["train", "task=velocity_flt"], "Did you mean velocity_flat"),
         (["train", "task.protocol=velocty"], "Did you mean velocity?"),

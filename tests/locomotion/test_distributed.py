@@ -31,7 +31,7 @@ def test_moments_advantages_gradients_and_figures_are_those_of_all(tmp_path):
 
 
 def test_two_processes_with_n_environments_equal_one_with_2n(tmp_path):
-    names = ("ppo", "trpo", "a2c")
+    names = ("ppo", "trpo", "a2c", "reinforce", "cat", "lagrangian")
     together(SCRIPT, ",".join(names), str(tmp_path))
     alone = subprocess.run([sys.executable, SCRIPT, ",".join(names), str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert alone.returncode == 0
@@ -44,6 +44,11 @@ def test_two_processes_with_n_environments_equal_one_with_2n(tmp_path):
             moved = max(float((value - torch.zeros_like(value)).abs().max()) for value in one[part].values())
             assert moved > 0
         assert first.get("learning_rate") == second.get("learning_rate")
+        if name == "lagrangian":
+            assert first["costs"]["multipliers"] > 0
+            torch.testing.assert_close(first["costs"]["multipliers"], one["costs"]["multipliers"], rtol=1e-8, atol=1e-8)
+        if name == "cat":
+            assert torch.equal(first["largest"], one["largest"])
 
 
 def test_a_process_that_dies_ends_the_others_with_a_clear_message(tmp_path):

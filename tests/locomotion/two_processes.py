@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +27,11 @@ class Rows(Points):
     def __init__(self, first: int, count: int) -> None:
         self.rows, self.drawn = slice(first, first + count), 0
         super().__init__(count, limit=4)
+        self.spaces = replace(self.spaces, costs=("far",))
+
+    def costs(self) -> torch.Tensor:
+        """[T, N, 1] of the steps that ``rewards()`` will return: how far beyond 0.5."""
+        return (torch.stack(self._rewards).abs().sqrt() - 0.5).clamp(min=0.0)[..., None]
 
     def _start(self, n: int) -> torch.Tensor:
         self.drawn += 1
@@ -44,7 +50,7 @@ def learner(name: str, first: int, count: int):
 
     Actor.noise = noise  # type: ignore[method-assign]
     small = {"num_envs": count, "steps": 8, "minibatches": 1, "epochs": 3, "actor_hidden": "[16,16]", "critic_hidden": "[16,16]"}
-    if name in ("trpo", "a2c"):
+    if name in ("trpo", "a2c", "reinforce"):
         small = {"num_envs": count, "steps": 8, "value_minibatches": 1, "actor_hidden": "[16,16]", "critic_hidden": "[16,16]"}
     words = [f"algorithm.{key}={value}" for key, value in ({**small, "symmetric": "false"}).items()]
     data = compose("train", [f"algorithm={name}", *words])["algorithm"]

@@ -138,6 +138,8 @@ def test_fisher_matrix_of_a_gaussian():
     product = fisher_product(kl, [mean, log_std], 0.0)
     columns = [product(v) for v in torch.eye(2, dtype=torch.float64)]
     np.testing.assert_allclose(torch.stack(columns), [[1 / 0.09, 0.0], [0.0, 2.0]], atol=1e-9)
+    damped = fisher_product(Gaussian(mean.detach(), log_std.detach()).kl(Gaussian(mean, log_std)), [mean, log_std], 0.1)
+    np.testing.assert_allclose(damped(torch.ones(2, dtype=torch.float64)), [1 / 0.09 + 0.1, 2.1], atol=1e-9)
 
 
 def test_natural_gradient_of_a_bandit():

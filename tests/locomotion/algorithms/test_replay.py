@@ -104,6 +104,15 @@ def test_collecting_keeps_the_true_last_observation_not_the_next_episode_s_first
     assert (window.discount > 0).all()  # truncated is not terminated
 
 
+def test_what_terminated_in_the_step_of_its_time_limit_has_terminated():
+    env = Points(2)
+    buffer = Replay(env.spaces.groups, 1, 2, 10, "cpu")
+    buffer.begin(env.observations, torch.zeros(2, 1))
+    step, both = env.step(torch.zeros(2, 1)), torch.tensor([True, False])
+    buffer.finish(step._replace(terminated=both, truncated=both), env.ended(), torch.zeros(2))
+    assert windows(buffer, 1).discount.tolist() == pytest.approx([0.0, 0.9])
+
+
 def test_priorities_are_the_exact_values():
     """Errors 1, 2, 4 at alpha .6: P = (.2077658, .3149140, .4773203), weights at beta .4 (1, .8467454, .7169777)."""
     buffer = recorded([0, 0, 0], priority=0.6)

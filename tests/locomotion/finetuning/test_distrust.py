@@ -25,7 +25,7 @@ from locomotion.finetuning.rollback import Walked
 from locomotion.finetuning.runner import Episode, Outcome
 from locomotion.finetuning.session import Session
 from locomotion.finetuning.settings import FinetuneSettings
-from locomotion.finetuning.start import _go_on, _where
+from locomotion.finetuning.start import _after_a_kill, _go_on, _where
 from locomotion.finetuning.walks import Walk, script_of
 from locomotion.runs import checkpoint
 from locomotion.schema import check
@@ -265,10 +265,16 @@ def test_a_killed_run_leaves_warm_motors_and_a_robot_that_somebody_may_have_carr
     again.runner.area.place = np.array([2.0, 0.0])
     said: list[str] = []
     _go_on(again, learning.folder, said.append)
+    _after_a_kill(again, learning.folder, said.append)
     assert again.runner.area.carried
     assert "logs/run_000.1.mcap" in said[-1]
     warmth = 25.0 + (ends.temperature - 25.0) * np.exp(-1.0)  # a time constant ago
     assert again.runner.temperature == pytest.approx(np.full(12, warmth if killed else 25.0), abs=0.5)
+    if killed:  # the first run: there was no state yet
+        (learning.folder / "state.pt").unlink()
+        first = session(learning.folder, source, lambda text: None)
+        _after_a_kill(first, learning.folder, said.append)
+        assert first.runner.temperature == pytest.approx(np.full(12, warmth), abs=0.5)
     pauses: list[float] = []
     again._wait = pauses.append
     again._cool()

@@ -23,7 +23,7 @@ from locomotion.finetuning.adapter import Adapter
 from locomotion.finetuning.bounds import ActionBox
 from locomotion.finetuning.runner import Connected, simulated
 from locomotion.finetuning.session import Session
-from locomotion.finetuning.start import _go_on
+from locomotion.finetuning.start import _after_a_kill, _go_on
 from tests.locomotion.finetuning import standing
 from tests.locomotion.finetuning.session_process import session, unlocked
 
@@ -114,6 +114,7 @@ def test_an_estop_in_the_middle_of_a_walk_damps_at_once_and_ends_the_round(
     again = session(tmp_path, source, lambda text: None, **QUICK)
     said: list[str] = []
     _go_on(again, tmp_path, said.append)
+    _after_a_kill(again, tmp_path, said.append)
     assert torch.equal(again.learner.policy, one.learner.policy)
     assert "run 0 was cut short" in said[-1]
 

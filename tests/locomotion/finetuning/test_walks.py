@@ -82,6 +82,18 @@ def test_a_run_stands_up_walks_its_plan_lies_down_and_keeps_all_of_it(home) -> N
     assert torch.equal(second.action, second.mean)
 
 
+def test_what_a_walk_needs_to_come_to_rest_after_its_time_is_no_part_of_it(home) -> None:
+    def restless(policy, limits: Limits, number: int):
+        connected = simulated(Conditions(noise=1.0))(policy, limits, number)
+        connected.supervisor.rested = lambda now: False  # type: ignore[method-assign]
+        return connected
+
+    outcome = run(home, connection=restless)
+    assert [(len(one), one.ended) for one in outcome.episodes] == [(126, "time")]
+    ready = [event.detail for event in outcome.events if "walk -> ready" in event.detail]
+    assert ready == ["walk -> ready (still moves)"]
+
+
 def test_what_the_box_takes_away_is_counted_and_marked(home) -> None:
     outcome = run(home, limits=replace(LIMITS, action_box=0.05, box_growth=0.0))
     (episode,) = outcome.episodes
@@ -172,6 +184,18 @@ def test_q_or_a_terminal_that_is_gone_ends_it_and_half_a_line_says_nothing(termi
     os.close(keys)
     assert word.stopped()
     os.close(other)
+
+
+@pytest.mark.parametrize("answer", [b"no\n", b"wait\n", b"y\n", b"\nno\n", b"quit\n", b"q \n", b"\nQ\n", b"\xff\n"])
+def test_only_enter_starts_and_whatever_begins_with_q_ends(terminal, answer) -> None:
+    word, keys = terminal
+    assert not word.given("Walk?")
+    os.write(keys, answer)
+    assert not word.given("Walk?")
+    assert word.stopped() is (b"q" in answer.lower())
+    assert not word.given("Walk?")  # asked again
+    os.write(keys, b"\n")
+    assert word.given("Walk?") is (b"q" not in answer.lower())
 
 
 def test_a_button_that_was_held_before_the_question_is_no_word_and_enter_after_it_stops(terminal) -> None:

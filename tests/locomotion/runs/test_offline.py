@@ -124,6 +124,22 @@ def test_what_makes_two_networks_alike_is_said(data: Path, tmp_path: Path, capsy
     assert main([*begin, remedy]) == 0
 
 
+def test_learning_from_logs_may_begin_as_the_logged_policy(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its weights, and the normaliser that they were trained behind, not the data's: what logs do not cover stays as it was."""
+    logged = checkpoint.load(data.parent / "run" / "last.pt")
+    hidden = f"algorithm.actor_hidden={list(logged['config']['algorithm']['actor_hidden'])}"
+    small = ["algorithm.symmetric=false", "algorithm.critic_group=actor", "algorithm.updates=1", "iterations=1", "score_every=0"]
+    words = ["offline", "algorithm=iql", f"dataset={data}", *small, "algorithm.learning_rate=1e-9"]
+    assert main([*words, hidden, f"init={data.parent}/run", f"run={tmp_path}/near"]) == 0
+    assert main([*words, hidden, f"run={tmp_path}/new"]) == 0
+    near, new = (checkpoint.load(tmp_path / name / "last.pt")["learner"]["actor"] for name in ("near", "new"))
+    for name, value in logged["learner"]["actor"].items():
+        assert (value - near[name]).abs().max() <= (0.0 if name.startswith("normalizer") else 3e-9), name
+    assert not torch.allclose(near["normalizer.mean"], new["normalizer.mean"], rtol=0.01)
+    assert main([*words, "algorithm.actor_hidden=[8]", f"init={data.parent}/run", f"run={tmp_path}/narrow"]) == 2
+    assert "Make them alike: algorithm.actor_hidden=" in capsys.readouterr().err
+
+
 def test_a_policy_in_shares_of_one_range_does_not_begin_in_another(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     offline = ["offline", "algorithm=iql_gymnasium", "algorithm.actor_hidden=[8]", "algorithm.updates=1", "iterations=1", "score_every=0"]
     assert main([*offline, f"dataset={data}", f"run={tmp_path}/iql"]) == 0
