@@ -25,6 +25,7 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from torch import Tensor, nn
 
 from benchmarks.common import machine
@@ -76,6 +77,7 @@ def train_behaviour(identity: str, folder: Path, target: float) -> None:
         model.load_replay_buffer(memory)
     else:
         model = stable_baselines3.SAC("MlpPolicy", env, seed=1, device="cpu", buffer_size=MOST)
+    model.set_logger(Logger(None, []))  # its own leaves a folder behind
     mean = -np.inf
     while mean < target and model.num_timesteps < MOST:
         model.learn(EVERY, reset_num_timesteps=False, log_interval=None)

@@ -100,10 +100,12 @@ def theirs(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
     import importlib
 
     from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.logger import Logger
 
     module, name = case.theirs.split(":")
     env = make_vec_env(case.env, n_envs=case.copies, seed=seed)
     model = getattr(importlib.import_module(module), name)("MlpPolicy", env, seed=seed, device="cpu", **case.arguments)
+    model.set_logger(Logger(None, []))  # its own leaves a folder behind
     began = time.perf_counter()
     model.learn(case.steps)
     seconds = time.perf_counter() - began

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 import robots
@@ -63,6 +64,7 @@ def main() -> None:
         "MlpPolicy", normalize, n_steps=64, batch_size=512, n_epochs=10, learning_rate=3e-4, gamma=0.99, gae_lambda=0.95, seed=1,
         policy_kwargs={"net_arch": [128, 128], "activation_fn": torch.nn.ELU, "log_std_init": float(np.log(0.5))},
     )  # fmt: skip
+    model.set_logger(Logger(None, []))  # its own leaves a folder behind
     snapshots = Snapshots(task, normalize, interval=30.0)
 
     class Stop(BaseCallback):

@@ -44,9 +44,8 @@ from deploy.policy import RobotPolicy, load
 from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Limits
-from robots import InputError
+from robots import InputError, yaml_file
 from robots.errors import nearest
-from robots.robot import UniqueKeys
 
 REQUIRED = ("policy", "interface", "duration", "commands")
 FLAGS = ("dry_run", "heading_hold", "interpolate")
@@ -154,7 +153,7 @@ def read(path: Path) -> dict[str, Any]:
 def _yaml(path: Path) -> dict[str, Any]:
     """The settings of a file, all of them known."""
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        settings = yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("file", str(path), "a YAML file", f"{error}") from error
     return _mapping("file", settings, (*REQUIRED, *OPTIONAL))

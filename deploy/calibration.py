@@ -18,9 +18,8 @@ import numpy as np
 import yaml
 
 from deploy.interface import Floats, MotorCommand, RobotInterface, RobotState
-from robots import InputError, Robot
+from robots import InputError, Robot, yaml_file
 from robots.errors import nearest
-from robots.robot import UniqueKeys
 
 FIELDS = ("robot", "joint_zero", "imu_mount", "yaw_bias")
 MAX_ZERO = 0.3  # rad; more is a joint that was put together wrongly
@@ -79,7 +78,7 @@ def calibrated(factory: Callable[[], RobotInterface], calibration: Calibration) 
 def read(path: Path, robot: Robot) -> Calibration:
     """Raises InputError for another robot's file, and figures that no robot in order has."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        data = yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("calibration", str(path), "a YAML file", f"{error}") from error
     if not isinstance(data, dict):

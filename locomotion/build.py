@@ -110,7 +110,7 @@ def algorithm_settings(settings: TrainSettings) -> tuple[Any, Any]:
     """The algorithm's class, and its settings as that has them. Raises InputError where it is unknown, or has no such settings."""
     data = dict(settings.algorithm)
     name = data.pop("name", None)
-    if name not in ALGORITHMS:
+    if str(name) not in ALGORITHMS:
         raise InputError(
             "algorithm.name", name, "the name of an algorithm", f"{nearest(str(name), ALGORITHMS)} One of your own needs plugins=[FILE.py]."
         )

@@ -230,8 +230,10 @@ def _run(words: list[str]) -> int:
         if logs:
             overrides.append(f"logs=[{','.join(map(quoted, logs))}]")
         elif not any(word.startswith("logs=") for word in overrides):
-            example = "locomotion dataset from-logs a.mcap b.mcap output=datasets/robot-v0"
-            raise InputError("dataset from-logs", "no log", "the .mcap files of deployments", f"Name them: {example}")
+            said = {"from_logs": "dataset from-logs", "actuator": "actuator fit"}[command]
+            output = {"from_logs": "datasets/robot-v0", "actuator": "fitted"}[command]
+            example = f"locomotion {said} a.mcap b.mcap output={output}"
+            raise InputError(said, "no log", "the .mcap files of deployments", f"Name them: {example}")
     prepare_gl()
     config = compose(command, overrides)
     given = {key.lstrip("+"): config.get(key.lstrip("+"), value) for key, _, value in (word.partition("=") for word in overrides)}

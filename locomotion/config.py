@@ -69,7 +69,7 @@ def compose(command: str, overrides: list[str]) -> dict[str, Any]:
         with initialize_config_module("configs", version_base="1.3"):
             plain = OmegaConf.to_container(hydra_compose(command, groups), resolve=True)
             assert isinstance(plain, dict)
-            words = [_addressed(key, value, plain) for key, value in given if key not in GROUPS]
+            words = [readable(_addressed(key, value, plain)) for key, value in given if key not in GROUPS]
             composed = hydra_compose(command, groups + words)
             missing = OmegaConf.missing_keys(composed)
             if missing:
@@ -110,6 +110,21 @@ def _key(override: str) -> str:
 def quoted(text: object) -> str:
     """``text``, which ends in no backslash, as the value of an override, whatever is in it."""
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", str(text)).replace("${", "\\${") + "'"
+
+
+def readable(override: str) -> str:
+    """``override``, its value quoted where Hydra's grammar has no word for it: a path with an umlaut, a ``~``, a ``#`` or a bracket."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    if not equals or value.startswith(("[", "{", "'", '"')) or value.endswith("\\"):
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return f"{key}={quoted(value)}"
+    return override
 
 
 def _refuse_doubles(own: list[Path]) -> None:

@@ -175,7 +175,7 @@ class DeploySettings(ExtrasSettings):
     commands: Literal["keyboard", "remote"] | tuple[tuple[Finite, tuple[Finite, ...]], ...]
     calibration: Path | None
     dry_run: bool
-    deploy: dict[str, Any]  # checked where it is used: the robot's own computer has no other reader
+    deploy: dict[str, dict[str, Any]]  # checked where it is used: the robot's own computer has no other reader
 
 
 class ReportSettings(Settings):
@@ -271,7 +271,7 @@ class ActuatorSettings(Settings):
 
 
 class DemoSettings(TrainSettings):
-    deploy: dict[str, Any]
+    deploy: dict[str, dict[str, Any]]
     episodes: Annotated[int, Field(ge=1, le=100_000)]
     pybullet_episodes: Annotated[int, Field(ge=0, le=100_000)]
     duration: Positive

@@ -111,7 +111,7 @@ def print_scores(scores: dict[str, dict[str, dict[str, float]]]) -> None:
     """A scorecard, ``{engine: {condition: figures}}``, as a table."""
     columns = {f"{engine}, {name}": values for engine, conditions in scores.items() for name, values in conditions.items()}
     table = Table(title="scorecard", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True, min_width=max(map(len, next(iter(columns.values())))))
     for name in columns:
         table.add_column(name, justify="right")
     for key in next(iter(columns.values())):

@@ -33,7 +33,7 @@ def _short(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy that names the entries of ``known`` closest to ``name``, or all of them where none is close."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [known for known in names if name and name in known]
     if close:
         return f"Did you mean {' or '.join(close)}?"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from robots import fields
+from robots import fields, yaml_file
 from robots.errors import InputError, nearest
 from robots.fields import Bounds, Floats
 from robots.mirror import Mirror, read_mirror
@@ -250,21 +250,9 @@ def _voltage(field: str, value: object) -> tuple[float, float]:
     return empty, full
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys, silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _parse(path: Path) -> object:
     try:
-        # a loader of YAML's plain types: nothing in the file is executed
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        return yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("robot", str(path), "a robot.yaml that can be read", f"{error}.") from error
     except yaml.YAMLError as error:

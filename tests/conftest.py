@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def tiny(*overrides: str) -> TrainSettings:
 
 def make_task(*overrides: str) -> Task:
     return build.task(tiny(*overrides))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stable_baselines_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """stable-baselines3 makes a folder for every logger, in the temporary one unless it is told where."""
+    os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("sb3"))
 
 
 @pytest.fixture(scope="session")

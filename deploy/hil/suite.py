@@ -35,9 +35,8 @@ from deploy.hil.faults import check, make
 from deploy.hil.simulated_robot import Conditions
 from deploy.hil.truth import Truth
 from deploy.policy import RobotPolicy, load
-from robots import InputError, Robot
+from robots import InputError, Robot, yaml_file
 from robots.errors import nearest
-from robots.robot import UniqueKeys
 
 RESPONSES = ("none", "warning", "derate", "hold", "settle", "damping")
 BEFORE = 5.0  # ms that a finding may come before its fault, by how times are taken
@@ -96,10 +95,19 @@ class Outcome:
     failures: tuple[str, ...] = field(default=())
 
 
+def read(path: Path, channels: int, joints: int, mode: str = "lockstep") -> list[Case]:
+    """See :func:`parse`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("suite", str(path), "a file that can be read", f"{error}.") from error
+    return parse(text, channels, joints, mode)
+
+
 def parse(text: str, channels: int, joints: int, mode: str = "lockstep") -> list[Case]:
     """The cases of a suite, one a fault and phase. Raises InputError for what is not as in this module's docstring."""
     try:
-        data = yaml.load(text, Loader=UniqueKeys)
+        data = yaml_file.load(text)
     except yaml.YAMLError as error:
         raise InputError("suite", " ".join(str(error).split()), "YAML", "Mend it.") from error
     top = {"conditions": {}, "command": [0.0] * channels, "at": {}, "seconds": 3.0, "cases": {}} | _table(data, "suite")

@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 
 import robots
 from locomotion.schema import Count, Finite, Positive, Range, Settings, Text, check
-from robots import Robot, fields
+from robots import Robot, fields, yaml_file
 from robots.errors import InputError, nearest
-from robots.robot import PER_JOINT, UniqueKeys, check_figures
+from robots.robot import PER_JOINT, check_figures
 
 PerJoint = Finite | tuple[Finite, ...] | dict[str, Finite]  # one for all, a list in the order of joint_names, or {pattern: number}
 VECTORS = ("base_ang_vel", "projected_gravity", "base_lin_vel")  # signals of three numbers
@@ -160,7 +160,7 @@ def read(path: Path) -> Description:
         InputError: a file that cannot be read, or a field that is missing, unknown or impossible.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # plain types only: nothing in it is executed
+        data = yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("description", str(path), "a YAML file that can be read", f"{' '.join(str(error).split())}.") from error
     if not isinstance(data, Mapping):

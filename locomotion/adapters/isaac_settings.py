@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from robots import yaml_file
 from robots.errors import InputError, nearest
-from robots.robot import UniqueKeys
 
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: operator.pow,
@@ -151,7 +151,7 @@ def read(path: Path, task: str | None = None) -> Source:
     if path.suffix == ".py":
         return _read_classes(path, task)
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        data = yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("task", str(path), "a YAML or Python file that can be read", f"{' '.join(str(error).split())}.") from error
     env = data.get("env") if isinstance(data, Mapping) else None
@@ -186,7 +186,7 @@ def _module(path: Path) -> tuple[dict[str, ast.ClassDef], dict[str, ast.ImportFr
     """Classes of a Python file, and from where its other names come."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError) as error:
         raise InputError("task", str(path), "a Python file that can be read", f"{error}.") from error
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return classes, {alias.asname or alias.name: node for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
@@ -214,18 +214,21 @@ def _base(path: Path, dotted: str, depth: int) -> dict[str, Any]:
     found = _find(path, first, depth)
     for name in rest:
         found = found.get(name, {})
+        if not isinstance(found, dict):
+            raise InputError("task", str(path), f"a file that says what {dotted} is", "It is a base class.")
     return found
 
 
 def _find(path: Path, name: str, depth: int) -> dict[str, Any]:
     classes, imports = _module(path)
-    if name in classes:
-        return _settings(path, classes[name], depth)
+    if name in classes and depth <= DEEPEST:
+        return _settings(path, classes[name], depth + 1)
     if name not in imports or depth > DEEPEST:
         raise InputError("task", str(path), f"a file that says what {name} is", "It is a base class.")
     node = imports[name]
     parts = (node.module or "").split(".")
-    starts = [path.parents[node.level - 1]] if node.level else list(path.absolute().parents)
+    above = list(path.absolute().parents)
+    starts = above[node.level - 1 : node.level] if node.level else above
     for start in starts:
         target = start.joinpath(*parts)
         for file in (target.with_suffix(".py"), target / "__init__.py"):
@@ -239,7 +242,7 @@ def _value(node: ast.expr) -> Any:
     """Numbers, texts, lists and dicts of such, and arithmetic; anything else is :class:`Code`."""
     try:
         return _plain(node)
-    except (ValueError, TypeError, ArithmeticError):
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
         return Code(ast.unparse(node))
 
 

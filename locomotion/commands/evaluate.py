@@ -50,12 +50,11 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())
     if outside:
         print(f"{outside} of the commands lie outside the range that the policy was trained for: clipped to it, as on the robot")
-    status = 0
     if matched:
-        status = _judge(settings, card, matched, asked, Path(output or ""))
+        return _judge(settings, card, matched, asked, Path(output or ""))
     if output:
         write_json(Path(output), card, "output")
-    return status
+    return 0
 
 
 def _matched(settings: EvaluateSettings, view: LiveView) -> list[sim_to_sim.Matched]:
@@ -64,7 +63,7 @@ def _matched(settings: EvaluateSettings, view: LiveView) -> list[sim_to_sim.Matc
 
 
 def _judge(settings: EvaluateSettings, card: dict[str, Any], matched: list[sim_to_sim.Matched], asked: bool, output: Path) -> int:
-    """Print the matrix and what parts first, write the page, and say whether the gate is passed."""
+    """Print the matrix and what parts first, write file and page, and say whether the gate is passed."""
     policy, rows = load_policy(Path(settings.policy)), sim_to_sim.matrix(card["scores"])
     failed = sim_to_sim.shortfalls(rows, settings.gate)
     print_table(f"nominal, and as a share of {rows[0]['engine']}'s", *sim_to_sim_page.table(rows))
@@ -74,6 +73,7 @@ def _judge(settings: EvaluateSettings, card: dict[str, Any], matched: list[sim_t
         for one in matched:
             print(f"  {sim_to_sim_page.told(one, names)}: {sim_to_sim_page.first(one, engine)}")
     card["engines"] = {"matrix": rows, "gate": settings.gate.model_dump(), "failed": failed, "matched": sim_to_sim.summary(matched)}
+    write_json(output, card, "output")  # first: a page is larger, and a disk may be full
     written = sim_to_sim_page.write(
         output.with_suffix(".html"), settings.policy, policy.robot, rows, failed if asked else None, matched, names
     )

@@ -30,7 +30,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         raise InputError("supervisor", settings.supervisor, "true in real time", "Lockstep shows what a fault does without it.")
     chosen = settings.suite or {"lockstep": "default"}.get(settings.mode, settings.mode)
     file = suite.find(chosen, [folder / "suites" for folder in search_path()])
-    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints, settings.mode)
+    cases = suite.read(file, len(policy.contract.command_names), policy.robot.num_joints, settings.mode)
     names = {case.name for case in cases}
     for name in settings.cases or ():
         if name not in names:
@@ -71,7 +71,7 @@ def few(path: Path, output: Path, progress: Callable[[float], None]) -> bool:
     """The faults of the suite ``demo``, with and without a supervisor, as ``output/faults.json``; whether all went as it must."""
     policy = load_policy(path)
     file = suite.find("demo", [folder / "suites" for folder in search_path()])
-    cases = suite.parse(file.read_text(), len(policy.contract.command_names), policy.robot.num_joints)
+    cases = suite.read(file, len(policy.contract.command_names), policy.robot.num_joints)
     reports: dict[str, Any] = {"policy": str(path), "suite": str(file), "robot": policy.robot.name, "mode": "lockstep"}
     for done, name in enumerate(("supervised", "unsupervised")):
         outcomes = suite.run(cases, path, policy.robot, name == "supervised", 2)

@@ -25,7 +25,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         return train.run(compose("train", [f"resume={quoted(config['resume'])}"]), given)
     named = config["algorithm"].pop("dataset", None)
     settings = check(OfflineSettings, config)
-    _refuse_online(config["algorithm"].get("name"))
+    _refuse_online(str(config["algorithm"].get("name")))
     path = settings.dataset or named
     if path is None:
         raise InputError("dataset", None, "a folder of 'locomotion dataset'", "Add dataset=...")
@@ -39,7 +39,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     return train.learn(chosen, given, "locomotion offline")
 
 
-def _refuse_online(name: Any) -> None:
+def _refuse_online(name: str) -> None:
     """Raises InputError where the algorithm does not need a dataset: it would act, and learn from that, too."""
     if name in ALGORITHMS and not train.learns_from_data(name):
         remedy = "Try bc, iql, td3_bc or cql; 'locomotion train algorithm=sac algorithm.dataset=...' learns from both."

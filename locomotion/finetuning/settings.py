@@ -24,7 +24,7 @@ def _learner(value: Any) -> Any:
     """The settings of the learner that their ``name`` says."""
     if not isinstance(value, Mapping):
         return value
-    if value.get("name") not in LEARNERS:
+    if str(value.get("name")) not in LEARNERS:
         raise InputError("learner.name", value.get("name"), f"one of {', '.join(LEARNERS)}", "For example learner=ppo.")
     return check(LEARNERS[value["name"]], value, "learner")
 
@@ -95,4 +95,4 @@ class FinetuneSettings(RecipeSettings):
     dry_run: bool
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=1024)]
-    deploy: dict[str, Any]
+    deploy: dict[str, dict[str, Any]]

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from locomotion.files import make_folder, remove_temporaries, write_atomically
+from robots import yaml_file
 from robots.errors import InputError
 
 OURS = ("last.pt", "best.pt", "metrics.jsonl", "config.yaml", "policy.onnx", "scorecard.json")
@@ -101,9 +102,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("run", str(folder), "a folder that 'locomotion train' wrote", "Look in runs/.")
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml_file.load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError("run", str(path), "the configuration of a run", str(error).splitlines()[0]) from error
+        raise InputError("run", str(path), "the configuration of a run", str(error)) from error
     if not isinstance(config, dict) or "task" not in config:
         raise InputError("run", str(path), "the configuration of a run", "It was written by another program, or is damaged.")
     return config

@@ -24,7 +24,7 @@ import yaml
 
 import robots
 from locomotion import build, plugins
-from locomotion.config import compose, quoted
+from locomotion.config import compose, quoted, readable
 from locomotion.files import make_folder, write_json
 from locomotion.schema import check
 from locomotion.settings import SweepSettings, TrainSettings
@@ -111,6 +111,7 @@ def _values(override: str) -> list[str]:
     if not equals:
         raise InputError("override", override, "key=value", "For example seed=1,2,3.")
     try:
+        override = readable(override)
         parsed = OverridesParser.create().parse_override(override)
         return [f"{key}={value}" for value in parsed.sweep_string_iterator()] if parsed.is_sweep_override() else [override]
     except Exception as error:  # hydra raises types of its own for each kind of bad override
@@ -138,7 +139,7 @@ def load(folder: Path) -> Sweep:
     try:
         data = json.loads((folder / "sweep.json").read_text())
         return Sweep(folder, tuple(Trial(str(name), tuple(map(str, overrides))) for name, overrides in data["trials"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("resume", str(folder), "the folder of a sweep", f"It has no sweep.json that can be read: {error}") from error
 
 

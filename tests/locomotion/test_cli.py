@@ -127,6 +127,13 @@ def test_help_lists_the_algorithms_that_the_command_can_take(capsys):
         (["train", "robot=go2"], "Did you mean unitree_go2?"),
         (["train", "randomization.parameters.restitution=[0,0.5]"], "Engines with restitution: pybullet."),
         (["train", "sim=isaacgym"], "env=isaacgym:"),
+        (["train", "algorithm.name={a: 1}"], "the name of an algorithm"),
+        (["actuator", "fit", "output=d"], "Name them: locomotion actuator fit a.mcap"),
+        (["train", "seed=ü"], "a valid integer"),
+        (["offline", "algorithm.name={a: 1}"], "dataset"),
+        (["deploy", "policy=none.onnx", "deploy.limits=5"], "settings as {key: value}"),
+        (["finetune", "policy=none", "output=f", "deploy.limits=null"], "settings as {key: value}"),
+        (["finetune", "policy=none", "output=f", "learner.name={a: 1}"], "one of ppo, rlpd"),
     ],
 )
 def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkeypatch):
@@ -136,6 +143,14 @@ def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkey
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+@pytest.mark.parametrize("name", ["jürgen 名", "~me", "#1", "a=b", "(x)", "it's", "a\\'b", 'a"b', "a+b@c%20", "[x]y"])
+def test_a_path_may_have_any_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = f"./{name}/x.json"
+    assert compose("conformance", [f"output={path}"])["output"] == path
+    assert compose("train", [f"run={tmp_path}/{name}", "seed=3"])["run"] == f"{tmp_path}/{name}"
 
 
 def test_a_setting_goes_to_those_of_several_engines_that_have_it():

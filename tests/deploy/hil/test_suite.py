@@ -171,6 +171,9 @@ def test_own_cases_from_the_command_line(bundle, tmp_path, capsys):
     assert [bool(outcome["failures"]) for outcome in report["outcomes"]] == [False, True]
     assert "the response was none, not damping" in (tmp_path / "out/faults.html").read_text()
     assert main([*words, "cases=[fine]"]) == 0
+    file.write_bytes(b"\xff\xfe")
+    assert main(words) == 2
+    assert "suite" in capsys.readouterr().err
     assert main([*words, "cases=[other]"]) == 2
 
 

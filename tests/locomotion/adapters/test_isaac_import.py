@@ -1,6 +1,7 @@
 """Tasks of isaacgymenvs and legged_gym as ours: exact values where there are any, all that remains listed, and what comes out trains."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +245,32 @@ def test_python_that_is_more_than_settings_is_refused_or_listed_and_never_run(tm
     (tmp_path / "alone.py").write_text("from somewhere.else_ import Base\nclass C(Base):\n    pass\n")
     with pytest.raises(InputError, match="inside its checkout"):
         isaac_settings.read(tmp_path / "alone.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class A(A):\n    pass\nclass B(A):\n    class control: pass\n", "what A is"),
+        ("class C:\n    x = 3\nclass B(C.x.y):\n    class control: pass\n", r"what C\.x\.y is"),
+        ("from .......................... import Y\nclass B(Y):\n    class control: pass\n", "inside its checkout"),
+        ("class B:\n    k = " + "+".join(["1"] * 20_000) + "\n", "can be read"),
+    ],
+    ids=["its own base", "a number as a base", "above the root", "more than Python nests"],
+)
+def test_python_without_an_end_is_refused_too(tmp_path, text, words):
+    (tmp_path / "task.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        isaac_settings.read(tmp_path / "task.py")
+
+
+def test_a_relative_base_is_found_from_within_its_folder_too(tmp_path, monkeypatch):
+    (tmp_path / "a1").mkdir()
+    (tmp_path / "base.py").write_text(
+        "class Base:\n    class control: stiffness = 7\n    class rewards: a = 1\n    class init_state: b = 2\n"
+    )
+    (tmp_path / "a1/task.py").write_text("from ..base import Base\nclass B(Base): pass\n")
+    monkeypatch.chdir(tmp_path / "a1")
+    assert isaac_settings.read(Path("task.py")).values["control.stiffness"] == 7
 
 
 def test_the_command_says_what_it_wrote_and_what_it_could_not(tmp_path, capsys, monkeypatch):

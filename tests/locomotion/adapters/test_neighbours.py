@@ -182,6 +182,7 @@ def test_what_stable_baselines3_learned_becomes_a_bundle_that_does_the_same(tmp_
     normalize = VecNormalize(adapter.StableBaselinesEnv(task), clip_obs=2.0)
     model = PPO("MlpPolicy", normalize, n_steps=16, batch_size=32, n_epochs=1, seed=1, policy_kwargs={"net_arch": [16]})
     model.learn(6 * 16)
+    assert model.logger.get_dir() == os.environ["SB3_LOGDIR"]  # and not one more folder for each run in the temporary one
     with torch.no_grad():
         model.policy.action_net.bias.add_(torch.linspace(-8.0, 8.0, 12))  # some actions are beyond their bounds
     seen = 2.0 * np.random.default_rng(0).standard_normal((50, task.spaces.groups["actor"])).astype(np.float32)

@@ -143,13 +143,14 @@ def test_rsl_rl_learns_to_run_and_our_scorecard_says_so(monkeypatch, tmp_path):
     seen, env = noting(task, monkeypatch), adapter.RslRlEnv(task)
     runner = OnPolicyRunner(env, settings(seed=1), device="cpu")
     before = speed(actor_of(runner))
-    runner.learn(100)
+    runner.learn(200)
     after = speed(actor_of(runner))
-    print(f"rsl_rl: {before:.2f} m/s, after 102,400 steps {after:.2f} m/s")
-    rising(seen, "rsl_rl, 102,400 steps")
+    print(f"rsl_rl: {before:.2f} m/s, after 204,800 steps {after:.2f} m/s")
+    rising(seen, "rsl_rl, 204,800 steps")
     assert abs(before) < 0.1
     assert after > 0.5
     export_actor(actor_of(runner), task, tmp_path / "policy.onnx", {"learner": "rsl_rl"})
     scores = scorecard.score_file(tmp_path / "policy.onnx", {"mujoco": 36}, task.randomization, seed=0)["scores"]["mujoco"]["nominal"]
     print("the bundle, by our scorecard:", scores)
-    assert scores["forward_velocity"] > 0.5  # it still falls, so early in its training
+    assert scores["forward_velocity"] > 1.0
+    assert scores["fall_rate"] < 0.1

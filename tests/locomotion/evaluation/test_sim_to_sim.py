@@ -157,6 +157,9 @@ def test_the_command_writes_the_page_and_tells_by_its_status(standing_bundle, sh
     assert len(data["engines"]["failed"]) == 2
     assert set(data["scores"]) == {"mujoco", "pybullet"}
     assert len(data["engines"]["matched"][0]["divergences"]["pybullet"]) == len(sim_to_sim.SIGNALS)
+    (tmp_path / "again.html").mkdir()  # the page cannot be written: the scores are kept
+    assert main([*words[:-1], f"output={tmp_path}/again.json"]) == 2
+    assert set(json.loads((tmp_path / "again.json").read_text())["scores"]) == {"mujoco", "pybullet"}
 
 
 def test_an_engine_that_is_missing_is_told_before_the_first_is_scored(standing_bundle, capsys, monkeypatch):
