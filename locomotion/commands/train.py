@@ -63,14 +63,14 @@ def _memory() -> Iterator[None]:
         raise InputError("algorithm", " ".join(str(error).split()), "a training that fits into memory", remedy) from error
 
 
-def learns_from_data(name: Any) -> bool:
+def learns_from_data(name: str) -> bool:
     """Whether the algorithm cannot do without a dataset: others act, and learn from that."""
     dataset = ALGORITHMS[name].settings_type.model_fields.get("dataset") if name in ALGORITHMS else None
     return dataset is not None and dataset.is_required()
 
 
 def _refuse_without_data(algorithm: dict[str, Any]) -> None:
-    name = algorithm.get("name")
+    name = str(algorithm.get("name"))
     if learns_from_data(name) and algorithm.get("dataset") is None:
         raise InputError("algorithm", name, "an algorithm that acts", f"From data: locomotion offline algorithm={name} dataset=...")
 
