@@ -26,6 +26,7 @@ from deploy.supervisor import Supervisor
 from locomotion.evaluation.rollout import load_policy
 
 FALLS = ("tilt", "base_ang_vel")
+ENDS = ("transition", "refused", "stop", "settled")  # of themselves, and of a run whose time is over
 SECONDS = 60.0  # of a run
 ROUGH = {
     "clean": Conditions(),
@@ -68,7 +69,7 @@ def main() -> None:
             for monitor, value in seen.items():
                 worst[monitor] = max(worst[monitor], value)
             for event in supervisor.events:
-                if event.kind not in ("transition", "refused") and event.detail != "over":
+                if event.kind not in ENDS and event.detail != "over":
                     mild = event.detail.startswith(Response.DERATE)
                     derated, alarms = derated + mild, alarms + (event.kind not in FALLS and not mild)
                     print(f"{name:8} seed {seed} {event.time:6.1f} s  {event.kind}: {event.detail}")

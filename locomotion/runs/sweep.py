@@ -111,7 +111,7 @@ def _values(override: str) -> list[str]:
     if not equals:
         raise InputError("override", override, "key=value", "For example seed=1,2,3.")
     try:
-        override = readable(override)
+        override = override if "," in override else readable(override)  # a list with a slip in it is no path
         parsed = OverridesParser.create().parse_override(override)
         return [f"{key}={value}" for value in parsed.sweep_string_iterator()] if parsed.is_sweep_override() else [override]
     except Exception as error:  # hydra raises types of its own for each kind of bad override
