@@ -135,7 +135,8 @@ def read(path: Path) -> dict[str, Any]:
     duration = settings["duration"]
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration <= LONGEST:
         raise InputError("duration", duration, f"seconds above zero, {LONGEST:g} at most", "For example duration: 25.")
-    interface = _mapping("interface", settings["interface"])
+    way = settings["interface"]
+    interface = _mapping("interface", {"name": way} if isinstance(way, str) else way)
     if not isinstance(interface.get("name"), str):
         raise InputError("interface", interface, "a name, and options", "For example interface: {name: sim}.")
     limits = _mapping("limits", settings.get("limits", {}), tuple(Limits.__dataclass_fields__))

@@ -83,6 +83,8 @@ def grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
         groups.setdefault(json.dumps(one.settings, sort_keys=True, default=str), []).append(one)
     flat = [dict(_flatten(group[0].settings)) for group in groups.values()]
     different = [key for key in dict.fromkeys(key for one in flat for key in one) if len({repr(one.get(key)) for one in flat}) > 1]
+    named = {key.removesuffix(".name") for key in different if key.endswith(".name")}  # what has a name is told by it alone
+    different = [key for key in different if key.endswith(".name") or key.partition(".")[0] not in named]
     result: dict[str, list[Record]] = {}
     for one, group in zip(flat, groups.values(), strict=True):
         apart = ", ".join(f"{key}={one.get(key)}" for key in different[:3]) + (", ..." if len(different) > 3 else "")

@@ -53,6 +53,14 @@ def test_an_interrupted_run_stands_up_and_ends_in_damping_and_says_what_it_came_
     assert errors.read_text().endswith("guard: has spoken its last word\n")
 
 
+def test_an_interface_without_options_may_be_its_name_alone(tmp_path, good):
+    texts = {"a": good, "b": good.replace("{name: sim}", "sim")}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    first, second = (read(tmp_path / name) for name in texts)
+    assert first["interface"] == second["interface"] == {"name": "sim"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
@@ -65,7 +73,7 @@ def test_an_interrupted_run_stands_up_and_ends_in_damping_and_says_what_it_came_
         ("duration", "durations", "file.durations"),
         ("max_tilt", "tilt", "limits.tilt"),
         ("max_tilt: 0.7", "max_tilt: -1", "deploy.limits.max_tilt"),
-        ("{name: sim}", "sim", "interface"),
+        ("{name: sim}", "5", "interface"),
         ("{name: sim}", "{network: lo}", "interface"),
         ("policy:", "policy: [", "file"),
         ("commands", "[1]", "file"),

@@ -58,6 +58,15 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     assert list(groups)[1] == "c (algorithm.gamma=0.9)"
 
 
+def test_what_has_a_name_of_its_own_is_told_by_that_name(tmp_path):
+    algorithm = tiny_config()["algorithm"]
+    folders = [
+        make_run(tmp_path / "a", [0.5]),
+        make_run(tmp_path / "b", [0.5], algorithm=algorithm | {"name": "a2c", "gamma": 0.9, "tau": 1}),
+    ]
+    assert list(compare.grouped([record(folder) for folder in folders])) == ["a (algorithm.name=ppo)", "b (algorithm.name=a2c)"]
+
+
 def test_the_table_says_means_and_spreads_at_equal_steps(tmp_path):
     folders = [
         make_run(tmp_path / "a", [0.1, 0.4, 0.9], seed=1), make_run(tmp_path / "b", [0.1, 0.6], seed=2),
