@@ -334,7 +334,7 @@ class Supervisor:
     def _folded(self, now: float) -> bool:
         """Whether the joints rest nearer to lying than to the default pose: what lies already does not stand up to lie down."""
         joints, robot = self.sample.joint_pos, self.robot
-        return self.rested(now) and norm(joints - robot.lie_joint_pos) < norm(joints - robot.default_joint_pos)
+        return self.rested(now) and bool(norm(joints - robot.lie_joint_pos) < norm(joints - robot.default_joint_pos))
 
     def _lie_down(self) -> None:
         self._lying = True
