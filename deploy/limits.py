@@ -34,7 +34,7 @@ class Limits:
     frozen_samples: float = limit(4, 2, 50, "samples", "in a row that may repeat a signal bit for bit")
     gravity_drift: float = limit(0.06, 0.02, 0.5, "1", "gravity's change less what the gyroscope says, over 0.2 s")
     stuck_target: float = limit(0.1, 0.02, 0.5, "rad", "that a joint's target moves in 0.2 s while its position repeats bit for bit")
-    blocked_target: float = limit(0.4, 0.1, 1.0, "rad", "that a joint's target swings in 1 s, less eight times what the joint does")
+    blocked_target: float = limit(0.35, 0.1, 1.0, "rad", "that a joint's target swings in 1 s, less eight times what the joint does")
     position_drift: float = limit(0.15, 0.02, 0.5, "rad", "a joint's change less its mean velocity times time, over 0.2 s")
     torque_error: float = limit(0.4, 0.1, 1.0, "of the limit", "measured less expected torque, mean of 0.2 s")
     joint_vel: float = limit(2.0, 1.0, 4.0, "of the limit", "a joint's velocity in one sample")
