@@ -74,7 +74,8 @@ class Runtime:
         self.policy, self.interface, self.supervisor, self.clock = policy, interface, supervisor, clock
         self.log = log or Recorder(None, policy.robot, policy.contract, supervisor.limits)
         self.estop, self.heading = estop, heading
-        self._told_command = policy.contract.command_rest.astype(np.float32)  # [C] the newest
+        self._rest = self._commanded = policy.contract.command_rest.astype(np.float32)  # [C] and the newest command
+        self._reach = np.ptp(policy.contract.command_range, axis=1) * policy.contract.control_dt / supervisor.limits.command_seconds
         self.pressed = Stop.NONE  # the hardest stop that the e-stop has asked for
         self.missed, self.latest = 0, 0.0  # periods that were skipped, and s that the latest step began late
         self.over, self._then = False, Stop.NONE  # the time was, and what that asked for
@@ -183,12 +184,10 @@ class Runtime:
 
     def _command(self, intent: Intent) -> np.ndarray:
         """What the policy is told [C]: the way to the operator's command, and of a robot that is not to slow down to its heading."""
-        (low, high), dt = self.policy.contract.command_range.T, self.policy.contract.control_dt
         wanted, share, walks = self._wanted(intent), self.supervisor.command_share, self.supervisor.state is State.WALK
         if walks:  # one that steps to rest topples a robot that is fast
-            reach = ((high - low) * dt / self.supervisor.limits.command_seconds).astype(np.float32)
-            wanted = self._told_command + (wanted - self._told_command).clip(-reach, reach)
-        self._told_command = wanted if walks else self.policy.contract.command_rest.astype(np.float32)
+            wanted = (self._commanded + (wanted - self._commanded).clip(-self._reach, self._reach)).astype(np.float32)
+        self._commanded = wanted if walks else self._rest
         if self.heading is None:
             return wanted
         steered = self.heading.steer(wanted, self.supervisor.sample, self.supervisor.state)
@@ -196,8 +195,7 @@ class Runtime:
 
     def _wanted(self, intent: Intent) -> np.ndarray:
         """[C] The operator's command if it makes sense, in the trained range, as far as the supervisor allows."""
-        rest = self.policy.contract.command_rest.astype(np.float32)
-        command = np.asarray(intent.command, dtype=np.float64)
+        rest, command = self._rest, np.asarray(intent.command, dtype=np.float64)
         if command.shape != rest.shape or not np.isfinite(command).all():
             self._warn(f"command {command.tolist()} is not {len(rest)} finite numbers: the robot is to rest")
             return rest

@@ -123,7 +123,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Words in columns, the first to the left and the others to the right."""
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", no_wrap=bool(i))  # figures are never cut, words wrap
+        table.add_column(name, justify="right" if i else "left")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -131,16 +131,20 @@ def test_a_fault_while_it_lies_down_is_a_fault_and_nothing_passed(bundle, go2):
     assert not summarize(run.runtime)["passed"]
 
 
-def test_the_end_of_the_time_is_in_the_log_and_a_replay_comes_to_the_same(tmp_path, bundle, go2):
-    run = Deployment(bundle, go2, Conditions(noise=1.0)).standing()
-    run.runtime.log = Recorder(tmp_path / "log.mcap", go2, run.policy.contract, LIMITS)
-    run.runtime.run(1.0, run.operator)
-    again = ReplayInterface(read_log(tmp_path / "log.mcap"))
+def replays_alike(log, bundle, go2, run):
+    again = ReplayInterface(read_log(log))
     runtime = again.runtime(RobotPolicy(load(bundle), go2), LIMITS)
     runtime.supervisor.state = State.READY
     runtime.run(again.duration, again, Stop.NONE)
     assert again.differences == []
     assert [e.detail for e in runtime.supervisor.events] == [e.detail for e in run.supervisor.events]
+
+
+def test_the_end_of_the_time_is_in_the_log_and_a_replay_comes_to_the_same(tmp_path, bundle, go2):
+    run = Deployment(bundle, go2, Conditions(noise=1.0)).standing()
+    run.runtime.log = Recorder(tmp_path / "log.mcap", go2, run.policy.contract, LIMITS)
+    run.runtime.run(1.0, run.operator)
+    replays_alike(tmp_path / "log.mcap", bundle, go2, run)
 
 
 def on_request(run, at, wanted=State.READY):
@@ -195,12 +199,7 @@ def test_a_walk_that_was_told_to_stand_is_in_the_log_and_a_replay_comes_to_the_s
     run.robot.on_read = lambda s: s if run.at(1.0) else replace(s, joint_vel=s.joint_vel + shaken * np.sin(80 * s.time))  # not at rest
     on_request(run, 0.5).run(2.5)
     assert 1.0 < changes(run)["walk -> ready"] < 1.7
-    again = ReplayInterface(read_log(tmp_path / "log.mcap"))
-    runtime = again.runtime(RobotPolicy(load(bundle), go2), LIMITS)
-    runtime.supervisor.state = State.READY
-    runtime.run(again.duration, again, Stop.NONE)
-    assert again.differences == []
-    assert [e.detail for e in runtime.supervisor.events] == [e.detail for e in run.supervisor.events]
+    replays_alike(tmp_path / "log.mcap", bundle, go2, run)
 
 
 @pytest.fixture(scope="module")
