@@ -43,10 +43,13 @@ class Floor:
         self._file = tempfile.TemporaryFile("a+")  # its end is where each of the sleepers writes
         cpus = sorted(os.sched_getaffinity(0))
         code = f"import sys; sys.path[:] = {sys.path!r}; from deploy.hil.floor import sleep; sleep(int(sys.argv[1]))"
-        command = [sys.executable, "-S", "-c", code]
+        command = [sys.executable, "-c", code]
         self._sleepers = [subprocess.Popen([*command, str(cpu)], stdin=subprocess.PIPE, stdout=self._file) for cpu in cpus]
         until = time.monotonic() + AWAKE
         while len(words := [line for line in self._lines() if len(line) == 2]) < len(cpus) and time.monotonic() < until:
+            if any(sleeper.poll() is not None for sleeper in self._sleepers):
+                self.__exit__(None, None, None)
+                raise RuntimeError("a sleeper of deploy/hil/floor.py ended before it began; what it said is above")
             time.sleep(0.02)
         self.real_time = len(words) == len(cpus) and all(granted == "1" for _, granted in words)
         return self
