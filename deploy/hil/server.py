@@ -73,7 +73,7 @@ class Server:
         self.refused: Counter[str] = Counter()  # commands, by reason
         self.commands = 0  # taken
         self._remarked: set[str] = set()
-        self.remote = Remote()
+        self.remote, self._thumb = Remote(), np.random.default_rng(settings.seed)
         self._told = DriveCommand.off(robot.num_joints)
         self._damped = replace(self._told, enabled=np.ones(robot.num_joints, dtype=bool), kd=np.full(robot.num_joints, DAMPING))
         self._gaps: deque[float] = deque(maxlen=5000)  # s between commands
@@ -130,7 +130,7 @@ class Server:
 
     def _packets(self, sample: Sample) -> Iterable[bytes]:
         """What goes out on the wire of a sample."""
-        return (self.wire.state(sample, self.remote),)
+        return (self.wire.state(sample, self.remote.trembling(self._thumb)),)
 
     def _drive(self, command: DriveCommand) -> None:
         """What the motors make of a command that was taken."""

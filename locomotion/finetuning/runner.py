@@ -110,7 +110,7 @@ class Outcome:
     """What one run, from standing up to lying down, came to."""
 
     episodes: list[Episode]
-    seconds: float  # that the robot was driven
+    seconds: float  # of the robot: without what a person took for their words
     events: list[Event]
     temperature: np.ndarray  # [J] degrees C at its end
     stopped: bool  # by the person, a signal, or the e-stop
@@ -194,7 +194,7 @@ class EpisodeRunner:
         columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
         return Outcome(
-            episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
+            episodes, clock.now() - began - operator.waited, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
             Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
         )  # fmt: skip
 
