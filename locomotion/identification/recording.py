@@ -10,6 +10,7 @@ import numpy as np
 
 import robots
 from deploy.log_reader import RunLog, read_log
+from locomotion.data.stretches import check_clock
 from robots import Robot
 from robots.errors import InputError
 
@@ -63,7 +64,8 @@ def read_recording(path: Path, robot: str | None = None, place: str | None = Non
     """The log of a deployment. ``robot``, a name or folder, is the log's own where it is None; ``place``, ground or stand, where the motion
     in it was written for.
 
-    Raises InputError where ``path`` is no log, is too short, lacks signals, is of another robot, or a joint does not move in it.
+    Raises InputError where ``path`` is no log, is too short, lacks signals, is of another robot or of two clocks, or a joint does not move
+    in it.
     """
     log = read_log(path)
     missing = [name for name in NEEDED if name not in log.columns]
@@ -72,6 +74,8 @@ def read_recording(path: Path, robot: str | None = None, place: str | None = Non
         raise InputError("log", str(path), allowed, "Record one: locomotion identify excite.")
     found = _robot(log, robot)
     columns = log.columns
+    driven = np.isfinite(columns["time"]) & np.isfinite(columns["sample_time"]) & (columns["kp"] > 0.0).all(axis=1)
+    check_clock(columns, driven, path)
     target = columns["joint_pos_target"] + np.divide(
         columns["feed_forward"], columns["kp"], out=np.zeros_like(columns["kp"]), where=columns["kp"] > 0.0
     )
