@@ -12,7 +12,7 @@ from sim.terrain import Terrain
 
 FIRM = 100.0  # impedance of friction over that of the normal force
 PAYLOAD = "payload"  # the body's name
-IMMOVABLE = 1e9  # kg and kg m^2 added to a base that is held: a robot's own forces move it by nothing
+IMMOVABLE = 1e6  # kg and kg m^2 added to a base that is held: a robot's own forces move it by nothing
 
 
 def build_model(
@@ -40,6 +40,7 @@ def build_model(
         spec.body(robot.base_body).add_body(name=PAYLOAD, mass=0.0, inertia=[0, 0, 0], explicitinertial=True)
     if held:
         next(joint for joint in spec.body(robot.base_body).joints if joint.type == mujoco.mjtJoint.mjJNT_FREE).armature = IMMOVABLE
+        spec.option.tolerance /= IMMOVABLE  # of the solver, which is in shares of the mean inertia: else dry friction is not solved for
     if terrain is not None and not terrain.flat:
         _raise_ground(spec, terrain)
     spec.option.timestep = physics_dt
