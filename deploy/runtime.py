@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from time import perf_counter
@@ -26,6 +28,7 @@ from robots import InputError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 PRIORITY = 50  # of SCHED_FIFO, 1 to 99
+MCL_CURRENT, MCL_ONFAULT = 1, 4  # of Linux: all pages, from when they are first touched
 
 
 class EStop(Protocol):
@@ -100,7 +103,8 @@ class Runtime:
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
-        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY if isinstance(self.clock, RealTime) else None):
+        real = isinstance(self.clock, RealTime)
+        with self._signals(), no_garbage_collection(), memory_kept(real), real_time_priority(PRIORITY if real else None):
             try:
                 self._start, self._looping, self.priority = self.clock.now(), True, is_real_time()
                 self.log.begin(self._start)
@@ -266,6 +270,21 @@ def real_time_priority(level: int | None) -> Iterator[None]:
     finally:
         if os.sched_getscheduler(0) != before[0]:
             os.sched_setscheduler(0, *before)
+
+
+@contextlib.contextmanager
+def memory_kept(wanted: bool) -> Iterator[None]:
+    """What this process has touched stays in memory, where it may ask for that: a page that was taken away while the robot stood and waited
+    for a word must come from the disk again, in the first step of a walk."""
+    if not wanted or not sys.platform.startswith("linux"):
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mlockall(MCL_CURRENT | MCL_ONFAULT)
+    try:
+        yield
+    finally:
+        libc.munlockall()
 
 
 @contextlib.contextmanager
