@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import math
-import os
 import signal
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from deploy.heading import HeadingHold
-from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time
+from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time, real_time_priority
 from deploy.last_word import damp
 from deploy.log import Recorder
 from deploy.operator import Intent, Operator, Stop
@@ -254,22 +253,6 @@ class Runtime:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def real_time_priority(level: int | None) -> Iterator[None]:
-    """Run before every ordinary process, where this one is allowed to; threads that it starts are ordinary. None: as before."""
-    if level is None or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
-        yield
-        return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(level))
-        yield
-    finally:
-        if os.sched_getscheduler(0) != before[0]:
-            os.sched_setscheduler(0, *before)
 
 
 @contextlib.contextmanager
