@@ -23,7 +23,7 @@ import numpy as np
 from deploy.hil.drives import Battery, DriveCommand
 from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings, Sample
 from deploy.hil.wire import Wire
-from deploy.runtime import no_garbage_collection, real_time_priority
+from deploy.runtime import memory_kept, no_garbage_collection, real_time_priority
 from deploy.summary import quantiles
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService
@@ -93,7 +93,7 @@ class Server:
         hanging = "hanging from a gantry" if self.plant.gantry else "on a stand" if settings.stand else "lying on the ground"
         holds = f"motion service '{self.service.name}' has the motors" if self.service.name else "no motion service"
         self._tell(f"{self.robot.name} on {settings.network}, domain {settings.domain}: {self.wire.family.name}, {hanging}, {holds}")
-        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY):
+        with self._signals(), no_garbage_collection(), memory_kept(True), real_time_priority(PRIORITY):
             began = deadline = time.monotonic()
             reported, reported_at = 0.0, began
             while not self.stopped and (duration is None or time.monotonic() - began < duration):
