@@ -13,7 +13,7 @@ HEIGHT = 2.0  # of the base, in standing heights: legs hang free
 
 
 class Stand:
-    """Springs and dampers on the six axes of the base, level and at rest where ``data`` has it, as stiff as the robot's inertia asks for."""
+    """Springs and dampers on the six axes of the base, at rest where ``data`` has it, as stiff as the robot's inertia asks for."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._place, self._level = data.qpos[:3].copy(), data.qpos[3:7].copy()

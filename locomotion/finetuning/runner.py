@@ -197,8 +197,8 @@ class EpisodeRunner:
         columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
         return Outcome(
-            episodes, clock.now() - began - operator.waited, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
-            Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
+            episodes, clock.now() - began - operator.waited, list(supervisor.events), supervisor.window.temperature.copy(), stopped,
+            operator.warm, Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
         )  # fmt: skip
 
 

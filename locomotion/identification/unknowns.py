@@ -80,8 +80,8 @@ class Unknown:
 
 
 def unknowns(robot: Robot, names: Sequence[str], joints: str, held: bool = False) -> list[Unknown]:
-    """The numbers to find of the parameters ``names``; of a joint's, one for ``all`` joints, each ``group``, or each ``joint``. Without those
-    of the base where a stand has ``held`` it.
+    """The numbers to find of the parameters ``names``; of a joint's, one for ``all`` joints, each ``group`` or each ``joint``. Those of the
+    base are left out where a stand has ``held`` it.
 
     Raises InputError for a name that cannot be identified, or where none is left.
     """
