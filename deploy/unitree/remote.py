@@ -36,7 +36,8 @@ class Remote:
     @classmethod
     def from_bytes(cls, data: bytes, came: float = math.inf) -> Remote:
         bits, *sticks = _LAYOUT.unpack(data)
-        return cls(frozenset(name for i, name in enumerate(BUTTONS) if bits >> i & 1), *sticks, came)
+        lx, rx, ry, ly = sticks
+        return cls(frozenset(name for i, name in enumerate(BUTTONS) if bits >> i & 1), lx, rx, ry, ly, came)
 
     def trembling(self, random: np.random.Generator) -> Remote:
         """As a thumb holds it: the sticks that are off their middle move a little."""
