@@ -81,6 +81,7 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         if key not in ("resume", *PERSONAL) or key == "init":
             raise InputError(key, given[key], "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
     source = checkpoint.find(path, "resume")
+    checkpoint.read(source, whole=False)  # before anything is made beside it
     branch = Path(given["run"]) if given.get("run") else None
     folder = branch or (source.parent.parent if source.parent.name == "checkpoints" else source.parent)
     with _own(folder, new=branch is not None):  # before the checkpoint is read: nobody else may write a newer one meanwhile
