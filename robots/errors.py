@@ -31,7 +31,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"
 
 
-MOST_KNOWN = 16  # names that are all said
+MOST_KNOWN = 30  # names that are all said
 
 
 def nearest(name: str, known: Iterable[str], others: str = "") -> str:
