@@ -155,9 +155,8 @@ def _normalized(command: str, override: str) -> tuple[str, str]:
 def _addressed(key: str, value: str, plain: dict[Any, Any]) -> str:
     known = set(_keys("", plain))
     if value == "null" and key.startswith(OPEN) and key not in known:
-        raise InputError(
-            "override", f"{key}=null", "the name of an entry to remove", nearest(key, [name for name in known if name.startswith(OPEN)], SHOWN_BY)
-        )
+        entries = [name for name in known if name.startswith(OPEN)]
+        raise InputError("override", f"{key}=null", "the name of an entry to remove", nearest(key, entries, SHOWN_BY))
     if f"{key}." in OPEN and value.replace(" ", "") == "{}":
         raise InputError("override", f"{key}={{}}", "an entry to add or change", f"Remove entries one by one: {key}.NAME=null.")
     if key.startswith(OPEN) or f"{key}." in OPEN:

@@ -1,7 +1,7 @@
 """Whole messages between two of our processes, over a pair of sockets, without waiting for ever.
 
-A process that works, however slowly, is waited for. One that stands still is not: a signal has stopped it, or it sleeps and will not wake.
-The kernel tells which (``/proc/PID/stat``: its state, and the CPU time of all its threads); the clock does not, since a machine may be busy.
+A process that works, however slowly, is waited for. One that stands still is not: a signal has stopped it, or it sleeps and will not
+wake. The kernel tells which (``/proc/PID/stat``: its state, and the CPU time of all its threads), not the clock: a machine may be busy.
 """
 
 from __future__ import annotations

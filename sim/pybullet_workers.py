@@ -189,10 +189,8 @@ def _serve() -> None:
         try:
             if batch is None:
                 batch = Batch(setup, {name: array[low:high] for name, array in arrays.items()})
-            if command == "restore":
-                answer = batch.restore(pickle.loads(channel.receive()))
-            else:
-                answer = getattr(batch, command)(*map(int, given))
+            own = [pickle.loads(channel.receive())] if command == "restore" else map(int, given)
+            answer = getattr(batch, command)(*own)
         except (Exception, SystemExit) as error:
             channel.send(FAILED + f"{type(error).__name__}: {error}".encode())
             return

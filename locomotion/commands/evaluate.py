@@ -54,8 +54,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         matched = _matched(settings, view) if len(engines) > 1 else []
     print_scores(card["scores"])
     for engine, conditions in card["scores"].items():
-        lacking = [name for name in settings.randomization.parameters if "randomized" not in conditions and engine not in engines_with(name)]
-        if lacking:
+        lacking = [name for name in settings.randomization.parameters if engine not in engines_with(name)]
+        if lacking and "randomized" not in conditions:
             print(f"not randomized in {engine}, which has no {', '.join(lacking)}")
     outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())
     if outside:

@@ -63,7 +63,7 @@ def test_a_message_larger_than_a_socket_holds_comes_whole_where_the_other_side_i
 
 def test_who_works_is_waited_for_longer_than_one_may_sleep():
     with other(BUSY.format(0.6) + SAYS) as (_, end):
-        assert 0.6 > 1.5 * channel.ASLEEP * channel.LOOK
+        assert 1.5 * channel.ASLEEP * channel.LOOK < 0.6
         assert end.receive() == b"done"
 
 
