@@ -37,7 +37,8 @@ from robots import Robot
 
 PERIOD = 0.002  # s, the guard's cycle
 HEARTBEAT = 0.2  # s without a report after which the guard counts as dead
-SILENCE = 0.01  # s without one after which it does if its process is stopped
+SILENCE = 0.01  # s without one after which it does if its process is stopped or going
+EXITING = 4  # of a process's flags in /proc: its memory is being given back, which takes a while
 START_SECONDS = 30.0  # for the interface to connect and give a first state
 SLOT_BYTES = 32768
 POST, WISH, REPORT = range(3)  # slots
@@ -76,7 +77,8 @@ class Job:
     robot: Robot
     damping_kd: float
     interpolate: float  # s, as of Guard
-    ending: str  # why it is only to damp and end, once it is told to; empty for a guard that follows
+    ending: str = ""  # why it is only to damp and end, once it is told to; empty for a guard that follows
+    standby: bytes | None = None  # pickled, in place of ``factory`` until then
 
 
 class Slot:
@@ -119,12 +121,15 @@ def unpack(data: bytes) -> Post:
 class GuardProcess:
     """A guard that has been started. One with an ``ending`` waits for :meth:`go`; it goes when this process does."""
 
-    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, interpolate: float, ending: str) -> None:
+    def __init__(
+        self, factory: Factory, robot: Robot, damping_kd: float, interpolate: float, ending: str = "", standby: Factory | None = None
+    ) -> None:
         file = os.memfd_create("guard")
         os.ftruncate(file, 3 * SLOT_BYTES)
         memory = mmap.mmap(file, 3 * SLOT_BYTES)
         self.slots = [Slot(memory, number) for number in range(3)]
-        job = Job(os.getpid(), file, pickle.dumps(factory), robot, damping_kd, interpolate, ending)
+        waiting = pickle.dumps(standby) if standby else None
+        job = Job(os.getpid(), file, pickle.dumps(factory), robot, damping_kd, interpolate, ending, waiting)
         self._process = subprocess.Popen(
             [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -138,11 +143,11 @@ class GuardProcess:
         return self._process.poll()
 
     @property
-    def stopped(self) -> bool:
-        """Whether it stands still until somebody lets it go on (Linux)."""
+    def halted(self) -> bool:
+        """Whether it stands still until somebody lets it go on, or for ever (Linux)."""
         with contextlib.suppress(OSError):
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-            return stat.rpartition(")")[2].split()[0] in ("T", "t")
+            state, *numbers = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return state in ("T", "t") or bool(int(numbers[5]) & EXITING)
         return False
 
     def go(self) -> None:
@@ -174,14 +179,18 @@ class GuardedInterface:
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
     :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. ``interpolate`` as of
-    :class:`~deploy.guard.Guard`. A second guard waits beside the first, to damp should that die. Raises GuardDead where the guard cannot
-    open the wire.
+    :class:`~deploy.guard.Guard`. A second guard waits beside the first, to damp should that die; ``standby`` opens the wire for it
+    without a word on it, and what it opens has a ``take_over`` that lets it speak. Raises GuardDead where the guard cannot open the wire.
     """
 
-    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0) -> None:
+    def __init__(
+        self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0,
+        standby: Factory | None = None,
+    ) -> None:  # fmt: skip
         self._start = functools.partial(GuardProcess, factory, robot, damping_kd, interpolate)
+        self._succeed = functools.partial(self._start, ending=SUCCESSION, standby=standby)
         self._lease, self._sequence, self._death = lease, 0, ""
-        self._guard, self._successor = self._start(ending=""), self._start(ending=SUCCESSION)
+        self._guard, self._successor = self._start(), self._succeed()
         self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
         limit = time.monotonic() + START_SECONDS
         try:
@@ -234,11 +243,11 @@ class GuardedInterface:
     def _living(self) -> Report:
         report = self.report()
         age = time.monotonic() - report.time
-        guard, silent = self._guard, age > HEARTBEAT or (age > SILENCE and self._guard.stopped)
+        guard, silent = self._guard, age > HEARTBEAT or (age > SILENCE and self._guard.halted)
         if not self._death and (guard.exit_status is not None or silent):
             self._death = f"the guard is dead: exit status {guard.exit_status}, last heard of {1e3 * age:.0f} ms ago"
             guard.kill()  # one that only stands still would hold the wire
-            self._guard = self._successor if self._successor.exit_status is None else self._start(ending=SUCCESSION)
+            self._guard = self._successor if self._successor.exit_status is None else self._succeed()
             self._guard.go()  # to damp; this runtime is done
         if self._death:
             raise GuardDead(self._death)
@@ -255,19 +264,30 @@ def main() -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     memory = mmap.mmap(job.memory, 3 * SLOT_BYTES)
     slots, say = [Slot(memory, number) for number in range(3)], _speaker()
-    priority = _take_priority()
+    waiting = _standing_by(job)
+    kept = _keep_memory() if job.ending else ""  # it takes a while
     if job.ending and not sys.stdin.buffer.read(1):
         return  # never needed
+    priority = _take_priority()
     try:
-        interface = pickle.loads(job.factory)()
+        interface = waiting or pickle.loads(job.factory)()
+        if waiting:
+            waiting.take_over()
     except Exception as error:  # whatever it is, the runtime must hear of it
         reason = f"{type(error).__name__}: {error}"
         slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), Phase.DAMPING, reason[:1000], 0, None)))
         sys.exit(1)
-    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {_keep_memory()}")
+    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {kept or _keep_memory()}")
     serve(interface, Guard(job.robot, job.damping_kd, job.interpolate), slots, lambda: _call_to_end(job, signals), say)
     say("has spoken its last word")
     time.sleep(0.05)  # for the words above to come out
+
+
+def _standing_by(job: Job) -> Any:
+    """An interface that is open already; None where there is no such, or it cannot be opened now."""
+    with contextlib.suppress(Exception):  # once it is needed, it is tried in full, and said
+        return pickle.loads(job.standby)() if job.standby else None
+    return None
 
 
 def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Callable[[], str], say: Callable[[str], None]) -> None:
