@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.interface import real_time_priority
 from deploy.operator import Stop
 from robots import InputError
 from robots.errors import nearest
@@ -36,6 +37,7 @@ REQUEST, ANSWER = struct.Struct("<4sBQ"), struct.Struct("<4sBBQ")
 TO_ROBOT, TO_OPERATOR = b"LES>", b"LES<"
 SEAL = 16  # bytes
 PERIOD = 0.05  # s between check-ins: a tenth of the packets may be lost, one way and the other, and nobody is silent
+PRIORITY = 45  # of SCHED_FIFO, where it may: a busy computer is no silence, and a key is heard at once
 MOST = 32  # check-ins that one poll looks at
 FRESH = 0.5  # s that a challenge may be answered for
 SENDERS = 8  # that are told apart
@@ -219,18 +221,19 @@ def attend(place: Place, say: Callable[[str], None] = print) -> int:
     say(HELP)
     heard = -math.inf
     try:
-        while True:
-            now = clocks.monotonic()
-            if answer := endpoint.turn(level):
-                heard = now
-            words = "the robot does not answer" if now - heard > 10 * PERIOD else f"stopped: {answer.stopped.name}" if answer else told
-            if words != told:
-                say(told := words)
-            if select.select([sys.stdin], [], [], PERIOD)[0]:
-                typed = os.read(sys.stdin.fileno(), 1024)  # all that waits: nothing that was typed stays behind in a buffer
-                if not typed:  # the terminal is gone, and with it the operator
-                    return _leave(endpoint, level)
-                level = max(level, *(KEYS.get(line.strip()[:1], Stop.NONE) for line in typed.lower().split(b"\n")))
+        with real_time_priority(PRIORITY):
+            while True:
+                now = clocks.monotonic()
+                if answer := endpoint.turn(level):
+                    heard = now
+                words = "the robot does not answer" if now - heard > 10 * PERIOD else f"stopped: {answer.stopped.name}" if answer else told
+                if words != told:
+                    say(told := words)
+                if select.select([sys.stdin], [], [], PERIOD)[0]:
+                    typed = os.read(sys.stdin.fileno(), 1024)  # all that waits: nothing that was typed stays behind in a buffer
+                    if not typed:  # the terminal is gone, and with it the operator
+                        return _leave(endpoint, level)
+                    level = max(level, *(KEYS.get(line.strip()[:1], Stop.NONE) for line in typed.lower().split(b"\n")))
     except KeyboardInterrupt:
         return _leave(endpoint, level)
     finally:

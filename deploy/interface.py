@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -81,6 +83,22 @@ class RealTime:
 def is_real_time() -> bool:
     """Whether this thread runs under SCHED_FIFO."""
     return hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+
+
+@contextlib.contextmanager
+def real_time_priority(level: int | None) -> Iterator[None]:
+    """Run before every ordinary process, where this one is allowed to; threads that it starts are ordinary. None: as before."""
+    if level is None or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(level))
+        yield
+    finally:
+        if os.sched_getscheduler(0) != before[0]:
+            os.sched_setscheduler(0, *before)
 
 
 class SimulatedTime:

@@ -58,7 +58,7 @@ class Limits:
     operator_silence: float = limit(0.5, 0.1, 5.0, "s", "without a word of the operator, after which the robot is to rest")
     estop_silence: float = limit(0.5, 0.1, 5.0, "s", "without a sign of life of the e-stop, after which the robot lies down")
     estop_loss: float = limit(2.0, 0.2, 30.0, "s", "without a sign of life of the e-stop, after which it is damped")
-    operator_loss: float = limit(3.0, 0.2, 30.0, "s", "without a word of the operator, after which the run ends")
+    operator_loss: float = limit(3.0, 0.2, 30.0, "s", "without a word of the operator, after which the robot lies down")
     position_margin: float = limit(POSITION_MARGIN, 0.0, 0.1, "rad", "kept from the joints' mechanical stops")
     slew: float = limit(SLEW, 0.05, SLEW, "of joint_vel_limit", "that a target may move at")
     action_box: float = limit(10.0, 0.05, 10.0, "rad", "around the default pose for a policy's targets at first; 10 is none")

@@ -220,7 +220,7 @@ MONITORS = (
     Monitor("stuck_policy", lambda window: window.same_targets, "stuck_policy"),
     Monitor("estop_lost", lambda window: window.estop_silence, "estop_loss"),
     Monitor("estop_silent", lambda window: window.estop_silence, "estop_silence", Response.SETTLE),
-    Monitor("operator_lost", lambda window: window.operator_silence, "operator_loss"),
+    Monitor("operator_lost", lambda window: window.operator_silence, "operator_loss", Response.SETTLE),
     Monitor("operator_silent", lambda window: window.operator_silence, "operator_silence", Response.HOLD),
 )
 BY_NAME = {monitor.name: monitor for monitor in MONITORS}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import math
-import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from time import perf_counter
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from deploy.heading import HeadingHold
-from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time
+from deploy.interface import Clock, MotorCommand, RealTime, RobotInterface, RobotState, is_real_time, real_time_priority
 from deploy.last_word import damp
 from deploy.log import Recorder
 from deploy.operator import Intent, Operator, Stop
@@ -26,6 +27,7 @@ from robots import InputError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 PRIORITY = 50  # of SCHED_FIFO, 1 to 99
+MCL_CURRENT, MCL_ONFAULT = 1, 4  # of Linux: all pages, from when they are first touched
 
 
 class EStop(Protocol):
@@ -100,7 +102,8 @@ class Runtime:
 
         However it ends, by an exception or a signal too, the robot is damped and the interface closed.
         """
-        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY if isinstance(self.clock, RealTime) else None):
+        real = isinstance(self.clock, RealTime)
+        with self._signals(), no_garbage_collection(), memory_kept(real), real_time_priority(PRIORITY if real else None):
             try:
                 self._start, self._looping, self.priority = self.clock.now(), True, is_real_time()
                 self.log.begin(self._start)
@@ -253,19 +256,18 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def real_time_priority(level: int | None) -> Iterator[None]:
-    """Run before every ordinary process, where this one is allowed to; threads that it starts are ordinary. None: as before."""
-    if level is None or not hasattr(os, "sched_setscheduler"):  # there is none on macOS
+def memory_kept(wanted: bool) -> Iterator[None]:
+    """What this process has touched stays in memory, where it may ask for that: a page that was taken away while the robot stood and waited
+    for a word must come from the disk again, in the first step of a walk."""
+    if not wanted or not sys.platform.startswith("linux"):
         yield
         return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    libc = ctypes.CDLL(None)
+    libc.mlockall(MCL_CURRENT | MCL_ONFAULT)
     try:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(level))
         yield
     finally:
-        if os.sched_getscheduler(0) != before[0]:
-            os.sched_setscheduler(0, *before)
+        libc.munlockall()
 
 
 @contextlib.contextmanager

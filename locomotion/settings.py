@@ -221,6 +221,7 @@ class HilSettings(Settings):
     octet: Literal["byte", "uint8"]
     service: str
     gantry: bool | None
+    stand: bool
     duration: Annotated[float, Field(gt=0, le=86400)] | None
     report_every: Positive
     seed: Seed
@@ -246,6 +247,7 @@ class IdentifySettings(Settings):
     randomization: RandomizationSettings
     parameters: Annotated[tuple[Text, ...], Field(min_length=1)]
     joints: Literal["all", "group", "joint"]
+    place: Literal["ground", "stand"] | None
     window: Annotated[float, Field(ge=0.1, le=60)]
     lead: Annotated[float, Field(ge=0, le=10)]
     judge: Annotated[int, Field(ge=2, le=100)]

@@ -55,12 +55,13 @@ class MujocoSimulator:
         actuator: str = PD,
         self_collision: bool = False,
         network: Network | None = None,
+        held: bool = False,
     ) -> None:
         self.robot, self.num_envs, self.physics_dt = robot, num_envs, physics_dt
         self.terrain = terrain or Terrain()
         self._actuator = actuator
         self._learned = LearnedActuator(network, robot, num_envs, physics_dt) if network else None
-        self.model = build_model(robot, physics_dt, terrain, firm, actuator, True, self_collision)
+        self.model = build_model(robot, physics_dt, terrain, firm, actuator, True, self_collision, held)
         self.foot_radius = torch.tensor(foot_radius(self.model, robot), dtype=torch.float32)
         self.hip_pos = torch.tensor(hip_positions(self.model, robot), dtype=torch.float32)
         self.total_mass = total_mass(self.model)

@@ -12,6 +12,7 @@ from sim.terrain import Terrain
 
 FIRM = 100.0  # impedance of friction over that of the normal force
 PAYLOAD = "payload"  # the body's name
+IMMOVABLE = 1e6  # kg and kg m^2 added to a base that is held: a robot's own forces move it by nothing
 
 
 def build_model(
@@ -22,13 +23,14 @@ def build_model(
     actuator: str = "pd",
     payload: bool = False,
     self_collision: bool = False,
+    held: bool = False,
 ) -> mujoco.MjModel:
     """The robot on ``terrain`` (None: flat), its sensors laid out in the order of :func:`sim.signals.signal_shapes`.
 
     Under MuJoCo's default friction a loaded foot creeps: legs slide apart by centimetres in a minute, where rubber holds. ``firm``
     friction (elliptic cones, stiffer along the ground than across it) holds too, and takes 1.5 to 2 times as long. ``actuator`` is
     one of :func:`robots.model.build_spec`. ``payload`` adds a body without mass to the base, to be given some. Under
-    ``self_collision`` the shapes that meet the ground meet each other, too.
+    ``self_collision`` the shapes that meet the ground meet each other, too. A base that is ``held`` stays where it is put, at rest.
     """
     spec = build_spec(robot, max_delay_steps=max(1, round(MAX_ACTION_DELAY / physics_dt)), actuator=actuator)
     if self_collision:
@@ -36,6 +38,9 @@ def build_model(
     add_ground(spec, robot)
     if payload:
         spec.body(robot.base_body).add_body(name=PAYLOAD, mass=0.0, inertia=[0, 0, 0], explicitinertial=True)
+    if held:
+        next(joint for joint in spec.body(robot.base_body).joints if joint.type == mujoco.mjtJoint.mjJNT_FREE).armature = IMMOVABLE
+        spec.option.tolerance /= IMMOVABLE  # of the solver, which is in shares of the mean inertia: else dry friction is not solved for
     if terrain is not None and not terrain.flat:
         _raise_ground(spec, terrain)
     spec.option.timestep = physics_dt

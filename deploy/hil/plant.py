@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy.hil.drives import Battery, DriveCommand, Drives
 from deploy.hil.rope import LIFT, Rope
+from deploy.hil.stand import Stand
 from robots import InputError, Robot
 from robots.robot import GRAVITY
 from sim.mujoco_model import build_model
@@ -59,9 +60,9 @@ class Sample:
 
 
 class Plant:
-    """Starts with its motors off: folded on the ground, or hanging from a gantry."""
+    """Starts with its motors off: folded on the ground, hanging from a gantry, or on a stand, which holds it for good."""
 
-    def __init__(self, robot: Robot, battery: Battery, settings: PlantSettings, hang: bool, seed: int) -> None:
+    def __init__(self, robot: Robot, battery: Battery, settings: PlantSettings, hang: bool, seed: int, stand: bool = False) -> None:
         self.robot, self._settings = robot, settings
         self._rng = np.random.default_rng(seed)
         self.model = build_model(robot, PHYSICS_DT)
@@ -74,10 +75,11 @@ class Plant:
         self._on_their_way = deque([self._command] * round(settings.motor_delay / PHYSICS_DT))
         self._last_velocity = np.zeros(3)
         pose, height = robot.lie_joint_pos, 0.5 * robot.standing_height
-        if hang:
-            pose, height = np.clip(0.0, *robot.joint_pos_limit.T), robot.standing_height + LIFT
+        if hang or stand:
+            pose, height = np.clip(0.0, *robot.joint_pos_limit.T), Stand.height(robot) if stand else robot.standing_height + LIFT
         self.data.qpos[self._qpos], self.data.qpos[2] = pose, height
         self.gantry = Rope(self.model, self.data) if hang else None
+        self._stand = Stand(self.model, self.data) if stand else None
         self._apply(self._command)
         for _ in range(SETTLE):
             self._physics()
@@ -157,4 +159,6 @@ class Plant:
         self.model.actuator_forcerange[:, 0], self.model.actuator_forcerange[:, 1] = low, high
         if self.gantry:
             self.gantry.pull(self.data)
+        if self._stand:
+            self._stand.hold(self.data)
         mujoco.mj_step(self.model, self.data)

@@ -23,7 +23,7 @@ import numpy as np
 from deploy.hil.drives import Battery, DriveCommand
 from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings, Sample
 from deploy.hil.wire import Wire
-from deploy.runtime import no_garbage_collection, real_time_priority
+from deploy.runtime import memory_kept, no_garbage_collection, real_time_priority
 from deploy.summary import quantiles
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService
@@ -47,7 +47,8 @@ class ServerSettings:
     domain: int = 1
     octet: str = BYTE  # UINT8: for the vendor's Python package alone
     service: str = "normal"  # the motion service that drives the motors at the start; "" for none
-    gantry: bool | None = None  # whether it starts hanging; None: if it has two feet
+    gantry: bool | None = None  # whether it starts hanging; None: if it has two feet, and no stand
+    stand: bool = False  # whether a stand holds its base off the ground, for good
     seed: int = 1
     report_every: float = 5.0  # s
 
@@ -60,9 +61,11 @@ class Server:
     def __init__(self, robot: Robot, settings: ServerSettings, plant: PlantSettings, tell: Callable[[str], None] = print) -> None:
         self.robot, self._settings, self._tell = robot, settings, tell
         self.wire = Wire(robot)
-        hang = len(robot.feet) == 2 if settings.gantry is None else settings.gantry
+        hang = len(robot.feet) == 2 and not settings.stand if settings.gantry is None else settings.gantry
+        if hang and settings.stand:
+            raise InputError("stand", True, "false beside gantry=true", "A gantry lets the robot down, a stand never does: say one.")
         cells, capacity = BATTERIES[self.wire.family.name]
-        self.plant = self.PLANT(robot, Battery(cells, capacity, plant.charge), plant, hang, settings.seed)
+        self.plant = self.PLANT(robot, Battery(cells, capacity, plant.charge), plant, hang, settings.seed, settings.stand)
         bus = Bus(settings.network, settings.domain)
         self._commands = bus.subscriber(LOW_CMD, self.wire.family.low_cmd, settings.octet, PENDING)
         self._states = bus.publisher(LOW_STATE, self.wire.family.low_state, settings.octet)
@@ -70,7 +73,7 @@ class Server:
         self.refused: Counter[str] = Counter()  # commands, by reason
         self.commands = 0  # taken
         self._remarked: set[str] = set()
-        self.remote = Remote()
+        self.remote, self._thumb = Remote(), np.random.default_rng(settings.seed)
         self._told = DriveCommand.off(robot.num_joints)
         self._damped = replace(self._told, enabled=np.ones(robot.num_joints, dtype=bool), kd=np.full(robot.num_joints, DAMPING))
         self._gaps: deque[float] = deque(maxlen=5000)  # s between commands
@@ -87,10 +90,10 @@ class Server:
     def run(self, duration: float | None = None) -> dict[str, Any]:
         """Serve for ``duration`` s (None: until SIGINT, SIGTERM or SIGHUP). SIGUSR1 lets rope out of the gantry, or takes it in."""
         settings = self._settings
-        hanging = "hanging from a gantry" if self.plant.gantry else "lying on the ground"
+        hanging = "hanging from a gantry" if self.plant.gantry else "on a stand" if settings.stand else "lying on the ground"
         holds = f"motion service '{self.service.name}' has the motors" if self.service.name else "no motion service"
         self._tell(f"{self.robot.name} on {settings.network}, domain {settings.domain}: {self.wire.family.name}, {hanging}, {holds}")
-        with self._signals(), no_garbage_collection(), real_time_priority(PRIORITY):
+        with self._signals(), no_garbage_collection(), memory_kept(True), real_time_priority(PRIORITY):
             began = deadline = time.monotonic()
             reported, reported_at = 0.0, began
             while not self.stopped and (duration is None or time.monotonic() - began < duration):
@@ -127,7 +130,7 @@ class Server:
 
     def _packets(self, sample: Sample) -> Iterable[bytes]:
         """What goes out on the wire of a sample."""
-        return (self.wire.state(sample, self.remote),)
+        return (self.wire.state(sample, self.remote.trembling(self._thumb)),)
 
     def _drive(self, command: DriveCommand) -> None:
         """What the motors make of a command that was taken."""

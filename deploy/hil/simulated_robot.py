@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from deploy.hil.gantry import Gantry
+from deploy.hil.stand import Stand
 from deploy.interface import Clock, Floats, MotorCommand, RobotState
 from robots import InputError, Robot
 from robots.actuator import torque_bounds
@@ -41,14 +42,17 @@ class Conditions:
     strength: float | tuple[float, ...] = 1.0  # share of its torque that each motor delivers, its limit included; all, or each joint's
     joint_friction: float = 1.0  # factor on the dry friction of all joints
     joint_damping: float = 1.0  # factor on their viscous friction
+    stand: bool = False  # whether a stand holds its base, its feet free
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stand, bool):
+            raise InputError("plant.stand", self.stand, "true or false", "Leave it out for a robot on the ground.")
         for name, value in vars(self).items():
             kind, allowed = (int, "a whole number") if name == "seed" else (int | float, "a number")
             numbers: tuple[Any, ...] = (value,)
             if name == "strength" and isinstance(value, tuple):
                 numbers = value
-            elif name == "friction" and value is None:
+            elif name == "stand" or (name == "friction" and value is None):
                 numbers = ()
             if not all(isinstance(v, kind) and not isinstance(v, bool) and 0 <= v < LARGEST for v in numbers):
                 allowed += f" of at least 0 and less than {LARGEST:,}"
@@ -61,8 +65,8 @@ PERFECT = Conditions()
 class SimulatedRobot:
     """MuJoCo at 500 Hz with the motors' PD law, and their torque-speed curve, at every step; starts folded on the ground, motors off.
 
-    A robot that cannot rise by itself hangs from a :class:`~deploy.hil.gantry.Gantry` until it stands. ``strength`` [J] is the share of
-    its limit that each motor has; ``conditions.strength`` the share of all its torque that it delivers.
+    A robot that cannot rise by itself hangs from a :class:`~deploy.hil.gantry.Gantry` until it stands. ``strength`` [J] is the share of its
+    limit that each motor has; ``conditions.strength`` the share of all its torque that it delivers.
     """
 
     def __init__(self, robot: Robot, clock: Clock, conditions: Conditions = PERFECT) -> None:
@@ -87,8 +91,9 @@ class SimulatedRobot:
         mujoco.mj_setConst(self.model, self.data)
         self.frames: list[np.ndarray] = []  # qpos at every read, to make a video of
         self.data.qpos[self._qpos] = robot.lie_joint_pos
-        self.gantry = Gantry(robot, self.model) if Gantry.needed(robot) else None
-        self.data.qpos[2] = self.gantry.height if self.gantry else 0.5 * robot.standing_height
+        self.gantry = Gantry(robot, self.model) if Gantry.needed(robot) and not conditions.stand else None
+        self.data.qpos[2] = self.gantry.height if self.gantry else Stand.height(robot) if conditions.stand else 0.5 * robot.standing_height
+        self._stand = Stand(self.model, self.data) if conditions.stand else None
         self._apply(MotorCommand(*(np.zeros(robot.num_joints) for _ in range(4))))
         for _ in range(500):  # settle
             self._step()
@@ -149,6 +154,8 @@ class SimulatedRobot:
         model.actuator_forcerange[:, 0], model.actuator_forcerange[:, 1] = strength * low, strength * high
         if self.gantry:
             self.gantry.act(data, data.qpos[self._qpos], PHYSICS_DT)
+        if self._stand:
+            self._stand.hold(data)
         mujoco.mj_step(model, data)
 
     def _advance(self) -> None:

@@ -150,8 +150,9 @@ class UnitreeInterface:
 
     @property
     def remote(self) -> Remote:
-        """The hand-held remote now."""
-        return Remote.from_bytes(self._sample()[0]["wireless_remote"].tobytes())
+        """The hand-held remote, as the newest state has it."""
+        message, arrived = self._sample()
+        return Remote.from_bytes(message["wireless_remote"].tobytes(), arrived)
 
     @property
     def motor_temperature(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clocks
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,7 @@ REQUESTS: dict[frozenset[str], State] = {
     frozenset(["select"]): State.IDLE,
 }
 WALK_CHANNELS = ("forward", "left", "yaw")
+STEADY = 5.0  # s that a stick off its middle may say the same, bit for bit: a thumb trembles, the bytes of a remote that is gone do not
 
 
 def requested(remote: Remote) -> State | None:
@@ -39,9 +41,14 @@ class Buttons:
 
 
 class RemoteOperator:
-    """``remote`` gives the remote as it is now. A stick at its end commands the end of the trained range, in the middle the rest."""
+    """``remote`` gives the remote as it is now. A stick at its end commands the end of the trained range, in the middle the rest.
 
-    def __init__(self, remote: Callable[[], Remote], contract: Contract) -> None:
+    Who steers was last heard when the state came that bore the remote, or where the sticks have been still for longer than STEADY, so
+    much later than they moved.
+    """
+
+    def __init__(self, remote: Callable[[], Remote], contract: Contract, now: Callable[[], float] = clocks.monotonic) -> None:
+        self._now, self._moved, self._sticks = now, now(), b""
         self._remote, self._rest = remote, contract.command_rest
         self._low, self._high = contract.command_range.T
         self._channels = [contract.command_names.index(name) if name in contract.command_names else None for name in WALK_CHANNELS]
@@ -49,7 +56,10 @@ class RemoteOperator:
 
     def __call__(self, time: float, state: State) -> Intent:
         """What to ask for, once a press, and the command [C]."""
-        remote = self._remote()
+        remote, now = self._remote(), self._now()
+        if (sticks := remote.to_bytes()) != self._sticks:
+            self._sticks, self._moved = sticks, now
+        still = now - self._moved - STEADY if any(remote.walk) else 0.0
         wanted = self._buttons.pressed(remote)
         command = self._rest.copy()
         for channel, share in zip(self._channels, remote.walk, strict=True):
@@ -57,4 +67,4 @@ class RemoteOperator:
                 share = float(np.clip(share, -1.0, 1.0))
                 end = self._high[channel] if share > 0 else self._low[channel]
                 command[channel] += abs(share) * (end - command[channel])
-        return Intent(wanted, command)
+        return Intent(wanted, command, max(now - remote.came, still, 0.0))

@@ -25,14 +25,12 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     robot, output, limits = robots.load(settings.robot), output_file(Path(settings.output), "output"), Limits()
     held = _held(settings)
     targets = np.repeat(WAYS[settings.place](robot, settings.seconds, held * settings.control_dt, settings.seed), held, axis=0)
-    excite.write(robot, targets, settings.control_dt, output)
+    excite.write(robot, targets, settings.control_dt, output, settings.place)
     whole = limits.stand_up_seconds + Gate.seconds(robot, limits) + len(targets) * settings.control_dt
     print(f"{output}: {len(targets) * settings.control_dt:g} s. On the simulated robot first, then interface=unitree_dds:")
-    print(f'  locomotion deploy policy={output} interface=sim commands="[[0,[]]]" duration={whole:.1f} output=excited')
-    if settings.place == "ground":
-        print("  locomotion identify excited/deploy_log.mcap")
-    else:
-        print("Its log is for your own study: 'locomotion identify' takes a robot to be on the ground, and cannot use it yet.")
+    plant = 'plant="{stand: true}" ' if settings.place == "stand" else ""
+    print(f'  locomotion deploy policy={output} interface=sim {plant}commands="[[0,[]]]" duration={whole:.1f} output=excited')
+    print("  locomotion identify excited/deploy_log.mcap")
     return 0
 
 

@@ -18,7 +18,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     from deploy.hil.server import Server, ServerSettings
 
     output = output_file(Path(settings.output), "output") if settings.output else None
-    names = ("network", "domain", "octet", "service", "gantry", "seed", "report_every")
+    names = ("network", "domain", "octet", "service", "gantry", "stand", "seed", "report_every")
     server = ServerSettings(**{name: getattr(settings, name) for name in names})
     plant = PlantSettings(**settings.plant.model_dump())
     summary = Server(robots.load(settings.robot), server, plant, lambda line: print(line, flush=True)).run(settings.duration)

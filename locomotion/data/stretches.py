@@ -53,7 +53,7 @@ def walks_of(log: RunLog, path: Path) -> Found:
     ran = walking & np.isfinite(columns["action"]).all(axis=-1)
     begins = np.flatnonzero(walking & ~np.concatenate([[False], walking[:-1]]))
     ends = np.flatnonzero(walking & ~np.concatenate([walking[1:], [False]])) + 1
-    _check_clock(columns, ran, path)
+    check_clock(columns, ran, path)
     for begin, end in zip(begins, ends, strict=True):
         found.counts["steps of walking"] += int(end - begin)
         # beyond a step that the log lost nobody knows what the policy remembers
@@ -129,10 +129,12 @@ def _check(log: RunLog, path: Path) -> None:
             raise InputError(f"log.{name}", "nothing", "a log with this signal", f"Leave {path} out: a robot that walks measures it.")
 
 
-def _check_clock(columns: Mapping[str, np.ndarray], ran: np.ndarray, path: Path) -> None:
-    """Loop and samples tell the same time."""
+def check_clock(columns: Mapping[str, np.ndarray], ran: np.ndarray, path: Path) -> None:
+    """Loop and samples tell the same time in the steps ``ran`` [T]. Raises InputError."""
     time, sampled = columns["time"][ran], columns["sample_time"][ran]
     age = time - sampled
+    if not len(time):
+        return
     if (np.diff(time) <= 0.0).any():
         raise InputError("log.time", float(np.diff(time).min()), "times that grow", f"{path} was written by two clocks.")
     worst = float(np.median(age))

@@ -96,6 +96,13 @@ class ExploringPolicy(LoadedPolicy):
         self.state = torch.zeros(batch, self._policy.memory_size)
         self.records.append(Record())
 
+    def rehearse(self, actor: Actor) -> None:
+        """One step that is kept nowhere: what a first step needs is in memory before the robot waits for it."""
+        golden = self.contract.golden_vectors[0].inputs
+        other = ExploringPolicy(self.contract, self._policy)
+        other.begin(actor, torch.zeros(1))
+        other.step({name: golden[name][:1] for name in self.inputs})
+
     @torch.inference_mode()
     def step(self, signals: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         policy, record = self._policy, self.records[-1]

@@ -110,7 +110,7 @@ class Outcome:
     """What one run, from standing up to lying down, came to."""
 
     episodes: list[Episode]
-    seconds: float  # that the robot was driven
+    seconds: float  # of the robot: without what a person took for their words
     events: list[Event]
     temperature: np.ndarray  # [J] degrees C at its end
     stopped: bool  # by the person, a signal, or the e-stop
@@ -157,7 +157,10 @@ class EpisodeRunner:
     def run(self, plan: Sequence[Walk], actors: Mapping[str, Actor], limits: Limits, number: int, log: Path | None = None) -> Outcome:
         """One run of ``plan``, its ``number`` for the simulated robot's noise, with ``limits``. ``actors`` by the walks' ``who``."""
         exploring = ExploringPolicy(self.contract, self.base.policy(self.base.actor))
-        policy = RobotPolicy(exploring, self.base.robot)
+        policy, dt = RobotPolicy(exploring, self.base.robot), self.noise.control_dt
+        noise = {  # drawn before the loop begins, which has no time for it
+            walk: self.noise.sequence(round(walk.seconds / dt) + 1, policy.robot.num_joints, walk.seed) * (not walk.quiet) for walk in plan
+        }
         interface, supervisor, clock, estop = self._connection(policy, limits, number)
         try:
             if not self._dry_run:
@@ -169,12 +172,12 @@ class EpisodeRunner:
                 estop.close()
             raise
         supervisor.window.begin_warm(self.temperature)
+        for actor in actors.values():
+            exploring.rehearse(actor)
         started: list[Walk] = []
 
         def begin(walk: Walk) -> None:
-            steps = round(walk.seconds / self.noise.control_dt) + 1
-            noise = self.noise.sequence(steps, policy.robot.num_joints, walk.seed)
-            exploring.begin(actors[walk.who], noise * (not walk.quiet))
+            exploring.begin(actors[walk.who], noise[walk])
             started[:] = [*started[: len(operator.ended)], walk]
 
         operator = WalkOperator(
@@ -194,8 +197,8 @@ class EpisodeRunner:
         columns, found_at = record.columns(), np.array(_findings(supervisor.events)) - began
         episodes = _episodes(columns, exploring, started, operator.ended, found_at) if columns else []
         return Outcome(
-            episodes, clock.now() - began, list(supervisor.events), supervisor.window.temperature.copy(), stopped, operator.warm,
-            Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
+            episodes, clock.now() - began - operator.waited, list(supervisor.events), supervisor.window.temperature.copy(), stopped,
+            operator.warm, Counter(supervisor.interventions), pressed, cut, tuple(walk.who for walk in started),
         )  # fmt: skip
 
 

@@ -72,6 +72,7 @@ class WalkOperator:
         self.stopped = self.cut = False  # by the person; damped at once
         self.dry = isinstance(supervisor, Observer)  # nobody is led to lie down
         self.warm = False  # a motor was
+        self.waited, self._asking = 0.0, np.nan  # s that a person took for their words, and when the last step asked for one
         self.recover: Callable[[], None] = lambda: None  # the base takes over
         self.end: Callable[[], None] = lambda: None  # of the runtime, where nothing has begun that must be led to its end
         self._supervisor, self._ends, self._word, self._area, self._begin = supervisor, ends, word, area, begin
@@ -81,6 +82,8 @@ class WalkOperator:
         self._resting, self._reason = np.nan, ""  # s when a walk began to come to rest before its time, and why
 
     def __call__(self, time: float, state: State) -> Intent:
+        asked, self._asking = self._asking, np.nan
+        self.waited += 0.0 if np.isnan(asked) else time - asked
         remote = self._remote()
         self._pressed = self._buttons.pressed(remote) if remote is not None else None
         if self.cut or (remote is not None and requested(remote) is State.DAMPING):
@@ -104,6 +107,12 @@ class WalkOperator:
         self.stopped |= self._word.stopped() or self._pressed in (State.READY, State.IDLE)
         return Stop.SETTLE if self.stopped else Stop.NONE
 
+    def _given(self, time: float, question: str, wanted: State) -> bool:
+        """The person's word, by the terminal or by the remote. What they take to say it is not the robot's time."""
+        given = self._word.given(question, self._pressed is wanted)
+        self._asking = np.nan if given else time
+        return given
+
     def _lie(self, time: float) -> Intent:
         """Limp, until the word to stand up is given."""
         last = self._supervisor.events[-1] if self._supervisor.events else None
@@ -112,7 +121,7 @@ class WalkOperator:
         away = f" It is {area.distance:.1f} m away: carry it back." if area.outside else f" It is {area.distance:.1f} m from the middle."
         if area.carried:
             away = " Put it in the middle of its area."
-        ready = self._word.given(f"Stand up for {len(self.plan)} walks?{away}{why}", self._pressed is State.STAND_UP)
+        ready = self._given(time, f"Stand up for {len(self.plan)} walks?{away}{why}", State.STAND_UP)
         if self._stop() or self._supervisor.stopped or time > LONGEST - 2.0 * LAST:
             self.end()
             return Intent(None, self._rest)
@@ -140,7 +149,7 @@ class WalkOperator:
         if time + walk.seconds + LAST > LONGEST:
             return Intent(None, self._rest, stop=Stop.SETTLE)
         if np.isnan(self._granted):
-            if not self._word.given(f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?", self._pressed is State.WALK):
+            if not self._given(time, f"Walk {number} of {len(self.plan)}, {walk.seconds:g} s?", State.WALK):
                 return Intent(None, self._rest, stop=self._stop())
             self._granted = time
         self._area.begin()

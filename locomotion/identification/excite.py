@@ -11,13 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 from deploy import contract
 from locomotion.export import GOLDEN_STEPS, ROBOT_FIELDS, write_model
 from locomotion.files import make_folder, writing
+from locomotion.identification.recording import PROTOCOLS
 from robots import Robot
 
 FLOAT, OPSET = TensorProto.FLOAT, 17
 
 
-def write(robot: Robot, targets: np.ndarray, control_dt: float, output: Path) -> None:
-    """``targets`` [T, J] (rad) as a bundle that takes no command. Raises InputError where ``output`` cannot be written."""
+def write(robot: Robot, targets: np.ndarray, control_dt: float, output: Path, place: str = "ground") -> None:
+    """``targets`` [T, J] (rad) for ``place`` as a bundle that takes no command. Raises InputError where ``output`` cannot be written."""
     table = targets.astype(np.float32)
     action = ((table - robot.default_joint_pos) / robot.action_scale).astype(np.float32)
     data = {
@@ -29,7 +30,7 @@ def write(robot: Robot, targets: np.ndarray, control_dt: float, output: Path) ->
         "inputs": ["joint_pos"],
         "observation": [{"name": "none", "width": 1, "text": "a table of targets: nothing that is measured plays a part"}],
         "memory": [{"name": "step", "width": 1, "text": "control steps since the beginning"}],
-        "protocol": "excitation",
+        "protocol": PROTOCOLS[place],
         "control_dt": control_dt,
         "command_names": [],
         "command_range": [],

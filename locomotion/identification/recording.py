@@ -10,13 +10,16 @@ import numpy as np
 
 import robots
 from deploy.log_reader import RunLog, read_log
+from locomotion.data.stretches import check_clock
 from robots import Robot
 from robots.errors import InputError
 
 MEASURED = ("joint_pos", "joint_vel", "base_ang_vel", "projected_gravity")
 NEEDED = ("time", "sample_time", *MEASURED, "joint_pos_target", "kp", "kd", "feed_forward")
+PROTOCOLS = {"ground": "excitation", "stand": "excitation_on_stand"}  # of a motion's bundle, by the place that it is for
 FIGURES = ("default_joint_pos", "joint_pos_limit", "effort_limit")
 GAP = 1.5  # control periods between two samples that end a stretch
+SWAYING = 0.02  # rad, root mean square, by which a base tilts that no stand holds
 STILL = 0.03  # rad: a joint that moves by less shows nothing
 RESTING = 15  # samples over which a robot at rest moves no joint
 BESIDE = 2  # samples to either side of a window's first that say where it begins
@@ -35,6 +38,7 @@ class Recording:
     target: np.ndarray  # [T, J] rad, what the motors heard, a feed forward torque over kp added
     stretches: list[tuple[int, int]]  # steps from and to, without gap and under constant gains
     torque: np.ndarray | None = None  # [T, J] N m, what the drives report, if they do
+    held: bool = False  # by a stand, its feet free
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ class Windows:
         return replace(self, first=self.first[kept], begin=begin, judge=self.judge[kept])
 
 
-def read_recording(path: Path, robot: str | None = None) -> Recording:
-    """The log of a deployment. ``robot``, a name or folder, is the log's own where it is None.
+def read_recording(path: Path, robot: str | None = None, place: str | None = None) -> Recording:
+    """The log of a deployment. ``robot``, a name or folder, is the log's own where it is None; ``place``, ground or stand, where the motion
+    in it was written for.
 
-    Raises InputError where ``path`` is no log, is too short, lacks signals, is of another robot, or a joint does not move in it.
+    Raises InputError where ``path`` is no log, is too short, lacks signals, is of another robot or of two clocks, or a joint does not move
+    in it.
     """
     log = read_log(path)
     missing = [name for name in NEEDED if name not in log.columns]
@@ -68,12 +74,16 @@ def read_recording(path: Path, robot: str | None = None) -> Recording:
         raise InputError("log", str(path), allowed, "Record one: locomotion identify excite.")
     found = _robot(log, robot)
     columns = log.columns
+    driven = np.isfinite(columns["time"]) & np.isfinite(columns["sample_time"]) & (columns["kp"] > 0.0).all(axis=1)
+    check_clock(columns, driven, path)
     target = columns["joint_pos_target"] + np.divide(
         columns["feed_forward"], columns["kp"], out=np.zeros_like(columns["kp"]), where=columns["kp"] > 0.0
     )
     measured = {name: columns[name] for name in MEASURED}
     measured["base_ang_vel"] = measured["base_ang_vel"] - gyroscope_bias(measured)
-    recording = Recording(found, log.control_dt, columns["sample_time"], columns["time"], measured, target, [], columns.get("joint_torque"))
+    held = (PROTOCOLS[place] if place else log.contract.get("protocol")) == PROTOCOLS["stand"]
+    torque = columns.get("joint_torque")
+    recording = Recording(found, log.control_dt, columns["sample_time"], columns["time"], measured, target, [], torque, held)
     recording.stretches.extend(_stretches(recording, log))
     _check_motion(path, recording)
     return recording
@@ -134,7 +144,7 @@ def _check_motion(path: Path, recording: Recording) -> None:
 def cut(recording: Recording, seconds: float, lead: float, every: int) -> Windows:
     """Windows of ``seconds`` that tile the stretches, each simulated from ``lead`` seconds before; every ``every``-th is held out.
 
-    Raises InputError where the log has too few.
+    Raises InputError where the log has too few, or the base moves of a robot that a stand is to hold.
     """
     dt = recording.control_dt
     before, length = max(1, round(lead / dt)), round(seconds / dt)
@@ -149,7 +159,21 @@ def cut(recording: Recording, seconds: float, lead: float, every: int) -> Window
         raise InputError("log", f"{len(recording.sampled)} steps", allowed, "Record a longer one: locomotion identify excite.")
     chosen = np.array(first)
     judge = np.arange(len(chosen)) % every == every - 1
-    return Windows(chosen, before + length, before, beginnings(recording, chosen), judge)
+    begin = beginnings(recording, chosen)
+    if recording.held:
+        begin |= _at_rest(recording, chosen, before + length)
+    return Windows(chosen, before + length, before, begin, judge)
+
+
+def _at_rest(recording: Recording, first: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """Of bases that a stand holds: they do not turn, and see gravity as it is in the mean of ``steps``."""
+    gravity = recording.measured["projected_gravity"][first[:, None] + np.arange(steps)]
+    mean = gravity.mean(axis=1)
+    sway = float(np.sqrt(np.square(gravity - gravity.mean(axis=(0, 1))).sum(axis=-1).mean()))
+    if sway > SWAYING:
+        allowed = f"ground, or a base that tilts by less than {SWAYING} rad (root mean square); this one does by {sway:.3f}"
+        raise InputError("place", "stand", allowed, "Hold the base faster, and record another log: a rope is no stand.")
+    return {"base_ang_vel": np.zeros_like(mean), "base_quat": upright(mean / np.linalg.norm(mean, axis=1, keepdims=True))}
 
 
 def beginnings(recording: Recording, first: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,14 @@ def randomization(found: Estimate, base: RandomizationSettings) -> dict[str, Any
     return plain(check(RandomizationSettings, result, "randomization"))
 
 
-def figures(found: Estimate, recording: Recording) -> dict[str, Any]:
-    """Plain numbers and strings."""
+def figures(found: Estimate, recording: Recording, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Plain numbers and strings. ``left_out`` names parameters that were asked for, and that no robot on a stand shows."""
     parts = [slice(0, (j := recording.robot.num_joints)), slice(j, 2 * j), slice(2 * j, 2 * j + 3), slice(2 * j + 3, None)]
     return {
         "robot": recording.robot.name,
         "seconds": float(recording.sampled[-1] - recording.sampled[0]),
+        "place": "stand" if recording.held else "ground",
+        "left_out": list(left_out),
         "parameters": [
             {
                 "parameter": unknown.parameter, "part": unknown.part, "unit": unknown.unit, "value": float(value),
@@ -78,21 +80,23 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         name = f"{row['parameter']} {row['part']}".strip()
         verdict = "" if row["seen"] else "   not seen: the log says little more than was believed before"
         said.append(f"  {name:34} {row['value']:9.4f}   [{row['low']:.4f}, {row['high']:.4f}] {row['unit']}{verdict}")
-    said += [f"  {words}" for words in result["not_told_apart"]]
-    said += [f"  {words}" for words in doubts(result)]
+    said += [f"  {words}" for words in (*result["not_told_apart"], *doubts(result))]
     fit = result["residual_over_noise"]
     said.append(f"Residual over noise, held out: {fit['held out before']:.2f} before, {fit['held out']:.2f} after (1 is a perfect model)")
     return said
 
 
 def doubts(result: Mapping[str, Any]) -> list[str]:
-    """Why the figures may be worse than their intervals, in words."""
+    """What the figures do not say, and why they may be worse than their intervals, in words."""
     said = []
+    if result["left_out"]:
+        said.append(f"Left out, since the base was held and shows nothing of them: {', '.join(result['left_out'])}")
     held = result["residual_over_noise"]["held out"]
     if held > EXPLAINED:
         said.append(
             f"The model does not explain this log: {held:.1f} times its noise is left where 1 is right, so that intervals may not hold. "
-            "A robot that walks needs short windows (window=0.4 lead=0.1); else something is wrong that is not sought"
+            "A robot that walks needs short windows (window=0.4 lead=0.1), one that was held on a stand place=stand; "
+            "else something is wrong that is not sought"
         )
     for row in result["parameters"]:
         low, high = PARAMETERS[row["parameter"]].bounds
@@ -102,9 +106,11 @@ def doubts(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def write(found: Estimate, recording: Recording, output: Path, base: RandomizationSettings, log: Path) -> dict[str, Any]:
+def write(
+    found: Estimate, recording: Recording, output: Path, base: RandomizationSettings, log: Path, left_out: Sequence[str] = ()
+) -> dict[str, Any]:  # fmt: skip
     """``identification.json``, ``identification.html`` and a randomization in ``output``. Raises InputError where they cannot be."""
-    result = figures(found, recording) | {"log": str(log)}
+    result = figures(found, recording, left_out) | {"log": str(log)}
     ranges = randomization(found, base)
     name = "".join(c if c.isalnum() or c in "_-" else "_" for c in output.absolute().name) or "identified"
     path = make_folder(output / "configs" / "randomization", "output") / f"{name}.yaml"

@@ -15,6 +15,7 @@ from sim.mujoco_batch import MujocoSimulator
 from sim.signals import InitialState, initial_shapes, width
 
 PHYSICS_DT = 0.002  # s
+ALOFT = 10.0  # m above the ground, of a base that a stand holds: nothing touches it
 EARLIER = 4  # control steps before a window whose commands may still be under way
 
 
@@ -25,8 +26,9 @@ class Shooting:
         self.recording, self.windows, self.sought, self.candidates = recording, windows, sought, candidates
         self._count = len(windows.first)
         robot = recording.robot
-        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=choose(robot, None)[0])
-        self._footing = Footing(self._simulator.model, robot, windows.begin)
+        law, held = choose(robot, None)[0], recording.held
+        self._simulator = MujocoSimulator(robot, candidates * self._count, PHYSICS_DT, threads, actuator=law, held=held)
+        self._footing = None if held else Footing(self._simulator.model, robot, windows.begin)
         self._everyone = torch.ones(candidates * self._count, dtype=torch.bool)
         rows = windows.first[:, None] + np.arange(windows.steps + 1)
         self.rows = rows[:, windows.lead + 1 :]  # [W, K] steps of the recording that are compared
@@ -71,8 +73,12 @@ class Shooting:
         """Where every candidate begins, with motors that follow ``targets`` [C, W, J]; its weight is its own."""
         c, w, j = self.candidates, self._count, self.recording.robot.num_joints
         state = InitialState(torch.zeros(c * w, width(initial_shapes(j))), j)
-        for name, value in (self.windows.begin | {"base_lin_vel_world": self._footing.velocity}).items():
+        for name, value in self.windows.begin.items():
             getattr(state, name)[:] = torch.from_numpy(value).repeat(c, 1)
+        if self._footing is None:
+            state.base_pos[:, 2] = ALOFT
+            return state
+        state.base_lin_vel_world[:] = torch.from_numpy(self._footing.velocity).repeat(c, 1)
         heights = [self._footing.height(self._simulator.mj_model_data(i * w)[0], targets[i]) for i in range(c)]
         state.base_pos[:, 2] = torch.from_numpy(np.concatenate(heights))
         return state

@@ -45,6 +45,7 @@ DEFAULT = (
     "motor_strength", "joint_friction_scale", "joint_damping_scale", "armature_scale", "action_delay", "payload_mass",
     "base_com_offset",
 )  # fmt: skip
+OF_THE_BASE = frozenset({"base_mass_offset", "base_com_offset", "payload_mass", "friction"})  # what a robot on a stand does not show
 AXES = ("x", "y", "z")
 
 
@@ -78,16 +79,19 @@ class Unknown:
         return PARAMETERS[self.parameter].bounds
 
 
-def unknowns(robot: Robot, names: Sequence[str], joints: str) -> list[Unknown]:
-    """The numbers to find of the parameters ``names``; of a joint's, one for ``all`` joints, each ``group``, or each ``joint``.
+def unknowns(robot: Robot, names: Sequence[str], joints: str, held: bool = False) -> list[Unknown]:
+    """The numbers to find of the parameters ``names``; of a joint's, one for ``all`` joints, each ``group`` or each ``joint``. Those of the
+    base are left out where a stand has ``held`` it.
 
-    Raises InputError for a name that cannot be identified.
+    Raises InputError for a name that cannot be identified, or where none is left.
     """
     groups = parts_of(robot, joints)
     found: list[Unknown] = []
     for name in names:
         if name not in BELIEFS:
             raise InputError("parameters", name, f"of {', '.join(BELIEFS)}", nearest(name, BELIEFS))
+        if held and name in OF_THE_BASE:
+            continue
         shape = PARAMETERS[name].shape
         if shape == ("J",):
             found += [Unknown(name, part, columns) for part, columns in groups.items()]
@@ -95,6 +99,9 @@ def unknowns(robot: Robot, names: Sequence[str], joints: str) -> list[Unknown]:
             found += [Unknown(name, axis, (i,)) for i, axis in enumerate(AXES)]
         else:
             found.append(Unknown(name, "", ()))
+    if not found:
+        allowed = f"others than {', '.join(sorted(OF_THE_BASE))}, which a robot on a stand does not show"
+        raise InputError("parameters", list(names), allowed, "Record a log on the ground for these.")
     return found
 
 

@@ -243,13 +243,13 @@ def test_a_policy_that_hangs_for_a_while_is_not_heard_afterwards(walker):
 
 
 @pytest.mark.parametrize("command", [[math.nan, 0.0, 0.0], [math.inf, 0.0, 0.0], [0.5], 0.5])
-def test_a_command_without_sense_is_rest_and_then_damping(walker, command):
+def test_a_command_without_sense_is_rest_and_then_lying_down(walker, command):
     script = walker.operator
     walker.operator = lambda time, state: (
         script(time, state)._replace(command=np.array(command)) if walker.at(FAILS) else script(time, state)
     )
     walker.run(6.0)
-    assert walker.kinds == ["operator_silent", "operator_lost"]
+    assert walker.kinds == ["operator_silent", "operator_lost", "settled"]
     assert walker.time_of("operator_lost") == pytest.approx(FAILS + 3.0, abs=0.05)
     assert not np.any([row["command"] for row in rows(walker.runtime) if row["state"] not in (State.DAMPING, State.FAULT)])
     assert walker.damped
@@ -264,7 +264,7 @@ def test_a_dead_operator_s_last_command_does_not_last(bundle, go2):
     commands = {round(row["time"], 2): row["command"] for row in rows(walker.runtime)}
     assert commands[1.4] == pytest.approx([0.5, 0.0, 0.2])
     assert commands[1.76].tolist() == [0.0, 0.0, 0.0]
-    assert walker.kinds == ["operator_silent", "operator_lost"]
+    assert walker.kinds == ["operator_silent", "operator_lost", "settled"]
     assert walker.damped
 
 

@@ -179,7 +179,7 @@ def test_mild_findings_end_and_are_not_faults():
     by = {response: {m.name for m in BY_NAME.values() if m.response is response} for response in Response}
     assert by[Response.DERATE] == {"warm_motor", "warm_winding", "low_battery", "mean_power"}
     assert by[Response.HOLD] == {"operator_silent"}
-    assert by[Response.SETTLE] == {"hot_winding", "empty_battery", "odd_reading", "blocked", "estop_silent"}
+    assert by[Response.SETTLE] == {"hot_winding", "empty_battery", "odd_reading", "blocked", "estop_silent", "operator_lost"}
     assert Limits().operator_silence < Limits().operator_loss
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from deploy.hil.simulated_robot import Conditions, SimulatedRobot
 from deploy.interface import MotorCommand, RealTime, SimulatedTime
 from deploy.operator import Intent, ScriptedOperator, Stop
 from deploy.policy import RobotPolicy, load
-from deploy.runtime import Runtime
+from deploy.runtime import Runtime, memory_kept
 from deploy.summary import quantiles, summarize
 from deploy.supervisor import Limits, State, Supervisor
 from robots import InputError
@@ -309,6 +310,23 @@ def test_in_real_time_the_loop_has_priority_where_it_may_and_gives_it_back(bundl
     assert seen
     assert set(seen) == {allowed}
     assert os.sched_getscheduler(0) == before
+
+
+def test_in_real_time_what_was_touched_stays_in_memory_where_it_may(bundle, go2):
+    def locked() -> int:
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck"))
+
+    deployment, before, seen = Deployment(bundle, go2), locked(), []
+    operator = lambda time, state: seen.append(locked()) or Intent(None, np.zeros(3))  # noqa: E731
+    with memory_kept(True):
+        allowed = locked() > before
+    deployment.runtime.clock = RealTime()
+    deployment.runtime.run(0.1, operator)
+    assert seen
+    assert all((kilobytes > before) == allowed for kilobytes in seen)
+    assert locked() == before
+    with memory_kept(False):
+        assert locked() == before
 
 
 def test_quantiles_are_microseconds_and_the_longest_is_the_longest():

@@ -134,6 +134,7 @@ def test_what_the_robot_measures_comes_by_joint_name_in_si_units(connected):
     assert state.base_ang_vel.tolist() == [1, 2, 3]
     assert state.projected_gravity == pytest.approx([np.sin(0.5), 0, -np.cos(0.5)], abs=1e-6)
     assert interface.remote == Remote(frozenset(["A"]), ly=0.5)
+    assert state.time <= interface.remote.came <= time.monotonic()
     assert {x.dtype for x in (state.joint_pos, state.joint_vel, state.projected_gravity)} == {np.dtype(np.float64)}
     assert state.time <= time.monotonic()
     before = state.tick

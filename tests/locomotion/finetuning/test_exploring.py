@@ -95,3 +95,14 @@ def test_where_another_actor_takes_over_the_walk_is_no_longer_its_own(tmp_path: 
     assert record.own == 2
     assert torch.allclose(torch.stack(record.action)[:2], torch.tensor(1.1))
     assert torch.allclose(torch.stack(record.action)[2:], torch.tensor(0.0))
+
+
+def test_a_rehearsal_leaves_nothing_behind(tmp_path: Path) -> None:
+    base = standing_base(tmp_path, weight=0.5)
+    contract = load(base_bundle(base, tmp_path)).contract
+    exploring, other = (ExploringPolicy(contract, base.policy(base.actor)) for _ in range(2))
+    exploring.rehearse(base.actor)
+    assert [len(record.mean) for record in exploring.records] == [0]
+    signals = {name: value[:1] for name, value in contract.golden_vectors[0].inputs.items()}
+    for ours, theirs in zip(exploring.step(signals), other.step(signals), strict=True):
+        assert np.array_equal(ours, theirs)

@@ -125,6 +125,25 @@ def test_without_a_persons_word_no_motor_moves(home) -> None:
     assert "Stand up" in word.asked[0]
 
 
+class Slow(Auto):
+    """Thinks for two seconds about each word."""
+
+    def __init__(self) -> None:
+        self.thinking = 0
+
+    def given(self, question: str, pressed: bool = False) -> bool:
+        self.thinking = (self.thinking + 1) % 101
+        return self.thinking == 0
+
+
+def test_what_a_person_takes_to_say_yes_is_not_the_robots_time(home, tmp_path) -> None:
+    quick, slow = (run(home, WALK, WALK, word=word, log=tmp_path / f"{name}.mcap") for name, word in (("a", Auto()), ("b", Slow())))
+    taken = [np.ptp(read_log(tmp_path / f"{name}.mcap").columns["time"]) for name in "ab"]
+    assert taken[1] - taken[0] == pytest.approx(6.0, abs=0.5)  # one stands up, two walks
+    assert slow.seconds == pytest.approx(quick.seconds, abs=0.5)
+    assert 15.0 < quick.seconds < taken[0] + 0.1
+
+
 class FirstOnly(Auto):
     """Lets it stand up, and start one walk; then asks for an end."""
 

@@ -37,7 +37,8 @@ def follow(robot, targets, conditions):
         for name in MEASURED:
             measured[name].append(getattr(state, name))
     sampled = np.array(times)
-    return Recording(robot, DT, sampled, sampled, {k: np.array(v) for k, v in measured.items()}, targets, [(25, len(targets))])
+    measured = {k: np.array(v) for k, v in measured.items()}
+    return Recording(robot, DT, sampled, sampled, measured, targets, [(25, len(targets))], held=conditions.stand)
 
 
 class HiddenMotors:

@@ -91,7 +91,7 @@ def test_time_too_short_for_the_motion_is_refused(go2):
 
 
 @pytest.mark.parametrize(
-    ("place", "seconds", "said"), [("stand", 6.0, "cannot use it yet"), ("ground", 24.0, "locomotion identify excited/")]
+    ("place", "seconds", "said"), [("stand", 6.0, 'plant="{stand: true}"'), ("ground", 24.0, "locomotion identify excited/")]
 )
 def test_the_command_writes_it_and_says_how_to_run_it(place, seconds, said, tmp_path, capsys):
     given = {"robot": "unitree_go2", "place": place, "seconds": seconds, "control_dt": 0.02, "seed": 0, "output": str(tmp_path / "e.onnx")}
@@ -99,7 +99,8 @@ def test_the_command_writes_it_and_says_how_to_run_it(place, seconds, said, tmp_
     out = capsys.readouterr().out
     assert "locomotion deploy policy=" in out
     assert said in out
-    assert ("locomotion identify excited/" in out) == (place == "ground")
+    assert "locomotion identify excited/" in out
+    assert ("stand: true" in out) == (place == "stand")
     assert load(tmp_path / "e.onnx").contract.command_names == ()
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from deploy import mcap
 from deploy.hil.simulated_robot import Conditions
+from deploy.log_reader import read_log
 from locomotion import cli
 from locomotion.config import compose
 from locomotion.evaluation.page import STYLE
@@ -148,6 +149,16 @@ def test_a_log_without_a_signal_names_it(go2, tmp_path):
 
     with pytest.raises(InputError, match="joint_vel"):
         read_recording(changed(plants.write_log(tmp_path, go2), change))
+
+
+@pytest.mark.parametrize("change", [lambda t: t + 40.0, lambda t: t - 40.0, lambda t: 1.05 * t, lambda t: 0.0 * t])
+def test_a_log_of_two_clocks_is_refused(go2, tmp_path, monkeypatch, change):
+    path = plants.write_log(tmp_path, go2)
+    log = read_log(path)
+    log.columns["sample_time"][:] = change(log.columns["sample_time"])
+    monkeypatch.setattr("locomotion.identification.recording.read_log", lambda path: log)
+    with pytest.raises(InputError, match="two clocks"):
+        read_recording(path)
 
 
 def test_a_log_of_a_robot_that_has_changed_is_refused(go2, tmp_path):
