@@ -35,6 +35,10 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     if not np.allclose(model.opt.gravity, (0.0, 0.0, -GRAVITY), atol=0.02):
         allowed = f"no gravity of the model's own: training sets 0 0 -{GRAVITY:g} m/s^2 and randomizes it (gravity_scale, ground_slope)"
         raise InputError("model: gravity", model.opt.gravity.tolist(), allowed, f"Remove gravity= from <option> of {robot.model.name}.")
+    floating = [model.body(body).name for body in np.flatnonzero(model.body_gravcomp)]
+    if floating:
+        allowed = "bodies that weigh what their mass says: no gravcomp"
+        raise InputError("model: gravity", floating, allowed, f"Remove gravcomp= from {robot.model.name}: it holds them up.")
     check_joints(robot, model)
     check_feet(robot, model)
     check_mirror(robot, model)
@@ -104,6 +108,20 @@ def sole_heights(robot: Robot, model: mujoco.MjModel, data: mujoco.MjData) -> np
     """[F] m, world: the lowest point of each foot."""
     ids = [[model.geom(shape).id for shape in shapes] for shapes in robot.foot_geoms]
     return np.array([min(data.geom_xpos[geom][2] - half_height(model, data, geom) for geom in foot) for foot in ids])
+
+
+def ancestors(model: mujoco.MjModel, body: int) -> list[int]:
+    """``body`` and all that it hangs on, up to the world."""
+    chain = [body]
+    while chain[-1]:
+        chain.append(int(model.body_parentid[chain[-1]]))
+    return chain
+
+
+def lowest(model: mujoco.MjModel, data: mujoco.MjData) -> float:
+    """m, world: the lowest point of all shapes that touch the ground."""
+    shapes = np.flatnonzero(model.geom_conaffinity & 1 & (model.geom_bodyid > 0))
+    return min(float(data.geom_xpos[geom][2]) - half_height(model, data, geom) for geom in shapes)
 
 
 def check_feet(robot: Robot, model: mujoco.MjModel) -> None:

@@ -9,12 +9,17 @@ import numpy as np
 
 from robots import check
 from robots.errors import Finding, InputError
+from robots.fields import Bounds
+from robots.model import leg_joints
 from robots.robot import Robot
 
 TWIN = 0.02  # share by which a limb's mass, gain or limit may differ from its mirror image's
 APART = 0.03  # share of the standing height by which the centres of mass of a limb and of its mirror image may differ
 ASIDE = 0.05  # share of the standing height by which the robot's centre of mass may lie beside its middle
-ROTOR = 2e-5  # kg m^2 a N m of effort that a rotor, seen through its gear, has at least: G1's ankles 1.2e-4
+# kg m^2 a N m of effort of a rotor, seen through its gear: G1's hips 1.2e-4, its wrists 8.5e-4, ANYmal C 1.3e-3
+ROTOR = Bounds(6e-5, 6e-3, "kg m^2")
+NO_LOAD = Bounds(0.7, 1.6, "")  # no-load speed over joint_vel_limit: Go2 1.0, G1's ankles 1.34
+NARROW = 0.5  # share of the model's range that limits keep at least
 
 Findings = Iterator[Finding]
 
@@ -73,6 +78,13 @@ def _limits(robot: Robot, model: mujoco.MjModel) -> Findings:
             yield Finding(
                 False, InputError("default_joint_pos", float(robot.default_joint_pos[i]), allowed, "Bend it, or widen the limit.")
             )
+        narrowest = NARROW * float(min(np.ptp(model.jnt_range[joint]), 2.0 * np.pi))
+        if not model.jnt_limited[joint]:
+            remedy = f"Give {name} range= in {robot.model.name}: nothing else stops the simulated joint."
+            yield Finding(False, InputError("model: range", None, f"[lower, upper] of {name}, rad", remedy))
+        elif upper - lower < narrowest:
+            allowed = f"at least {narrowest:.3g} rad of the model's range of {name}, {np.round(model.jnt_range[joint], 3).tolist()} rad"
+            yield Finding(False, InputError("joint_pos_limit", [float(lower), float(upper)], allowed, "In rad? Widen it, if it is a slip."))
         reach = robot.action_scale[i] * robot.kp[i] / robot.effort_limit[i]
         if not 0.05 <= reach <= 2.0:
             allowed = f"0.05 to 2 times effort_limit / kp of {name}, {robot.effort_limit[i] / robot.kp[i]:.3g} rad"
@@ -91,22 +103,60 @@ def _motors(robot: Robot, model: mujoco.MjModel) -> Findings:
                 bool(resistance[i] > effort),
                 InputError("model: friction", round(float(resistance[i]), 3), allowed, "Check both units: N m and N m s/rad."),
             )
-        if (armature := float(model.dof_armature[dof[i]])) < ROTOR * effort:
-            allowed = f"at least {ROTOR * effort:.2g} kg m^2 at {name}; rotors of legged robots have 1e-4 to 1e-3 kg m^2 a N m of effort"
+        armature = float(model.dof_armature[dof[i]])
+        if not ROTOR.low * effort <= armature <= ROTOR.high * effort:
+            allowed = f"{ROTOR.low * effort:.2g} to {ROTOR.high * effort:.2g} kg m^2 at {name}, by its effort limit; usual are 1e-4 to 1e-3 a N m"
             yield Finding(False, InputError("model: armature", armature, allowed, "The rotor's inertia times the gear squared."))
-        if not 0.5 <= free / robot.joint_vel_limit[i] <= 2.0:
-            allowed = f"half to twice joint_vel_limit of {name}, {robot.joint_vel_limit[i]:g} rad/s"
+        if min(model.dof_damping[dof[i]], model.dof_frictionloss[dof[i]]) < 0.0:
+            came = [float(model.dof_damping[dof[i]]), float(model.dof_frictionloss[dof[i]])]
+            yield Finding(True, InputError("model: friction", came, f"damping and frictionloss of {name} that are not negative", "They brake."))
+        if not NO_LOAD.low <= free / robot.joint_vel_limit[i] <= NO_LOAD.high:
+            limit = robot.joint_vel_limit[i]
+            allowed = f"{NO_LOAD.low * limit:.3g} to {NO_LOAD.high * limit:.3g} rad/s, by joint_vel_limit of {name}, {limit:g} rad/s"
             yield Finding(False, InputError("no_load_speed", float(free), allowed, "Check both: rad/s at the joint, behind the gear."))
 
 
 def _groups(robot: Robot, model: mujoco.MjModel) -> Findings:
-    """Joints that move a leg sideways turn about a forward axis."""
+    """Joints that move a leg sideways turn about a forward axis; a knee is further from the base than the hip of its leg."""
     axes = check.joint_pose(model, robot, robot.default_joint_pos).xaxis
-    for i in robot.joint_groups.get("abduction", ()):
-        axis = axes[model.joint(robot.joint_names[i]).id]
-        if abs(axis[0]) < 0.5:
-            allowed = f"joints that turn about a forward axis; this one's is {axis.round(2).tolist()}"
-            yield Finding(True, InputError("joint_groups: abduction", robot.joint_names[i], allowed, "Move it to its own group."))
+    groups = {name: [model.joint(robot.joint_names[i]).id for i in joints] for name, joints in robot.joint_groups.items()}
+    for joint in groups.get("abduction", ()):
+        if abs(axes[joint][0]) < 0.5:
+            allowed = f"joints that turn about a forward axis; this one's is {axes[joint].round(2).tolist()}"
+            yield Finding(True, InputError("joint_groups: abduction", model.joint(joint).name, allowed, "Move it to its own group."))
+    legs = leg_joints(model, robot)
+    for foot, leg in zip(robot.feet, legs, strict=True):
+        hip, knee = ([leg.index(joint) for joint in groups.get(name, ()) if joint in leg] for name in ("hip", "knee"))
+        if hip and knee and max(hip) > min(knee):
+            name = model.joint(leg[min(knee)]).name
+            yield Finding(True, InputError("joint_groups: knee", name, f"a joint below the hip of {foot}", "Are hip and knee exchanged?"))
+    for name, joints in groups.items():
+        count = {sum(joint in leg for joint in joints) for leg in legs}
+        if len(count) > 1:
+            missing = next(foot for foot, leg in zip(robot.feet, legs, strict=True) if sum(j in leg for j in joints) == min(count))
+            came = [model.joint(joint).name for joint in joints]
+            yield Finding(False, InputError(f"joint_groups: {name}", came, f"as many joints of every leg; {missing} has fewer", "Add its own."))
 
 
-JOINT_CHECKS: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (_twins, _limits, _motors, _groups)
+def _motor_order(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """A vendor counts the motors of both sides alike: within a limb and within its mirror image they follow each other in one order."""
+    if robot.motor_index is None:
+        return
+    place, image = np.asarray(robot.motor_index), robot.mirror.joint_index
+    pairs = np.flatnonzero(image != np.arange(len(image)))
+    limb = {i: _limb(model, *(robot.joint_names[j] for j in (i, image[i]))) for i in pairs}
+    for i, k in ((i, k) for i in pairs for k in pairs if limb[i] == limb[k]):
+        if (place[i] < place[k]) != (place[image[i]] < place[image[k]]):
+            names = [robot.joint_names[j] for j in (i, k, image[i], image[k])]
+            allowed = f"motors of both sides in one order; {names[0]} and {names[1]} do not stand as {names[2]} and {names[3]}"
+            yield Finding(False, InputError("motor_order", names[:2], allowed, "Check it against the vendor's list."))
+            return
+
+
+def _limb(model: mujoco.MjModel, joint: str, image: str) -> int:
+    """The body with which the way to ``joint`` parts from that to its mirror image."""
+    body, shared = int(model.joint(joint).bodyid[0]), check.ancestors(model, int(model.joint(image).bodyid[0]))
+    return next(one for one in reversed(check.ancestors(model, body)) if one not in shared)
+
+
+JOINT_CHECKS: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (_twins, _limits, _motors, _groups, _motor_order)
