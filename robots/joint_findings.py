@@ -19,6 +19,7 @@ ASIDE = 0.05  # share of the standing height by which the robot's centre of mass
 # kg m^2 a N m of effort of a rotor, seen through its gear: G1's hips 1.2e-4, its wrists 8.5e-4, ANYmal C 1.3e-3
 ROTOR = Bounds(6e-5, 6e-3, "kg m^2")
 NO_LOAD = Bounds(0.7, 1.6, "")  # no-load speed over joint_vel_limit: Go2 1.0, G1's ankles 1.34
+KNEE = 0.1  # of the no-load speed, up to which a motor has its whole effort at least: Go2 0.35, G1 0.55 to 0.84
 NARROW = 0.5  # share of the model's range that limits keep at least
 
 Findings = Iterator[Finding]
@@ -114,6 +115,9 @@ def _motors(robot: Robot, model: mujoco.MjModel) -> Findings:
             limit = robot.joint_vel_limit[i]
             allowed = f"{NO_LOAD.low * limit:.3g} to {NO_LOAD.high * limit:.3g} rad/s, by joint_vel_limit of {name}, {limit:g} rad/s"
             yield Finding(False, InputError("no_load_speed", float(free), allowed, "Check both: rad/s at the joint, behind the gear."))
+        if robot.speed_at_full_effort is not None and robot.speed_at_full_effort[i] < KNEE * free:
+            allowed = f"at least {KNEE * free:.3g} rad/s, {KNEE:g} of no_load_speed of {name}: its driver ends the effort before the motor does"
+            yield Finding(False, InputError("speed_at_full_effort", float(robot.speed_at_full_effort[i]), allowed, "Check the unit: rad/s."))
 
 
 def _groups(robot: Robot, model: mujoco.MjModel) -> Findings:

@@ -22,11 +22,14 @@ USUAL = Bounds(250.0, 5000.0, "kg/m^3")  # of the body in the middle: Solo8 403,
 GYRATION = Bounds(0.1, 0.65, "")  # radius over the diagonal of shapes and joints: G1's hips 0.13, A1's calves 0.54
 BESIDE = 0.15  # of that diagonal, by which a centre of mass may be outside of them: Go1's hips 0.06
 CARRIED = Bounds(0.3, 0.85, "")  # share of the mass that is not in the legs: Go1 0.42, HyQ 0.70
-STRIDE = Bounds(0.15, 0.8, "")  # frequency times sqrt(height / g): Go2 0.27 to 0.39, ANYmal C 0.35, G1 0.35 to 0.42
+LAST = Bounds(0.03, 0.4, "")  # share of a leg's mass in the link with the foot: G1 0.085, Solo8 0.20
+SPAN = 0.5  # of the distance between hips, that the base's shapes reach at least: A1 0.94
+STRIDE = Bounds(0.18, 0.8, "")  # frequency times sqrt(height / g): Go2 0.27 to 0.39, ANYmal C 0.35, G1 0.35 to 0.42
 SWING = Bounds(0.04, 0.35, "")  # over standing height: Go2 0.23, G1 0.13
-SPEED = Bounds(0.8, 12.0, "")  # of a leg's fastest joint, times sqrt(height / g): Go2 5.4, ANYmal C 1.8, G1 9.0
+SPEED = Bounds(1.2, 12.0, "")  # of a leg's fastest joint, times sqrt(height / g): ANYmal C 1.8, Go2 5.4, Laikago 10.9
 EFFORT = Bounds(0.1, 2.5, "")  # of a leg's strongest joint, over weight times height: Go2 1.0, ANYmal C 0.28, G1 0.54
 POWER = 0.3  # of a battery, over weight times sqrt(g height), at least: Go2 11
+CURRENT = 300.0  # A of an empty battery at its power, at most: Go2 107
 LEAST = 0.005  # share of the robot's mass from which on a link counts
 THIN = 0.05  # of a box's longest side that the others have at least: a plate's inertia says little of its thickness
 
@@ -71,12 +74,32 @@ def _density(robot: Robot, model: mujoco.MjModel) -> Findings:
 
 
 def _shares(robot: Robot, model: mujoco.MjModel) -> Findings:
-    """What the legs carry weighs about as much as they do."""
-    legs = {int(model.jnt_bodyid[leg[0]]) for leg in leg_joints(model, robot) if leg}
-    carried = 1.0 - float(model.body_subtreemass[list(legs)].sum()) / total_mass(model)
+    """What the legs carry weighs about as much as they do, and the last link of a leg a tenth of it."""
+    legs = leg_joints(model, robot)
+    tops = {int(model.jnt_bodyid[leg[0]]) for leg in legs if leg}
+    carried = 1.0 - float(model.body_subtreemass[list(tops)].sum()) / total_mass(model)
     if not CARRIED.low <= carried <= CARRIED.high:
         allowed = f"{CARRIED.low:g} to {CARRIED.high:g} of the robot's mass above its legs, in {robot.base_body} and what it carries"
         yield Finding(False, InputError("model: mass", round(carried, 3), allowed, f"Check the mass of {robot.base_body} and of its legs: kg."))
+    for foot, shapes, leg in zip(robot.feet, robot.foot_geoms, legs, strict=True):
+        link = model.body_weldid[model.geom(shapes[0]).bodyid[0]]
+        mass = float(model.body_mass[model.body_weldid == link].sum())
+        share = mass / float(model.body_subtreemass[model.jnt_bodyid[leg[0]]]) if leg else LAST.high
+        if not LAST.low <= share <= LAST.high:
+            allowed = f"{LAST.low:g} to {LAST.high:g} of its leg's mass in the link of {foot}, {model.body(link).name}; it has {share:.2g}"
+            yield Finding(False, InputError("model: mass", round(mass, 4), allowed, "Check the masses of this leg's links: kg."))
+
+
+def _trunk(robot: Robot, model: mujoco.MjModel) -> Findings:
+    """The base's shapes reach about as far as its hips lie apart: a fall is seen by them."""
+    base, tops = model.body(robot.base_body).id, [model.jnt_bodyid[leg[0]] for leg in leg_joints(model, robot) if leg]
+    corners = [corner for geom in np.flatnonzero((model.geom_bodyid == base) & (model.geom_conaffinity & 1)) for corner in _box(model, geom)]
+    if not corners or not tops:
+        return  # said elsewhere
+    size, apart = (float(np.linalg.norm(np.ptp(points, axis=0))) for points in (np.array(corners), model.body_pos[tops]))
+    if size < SPAN * apart:
+        allowed = f"shapes of {robot.base_body} that reach at least {SPAN * apart:.2g} m, {SPAN:g} of the way between its hips"
+        yield Finding(False, InputError("model", round(size, 3), allowed, "Sizes in MuJoCo are half of a box, in m: falls are seen by them."))
 
 
 def _heavy(model: mujoco.MjModel) -> list[int]:
@@ -153,12 +176,17 @@ def _leg_motors(robot: Robot, model: mujoco.MjModel) -> Findings:
 
 
 def _battery(robot: Robot, model: mujoco.MjModel) -> Findings:
+    if robot.battery_power is None:
+        return
+    if robot.battery_voltage and (current := robot.battery_power / robot.battery_voltage[0]) > CURRENT:
+        allowed = f"at most {CURRENT:g} A at battery_power; these are {current:.3g} A"
+        yield Finding(False, InputError("battery_voltage", list(robot.battery_voltage), allowed, "Of the whole battery, in V."))
     least = POWER * total_mass(model) * GRAVITY * float(np.sqrt(GRAVITY * robot.standing_height))
-    if robot.battery_power is not None and robot.battery_power < least:
+    if robot.battery_power < least:
         allowed = f"at least {least:.3g} W, which walking alone takes at this weight and size"
         yield Finding(False, InputError("battery_power", robot.battery_power, allowed, "The most that it gives, in W."))
 
 
 PLAUSIBLE: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (
-    _inertia, _density, _shares, _task_numbers, _leg_motors, _battery,
+    _inertia, _density, _shares, _trunk, _task_numbers, _leg_motors, _battery,
 )  # fmt: skip

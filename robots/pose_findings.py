@@ -14,6 +14,7 @@ from robots.robot import Robot
 
 GROUND_BIT = 1
 LEVEL = 0.02  # share of the standing height that counts as one level
+FLAT = 0.01  # share of the standing height by which a foot's own shapes may differ
 AXIS = 0.05  # length of the difference of two axes that are mirror images
 APART = 0.03  # share of the standing height by which joints may be off their mirror images
 LOWER = 0.95  # share of the height of the default pose that a lying robot's base is below
@@ -38,6 +39,11 @@ def _lowest(robot: Robot, model: mujoco.MjModel) -> Findings:
         if height < min(feet.values()) - tolerance:
             allowed = f"feet that are the lowest shapes; {name} reaches {min(feet.values()) - height:.3f} m lower in the default pose"
             yield Finding(True, InputError("feet", list(robot.feet), allowed, f"Is {name} the foot?"))
+    for foot, shapes in zip(robot.feet, robot.foot_geoms, strict=True):
+        corners = [_reach(model, data, model.geom(shape).id) for shape in shapes]
+        if np.ptp(corners) > FLAT * robot.standing_height:
+            allowed = f"shapes of {foot} on one level in the default pose; they differ by {np.ptp(corners):.3f} m"
+            yield Finding(False, InputError("default_joint_pos", foot, allowed, "Turn its ankle until the sole is flat."))
     bodies = [int(model.geom(shapes[0]).bodyid[0]) for shapes in robot.foot_geoms]
     ancestors = [check.ancestors(model, body) for body in bodies]
     for i, foot in enumerate(robot.feet):
@@ -48,10 +54,14 @@ def _lowest(robot: Robot, model: mujoco.MjModel) -> Findings:
 def _reaching(model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, float]:
     """By name, the lowest point of every shape that touches the ground, m, world."""
     return {
-        model.geom(geom).name or f"a shape of {model.body(model.geom_bodyid[geom]).name}":
-            float(data.geom_xpos[geom][2]) - check.half_height(model, data, geom)
+        model.geom(geom).name or f"a shape of {model.body(model.geom_bodyid[geom]).name}": _reach(model, data, geom)
         for geom in np.flatnonzero(model.geom_conaffinity & GROUND_BIT)
-    }  # fmt: skip
+    }
+
+
+def _reach(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
+    """The lowest point of a shape, m, world."""
+    return float(data.geom_xpos[geom][2]) - check.half_height(model, data, geom)
 
 
 def _gaits(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -66,6 +76,8 @@ def _gaits(robot: Robot, model: mujoco.MjModel) -> Findings:
         value, remedy = phases.tolist(), "Phases are cycles, and stand in the order of feet."
         if name == alike and np.abs(turns - turns[0]).max() > 1e-6:
             yield Finding(True, InputError(f"gaits: {name}", value, "one phase for all feet", remedy))
+        if name == "walk" and len(robot.feet) == 4 and len(set(phases.round(6).tolist())) < 4:
+            yield Finding(False, InputError(f"gaits: {name}", value, "four phases: one foot after the other", remedy))
         if name not in together:
             continue
         pairs = [[foot for foot, one in zip(robot.feet, together[name], strict=True) if one == which] for which in (True, False)]

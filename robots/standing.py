@@ -10,6 +10,7 @@ import numpy as np
 
 from robots.check import joint_pose, lowest
 from robots.errors import Finding, InputError
+from robots.fields import Bounds
 from robots.model import GROUND, add_ground, build_spec
 from robots.robot import GRAVITY, Robot
 
@@ -21,6 +22,7 @@ SAG = 0.1  # largest share of standing_height
 TILT = 0.15  # largest sine of the tilt
 SPEED = 0.3  # rad/s, largest root mean square of a joint's speed when all should rest
 SATURATED = 0.9  # share of effort_limit that standing may take
+TIME = Bounds(0.006, 0.12, "s")  # kd / kp: Go1 0.017, Talos 0.047
 DAMPING_RATIO = 0.1  # least, of a joint alone in the air: Go2 0.4, ANYmal C 0.3
 
 
@@ -184,6 +186,9 @@ def check_gains(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
         if ratio[i] < DAMPING_RATIO:
             allowed = f"a damping ratio of at least {DAMPING_RATIO}; {name} has {ratio[i]:.2g}"
             yield Finding(True, InputError("kd", float(robot.kd[i]), allowed, "Raise kd to about kp / 40."))
+        if not TIME.low <= (time := robot.kd[i] / robot.kp[i]) <= TIME.high:
+            allowed = f"{TIME.low * robot.kp[i]:.3g} to {TIME.high * robot.kp[i]:.3g} N m s/rad at {name}: kd / kp from {TIME}, not {time:.3g}"
+            yield Finding(False, InputError("kd", float(robot.kd[i]), allowed, "kp / 40 is usual; check both units."))
         if rate[i] > 2.0:
             allowed = f"below {2.0 * inertia[i] / MOTOR_DT:.3g} N m s/rad at {name}, whose motor sees {inertia[i]:.2g} kg m^2"
             remedy = f"Lower kd, or give the model its armature: a motor's loop of {1e3 * MOTOR_DT:g} ms shakes."
