@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from robots import check
-from robots.errors import Finding, InputError
+from robots.errors import Finding, InputError, doubtful, wrong
 from robots.joint_findings import JOINT_CHECKS
 from robots.model import build_spec, total_mass
 from robots.plausible import PLAUSIBLE, outside
@@ -68,7 +68,7 @@ def _named(robot: Robot) -> Findings:
     """A robot is found by its folder's name, and policies know it by its own."""
     name, folder = robot.name.partition(".")[0], robot.model.parent.name
     if name != folder:
-        yield Finding(False, InputError("name", name, f"the folder's name, {folder}", "Rename the one or the other."))
+        yield doubtful("name", name, f"the folder's name, {folder}", "Rename the one or the other.")
 
 
 def _missing(robot: Robot, model: mujoco.MjModel) -> bool:
@@ -105,9 +105,7 @@ def _mass(robot: Robot, model: mujoco.MjModel) -> Findings:
     if not lightest <= mass <= heaviest:
         allowed = f"a total of {lightest:.2g} to {heaviest:.2g} kg, as robots of height {robot.standing_height:g} m weigh"
         worst = model.body(int(model.body_mass.argmax())).name
-        yield Finding(
-            True, InputError("model: mass", round(mass, 3), allowed, f"The heaviest body is {worst}. Check masses (kg) and lengths (m).")
-        )
+        yield wrong("model: mass", round(mass, 3), allowed, f"The heaviest body is {worst}. Check masses (kg) and lengths (m).")
 
 
 def _light_links(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -117,7 +115,7 @@ def _light_links(robot: Robot, model: mujoco.MjModel) -> Findings:
         body = model.body(model.jnt_bodyid[model.joint(name).id])
         if mass[body.id] < LIGHTEST * total_mass(model):
             allowed = f"at least {LIGHTEST * total_mass(model):.2g} kg for {body.name}, which {name} moves"
-            yield Finding(True, InputError("model: mass", float(mass[body.id]), allowed, f"Check the <inertial> of {body.name}: kg."))
+            yield wrong("model: mass", float(mass[body.id]), allowed, f"Check the <inertial> of {body.name}: kg.")
 
 
 def _shapes(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -125,16 +123,16 @@ def _shapes(robot: Robot, model: mujoco.MjModel) -> Findings:
     touching = (model.geom_conaffinity & GROUND_BIT) != 0
     if not touching[model.geom_bodyid == base].any():
         allowed = "a base with a shape that touches the ground: falls are seen by it"
-        yield Finding(True, InputError("model", robot.base_body, allowed, f'Give a geom of {robot.base_body} contype="0" conaffinity="1".'))
+        yield wrong("model", robot.base_body, allowed, f'Give a geom of {robot.base_body} contype="0" conaffinity="1".')
     for geom in np.flatnonzero(touching | (model.geom_contype != 0)):
         name = model.geom(geom).name or f"a shape of {model.body(model.geom_bodyid[geom]).name}"
         kind = mujoco.mjtGeom(model.geom_type[geom])
         if model.geom_contype[geom] & model.geom_conaffinity.max():
             remedy = 'Give shapes contype="0" conaffinity="1".'
-            yield Finding(False, InputError("model", name, "shapes that touch the ground, and not each other", remedy))
+            yield doubtful("model", name, "shapes that touch the ground, and not each other", remedy)
         if kind in (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_ELLIPSOID):
             allowed = "boxes, spheres, capsules and cylinders as shapes that collide: engine pybullet has no others"
-            yield Finding(False, InputError("model", name, allowed, "Fit a primitive, or train in engine mujoco alone."))
+            yield doubtful("model", name, allowed, "Fit a primitive, or train in engine mujoco alone.")
 
 
 def _sensor(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -142,17 +140,15 @@ def _sensor(robot: Robot, model: mujoco.MjModel) -> Findings:
         return  # check_model has said so
     body = model.body(model.site_bodyid[model.site(robot.imu_site).id]).name
     if body != robot.base_body:
-        yield Finding(
-            True, InputError("imu_site", robot.imu_site, "a site on the base", f"It sits on {body}: move it to {robot.base_body}.")
-        )
+        yield wrong("imu_site", robot.imu_site, "a site on the base", f"It sits on {body}: move it to {robot.base_body}.")
     far = outside(model, model.body(robot.base_body).id, model.site(robot.imu_site).pos)
     if far > FAR * robot.standing_height:
         allowed = f"a site in or near the shapes of {robot.base_body}; it is {far:.3g} m outside"
-        yield Finding(False, InputError("imu_site", model.site(robot.imu_site).pos.tolist(), allowed, "Check its pos: metres, base frame?"))
+        yield doubtful("imu_site", model.site(robot.imu_site).pos.tolist(), allowed, "Check its pos: metres, base frame?")
     turned = 2.0 * np.arccos(min(1.0, abs(model.site(robot.imu_site).quat[0])))
     if turned > TURNED:
         allowed = f"axes along the base's, in whose frame gyroscope and gravity are; they are turned by {np.degrees(turned):.0f} degrees"
-        yield Finding(True, InputError("imu_site", robot.imu_site, allowed, "Remove its quat or euler; the driver turns its readings."))
+        yield wrong("imu_site", robot.imu_site, allowed, "Remove its quat or euler; the driver turns its readings.")
 
 
 CHECKS: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import mujoco
 import numpy as np
 
-from robots.errors import Finding, InputError
+from robots.errors import Finding, doubtful, wrong
 from robots.fields import Bounds
 from robots.model import leg_joints, total_mass
 from robots.robot import GRAVITY, Robot
@@ -44,15 +44,11 @@ def _inertia(robot: Robot, model: mujoco.MjModel) -> Findings:
         radius = float(np.sqrt(model.body_inertia[body].max() / model.body_mass[body]))
         if not GYRATION.low * size <= radius <= GYRATION.high * size:
             allowed = f"a radius of gyration from {GYRATION.low * size:.2g} to {GYRATION.high * size:.2g} m, within the shapes of {name}"
-            yield Finding(
-                True, InputError("model: inertia", round(radius, 4), allowed, f"Check mass and inertia of {name}: kg and kg m^2.")
-            )
+            yield wrong("model: inertia", round(radius, 4), allowed, f"Check mass and inertia of {name}: kg and kg m^2.")
         alone = np.count_nonzero(model.body_weldid == model.body_weldid[body]) == 1  # else its shapes may be another's
         if alone and outside(model, body, model.body_ipos[body]) > BESIDE * size:
             allowed = f"a centre of mass within the shapes of {name}"
-            yield Finding(
-                True, InputError("model: inertia", model.body_ipos[body].tolist(), allowed, f"Check the <inertial> of {name}: metres?")
-            )
+            yield wrong("model: inertia", model.body_ipos[body].tolist(), allowed, f"Check the <inertial> of {name}: metres?")
 
 
 def _density(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -65,12 +61,12 @@ def _density(robot: Robot, model: mujoco.MjModel) -> Findings:
     most, least = model.body_mass[bodies] / np.min(volumes, axis=1), model.body_mass[bodies] / np.max(volumes, axis=1)
     if not USUAL.low <= (middle := float(np.median(most))) <= USUAL.high:
         allowed = f"bodies of {USUAL}, in the middle of them, in the boxes about their shapes and their inertia"
-        yield Finding(False, InputError("model: mass", float(f"{middle:.3g}"), allowed, "Check all masses (kg), inertias (kg m^2) and lengths."))
+        yield doubtful("model: mass", float(f"{middle:.3g}"), allowed, "Check all masses (kg), inertias (kg m^2) and lengths.")
         return
     for body in (body for body, high, low in zip(bodies, most, least, strict=True) if high < SOLID.low or low > SOLID.high):
         name, mass = model.body(body).name, round(float(model.body_mass[body]), 4)
         allowed = f"a mass that {name} can have, at {SOLID} in the boxes about its shapes and its inertia"
-        yield Finding(False, InputError("model: mass", mass, allowed, f"Check mass and inertia of {name}: kg and kg m^2."))
+        yield doubtful("model: mass", mass, allowed, f"Check mass and inertia of {name}: kg and kg m^2.")
 
 
 def _shares(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -80,26 +76,27 @@ def _shares(robot: Robot, model: mujoco.MjModel) -> Findings:
     carried = 1.0 - float(model.body_subtreemass[list(tops)].sum()) / total_mass(model)
     if not CARRIED.low <= carried <= CARRIED.high:
         allowed = f"{CARRIED.low:g} to {CARRIED.high:g} of the robot's mass above its legs, in {robot.base_body} and what it carries"
-        yield Finding(False, InputError("model: mass", round(carried, 3), allowed, f"Check the mass of {robot.base_body} and of its legs: kg."))
+        yield doubtful("model: mass", round(carried, 3), allowed, f"Check the mass of {robot.base_body} and of its legs: kg.")
     for foot, shapes, leg in zip(robot.feet, robot.foot_geoms, legs, strict=True):
         link = model.body_weldid[model.geom(shapes[0]).bodyid[0]]
         mass = float(model.body_mass[model.body_weldid == link].sum())
         share = mass / float(model.body_subtreemass[model.jnt_bodyid[leg[0]]]) if leg else LAST.high
         if not LAST.low <= share <= LAST.high:
             allowed = f"{LAST.low:g} to {LAST.high:g} of its leg's mass in the link of {foot}, {model.body(link).name}; it has {share:.2g}"
-            yield Finding(False, InputError("model: mass", round(mass, 4), allowed, "Check the masses of this leg's links: kg."))
+            yield doubtful("model: mass", round(mass, 4), allowed, "Check the masses of this leg's links: kg.")
 
 
 def _trunk(robot: Robot, model: mujoco.MjModel) -> Findings:
     """The base's shapes reach about as far as its hips lie apart: a fall is seen by them."""
     base, tops = model.body(robot.base_body).id, [model.jnt_bodyid[leg[0]] for leg in leg_joints(model, robot) if leg]
-    corners = [corner for geom in np.flatnonzero((model.geom_bodyid == base) & (model.geom_conaffinity & 1)) for corner in _box(model, geom)]
+    shapes = np.flatnonzero((model.geom_bodyid == base) & (model.geom_conaffinity & 1))
+    corners = [corner for geom in shapes for corner in _box(model, geom)]
     if not corners or not tops:
         return  # said elsewhere
     size, apart = (float(np.linalg.norm(np.ptp(points, axis=0))) for points in (np.array(corners), model.body_pos[tops]))
     if size < SPAN * apart:
         allowed = f"shapes of {robot.base_body} that reach at least {SPAN * apart:.2g} m, {SPAN:g} of the way between its hips"
-        yield Finding(False, InputError("model", round(size, 3), allowed, "Sizes in MuJoCo are half of a box, in m: falls are seen by them."))
+        yield doubtful("model", round(size, 3), allowed, "Sizes in MuJoCo are half of a box, in m: falls are seen by them.")
 
 
 def _heavy(model: mujoco.MjModel) -> list[int]:
@@ -120,7 +117,7 @@ def _box_of_shapes(model: mujoco.MjModel, body: int) -> np.ndarray:
 
 
 def extent(model: mujoco.MjModel, body: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner of a body's shapes and of where it is joined, in its own frame, m: it reaches from its joint to the next."""
+    """Lowest and highest corner of a body's shapes and of where it is joined, in its own frame, m."""
     geoms = range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body])
     joints = [np.zeros(3), *model.body_pos[np.flatnonzero(model.body_parentid == body)]]
     corners = np.array([*joints, *(corner for geom in geoms for corner in _box(model, geom))])
@@ -150,13 +147,13 @@ def _task_numbers(robot: Robot, model: mujoco.MjModel) -> Findings:
     for frequency in dict.fromkeys((slow, fast)):
         if not STRIDE.low <= frequency * time <= STRIDE.high:
             allowed = f"{STRIDE.low / time:.2g} to {STRIDE.high / time:.2g} Hz, as robots of height {height:g} m step"
-            yield Finding(False, InputError("stride_frequency", frequency, allowed, "Steps of one foot a second: Go2 1.5 to 2.2."))
+            yield doubtful("stride_frequency", frequency, allowed, "Steps of one foot a second: Go2 1.5 to 2.2.")
     if slow > fast:
         allowed = "[at a standing start, at 1 m/s], Hz: steps that get no slower with speed"
-        yield Finding(False, InputError("stride_frequency", [slow, fast], allowed, "Write the lower one first."))
+        yield doubtful("stride_frequency", [slow, fast], allowed, "Write the lower one first.")
     if not SWING.low <= robot.swing_height / height <= SWING.high:
         allowed = f"{SWING.low * height:.2g} to {SWING.high * height:.2g} m, {SWING.low:g} to {SWING.high:g} of standing_height"
-        yield Finding(False, InputError("swing_height", robot.swing_height, allowed, "A fifth on four legs, a tenth on two; in m."))
+        yield doubtful("swing_height", robot.swing_height, allowed, "A fifth on four legs, a tenth on two; in m.")
 
 
 def _leg_motors(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -171,8 +168,8 @@ def _leg_motors(robot: Robot, model: mujoco.MjModel) -> Findings:
         values = getattr(robot, field)
         worst = {max(leg, key=lambda i, values=values: values[i]) for leg in legs if leg}
         for i in sorted(i for i in worst if not bounds.low * unit <= values[i] <= bounds.high * unit):
-            allowed = f"{bounds.low * unit:.3g} to {bounds.high * unit:.3g} {symbol} at a leg's largest, {robot.joint_names[i]}, by size and weight"
-            yield Finding(False, InputError(field, float(values[i]), allowed, f"Check the unit: {remedy}."))
+            allowed = f"{bounds.low * unit:.3g} to {bounds.high * unit:.3g} {symbol} at {robot.joint_names[i]}, a leg's largest, by size"
+            yield doubtful(field, float(values[i]), allowed, f"Check the unit: {remedy}.")
 
 
 def _battery(robot: Robot, model: mujoco.MjModel) -> Findings:
@@ -180,11 +177,11 @@ def _battery(robot: Robot, model: mujoco.MjModel) -> Findings:
         return
     if robot.battery_voltage and (current := robot.battery_power / robot.battery_voltage[0]) > CURRENT:
         allowed = f"at most {CURRENT:g} A at battery_power; these are {current:.3g} A"
-        yield Finding(False, InputError("battery_voltage", list(robot.battery_voltage), allowed, "Of the whole battery, in V."))
+        yield doubtful("battery_voltage", list(robot.battery_voltage), allowed, "Of the whole battery, in V.")
     least = POWER * total_mass(model) * GRAVITY * float(np.sqrt(GRAVITY * robot.standing_height))
     if robot.battery_power < least:
         allowed = f"at least {least:.3g} W, which walking alone takes at this weight and size"
-        yield Finding(False, InputError("battery_power", robot.battery_power, allowed, "The most that it gives, in W."))
+        yield doubtful("battery_power", robot.battery_power, allowed, "The most that it gives, in W.")
 
 
 PLAUSIBLE: tuple[Callable[[Robot, mujoco.MjModel], Findings], ...] = (

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from robots.check import joint_pose, lowest
-from robots.errors import Finding, InputError
+from robots.errors import Finding, doubtful, wrong
 from robots.fields import Bounds
 from robots.model import GROUND, add_ground, build_spec
 from robots.robot import GRAVITY, Robot
@@ -55,7 +55,7 @@ def stand(robot: Robot, seconds: float = 5.0) -> Stood:
 
 
 def rise(robot: Robot) -> tuple[Stood, Stood]:
-    """Let the robot lie as ``lie_joint_pos`` says, and rise from there to the default pose, as a deployment does: how it lies, how it stands.
+    """Let the robot lie as ``lie_joint_pos`` says and rise to the default pose, as in a deployment: how it lies, how it stands.
 
     Raises:
         InputError: description and model do not belong together.
@@ -130,32 +130,30 @@ def check_standing(robot: Robot) -> Iterator[Finding]:
     stood = stand(robot)
     if stood.fallen:
         allowed = "a pose in which it stands for 5 s under its gains; it falls"
-        yield Finding(True, InputError("default_joint_pos", robot.name, allowed, "Put the centre of mass over the feet, or raise kp."))
+        yield wrong("default_joint_pos", robot.name, allowed, "Put the centre of mass over the feet, or raise kp.")
         return
     sag = 1.0 - stood.height / robot.standing_height
     if sag > SAG:
         allowed = f"gains under which it sags by less than {100 * SAG:.0f} % of its height; it sags by {100 * sag:.0f} %"
-        yield Finding(True, InputError("kp", robot.kp.tolist(), allowed, "Raise kp: effort_limit / 0.5 rad is usual."))
+        yield wrong("kp", robot.kp.tolist(), allowed, "Raise kp: effort_limit / 0.5 rad is usual.")
     if stood.tilt > TILT:
         allowed = f"a pose in which it rests level; it tilts by {np.degrees(np.arcsin(stood.tilt)):.0f} degrees"
-        yield Finding(True, InputError("default_joint_pos", robot.name, allowed, "Put the centre of mass over the middle of the feet."))
+        yield wrong("default_joint_pos", robot.name, allowed, "Put the centre of mass over the middle of the feet.")
     worst = int(stood.speed.argmax())
     if stood.speed[worst] > SPEED:
         allowed = f"gains that hold still; {robot.joint_names[worst]} shakes at {stood.speed[worst]:.2f} rad/s"
-        yield Finding(
-            True, InputError("kd", float(robot.kd[worst]), allowed, "Lower kp, choose kd near kp / 40, or give the model its armature.")
-        )
+        yield wrong("kd", float(robot.kd[worst]), allowed, "Lower kp, choose kd near kp / 40, or give the model its armature.")
     worst = int(stood.effort.argmax())
     if stood.effort[worst] > SATURATED:
         allowed = f"motors that carry it; {robot.joint_names[worst]} needs {100 * stood.effort[worst]:.0f} % of its effort to stand"
-        yield Finding(True, InputError("effort_limit", float(robot.effort_limit[worst]), allowed, "Check it (N m), and the mass."))
+        yield wrong("effort_limit", float(robot.effort_limit[worst]), allowed, "Check it (N m), and the mass.")
     for foot, share in zip(robot.feet, stood.load, strict=True):
         if share < 0.1 / len(robot.feet):
             allowed = f"feet that all carry; {foot} carries {100 * share:.1f} % of the weight"
-            yield Finding(True, InputError("feet", foot, allowed, "Is its shape the one that touches the ground?"))
+            yield wrong("feet", foot, allowed, "Is its shape the one that touches the ground?")
     if stood.other_load > 0.05:
         allowed = f"a robot on its feet alone; {100 * stood.other_load:.0f} % of its weight rests on other shapes"
-        yield Finding(True, InputError("feet", list(robot.feet), allowed, "Name the shapes that touch the ground, or mend the pose."))
+        yield wrong("feet", list(robot.feet), allowed, "Name the shapes that touch the ground, or mend the pose.")
 
 
 def check_rising(robot: Robot) -> Iterator[Finding]:
@@ -168,10 +166,10 @@ def check_rising(robot: Robot) -> Iterator[Finding]:
         if lying.tilt <= TILT:
             worst = int(lying.effort.argmax())
             allowed = f"a pose in which it rests; {robot.joint_names[worst]} presses with {100 * lying.effort[worst]:.0f} % of its effort"
-        yield Finding(False, InputError("lie_joint_pos", robot.name, allowed, "Fold the legs under the trunk, feet on the ground."))
+        yield doubtful("lie_joint_pos", robot.name, allowed, "Fold the legs under the trunk, feet on the ground.")
     elif risen.fallen or risen.tilt > TILT or risen.height < (1.0 - SAG) * robot.standing_height:
         allowed = f"a pose from which it rises to the default pose in {RISING:g} s; it ends at {risen.height:.3f} m"
-        yield Finding(False, InputError("lie_joint_pos", robot.name, allowed, "Fold the legs under the trunk, feet under the hips."))
+        yield doubtful("lie_joint_pos", robot.name, allowed, "Fold the legs under the trunk, feet under the hips.")
 
 
 def check_gains(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
@@ -185,14 +183,16 @@ def check_gains(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
     for i, name in enumerate(robot.joint_names):
         if ratio[i] < DAMPING_RATIO:
             allowed = f"a damping ratio of at least {DAMPING_RATIO}; {name} has {ratio[i]:.2g}"
-            yield Finding(True, InputError("kd", float(robot.kd[i]), allowed, "Raise kd to about kp / 40."))
+            yield wrong("kd", float(robot.kd[i]), allowed, "Raise kd to about kp / 40.")
         if not TIME.low <= (time := robot.kd[i] / robot.kp[i]) <= TIME.high:
-            allowed = f"{TIME.low * robot.kp[i]:.3g} to {TIME.high * robot.kp[i]:.3g} N m s/rad at {name}: kd / kp from {TIME}, not {time:.3g}"
-            yield Finding(False, InputError("kd", float(robot.kd[i]), allowed, "kp / 40 is usual; check both units."))
+            allowed = (
+                f"{TIME.low * robot.kp[i]:.3g} to {TIME.high * robot.kp[i]:.3g} N m s/rad at {name}: kd / kp from {TIME}, not {time:.3g}"
+            )
+            yield doubtful("kd", float(robot.kd[i]), allowed, "kp / 40 is usual; check both units.")
         if rate[i] > 2.0:
             allowed = f"below {2.0 * inertia[i] / MOTOR_DT:.3g} N m s/rad at {name}, whose motor sees {inertia[i]:.2g} kg m^2"
             remedy = f"Lower kd, or give the model its armature: a motor's loop of {1e3 * MOTOR_DT:g} ms shakes."
-            yield Finding(True, InputError("kd", float(robot.kd[i]), allowed, remedy))
+            yield wrong("kd", float(robot.kd[i]), allowed, remedy)
 
 
 def joint_inertia(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
