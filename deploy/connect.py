@@ -38,6 +38,8 @@ WAYS = {
 """Classes that take a robot, a clock and options of their own, all by name."""
 READING = {"unitree_dds": {"release": False, "commands": False}}
 """Options with which a way sends nothing, where it has such."""
+STANDBY = {"unitree_dds": {"release": False, "standby": True}}
+"""Options with which a way is open and silent until its ``take_over``, where it has such."""
 
 
 def way_to(robot: Robot, name: str, /, **options: Any) -> Factory:
@@ -45,6 +47,11 @@ def way_to(robot: Robot, name: str, /, **options: Any) -> Factory:
     if name not in WAYS:
         raise InputError("interface.name", name, "the name of an interface", nearest(name, WAYS))
     return functools.partial(_open, WAYS[name], robot, options)
+
+
+def standby_of(robot: Robot, name: str, /, **options: Any) -> Factory | None:
+    """Opens the same for a guard that waits for the other one's death; None where only one may ever be open."""
+    return way_to(robot, name, **options | STANDBY[name]) if name in STANDBY else None
 
 
 def _open(place: str, robot: Robot, options: Mapping[str, Any]) -> RobotInterface:
@@ -127,7 +134,7 @@ def connect(
         factory = functools.partial(calibrated, factory, calibration)
     try:
         opened = DryRun(factory()) if dry_run else GuardedInterface(
-            factory, robot, limits.damping_kd, lease(control_dt), control_dt if interpolate else 0.0
+            factory, robot, limits.damping_kd, lease(control_dt), control_dt if interpolate else 0.0, standby_of(robot, name, **options)
         )  # fmt: skip
     except GuardDead as error:
         remedy = f"{error}. 'locomotion deploy doctor' looks closer."

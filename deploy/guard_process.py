@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import math
 import mmap
@@ -25,6 +26,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,8 @@ from robots import Robot
 
 PERIOD = 0.002  # s, the guard's cycle
 HEARTBEAT = 0.2  # s without a report after which the guard counts as dead
+SILENCE = 0.01  # s without one after which it does if its process is stopped or going
+EXITING = 4  # of a process's flags in /proc: its memory is being given back, which takes a while
 START_SECONDS = 30.0  # for the interface to connect and give a first state
 SLOT_BYTES = 32768
 POST, WISH, REPORT = range(3)  # slots
@@ -43,6 +47,8 @@ PRIORITY = 60  # of SCHED_FIFO: above the runtime's, which may spin on the proce
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 STOPPING_SIGNALS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from deploy.guard_process import main; main()"
+SUCCESSION = "the guard before this one died"
+GO, LEAVE = b"!", b"."  # words to a guard that waits
 COMMAND_FIELDS = ("joint_pos_target", "kp", "kd", "feed_forward")
 
 Factory = Callable[[], RobotInterface]
@@ -72,7 +78,9 @@ class Job:
     robot: Robot
     damping_kd: float
     interpolate: float  # s, as of Guard
-    ending: str  # why it is only to damp and end; empty for a guard that follows
+    ending: str = ""  # why it is only to damp and end, once it is told to; empty for a guard that follows
+    standby: bytes | None = None  # pickled, in place of ``factory`` until then
+    guard: int = 0  # process of the one that it waits beside
 
 
 class Slot:
@@ -112,22 +120,91 @@ def unpack(data: bytes) -> Post:
     return Post(int(head[0]), float(head[1]), float(head[2]), MotorCommand(*np.split(values, len(COMMAND_FIELDS))))
 
 
+class GuardProcess:
+    """A guard that has been started. One with an ``ending`` waits for :meth:`go`, or until this process and that of ``guard`` are gone."""
+
+    def __init__(
+        self, factory: Factory, robot: Robot, damping_kd: float, interpolate: float, ending: str = "", standby: Factory | None = None,
+        guard: int = 0,
+    ) -> None:  # fmt: skip
+        file = os.memfd_create("guard")
+        os.ftruncate(file, 3 * SLOT_BYTES)
+        memory = mmap.mmap(file, 3 * SLOT_BYTES)
+        self.slots = [Slot(memory, number) for number in range(3)]
+        waiting = pickle.dumps(standby) if standby else None
+        job = Job(os.getpid(), file, pickle.dumps(factory), robot, damping_kd, interpolate, ending, waiting, guard)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        os.close(file)
+        self._say(pickle.dumps(sys.path) + pickle.dumps(job))
+
+    @property
+    def number(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it lives."""
+        return self._process.poll()
+
+    def go(self) -> None:
+        """Open the wire and damp."""
+        self._say(GO)
+
+    def end(self, patience: float) -> None:
+        """Wait for so many s until it has ended by itself; one that was never needed does at once."""
+        self._say(LEAVE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        self.kill()
+
+    def kill(self) -> None:
+        """At once."""
+        self._process.kill()
+
+    def _say(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # a guard that dies here is found dead
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+
+
+def halted(process: int) -> bool:
+    """Whether that one is gone, is going, or stands still until somebody lets it go on."""
+    try:
+        os.kill(process, 0)
+        state, *numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return state in ("T", "t", "Z") or bool(int(numbers[5]) & EXITING)
+
+
 class GuardedInterface:
     """The robot as the runtime sees it: the newest state that the guard has read, and commands that the guard may follow.
 
     ``robot`` is the robot with the policy's gains; its bounds are the guard's own from the start. ``lease`` (s) is the time from a
     :meth:`write` to the deadline for the next; a process without a real-time priority gets LEASE at least. ``interpolate`` as of
-    :class:`~deploy.guard.Guard`. Raises GuardDead where the guard cannot open the wire.
+    :class:`~deploy.guard.Guard`. A second guard waits beside the first, to damp should that die; ``standby`` opens the wire for it
+    without a word on it, and what it opens has a ``take_over`` that lets it speak. Raises GuardDead where the guard cannot open the wire.
     """
 
-    def __init__(self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0) -> None:
-        self._factory, self._robot, self._damping_kd, self._lease = factory, robot, damping_kd, lease
-        self._sequence, self._death, self._interpolate = 0, "", interpolate
-        self._start(ending="")
+    def __init__(
+        self, factory: Factory, robot: Robot, damping_kd: float, lease: float = LEASE, interpolate: float = 0.0,
+        standby: Factory | None = None,
+    ) -> None:  # fmt: skip
+        self._start = functools.partial(GuardProcess, factory, robot, damping_kd, interpolate)
+        self._succeed = functools.partial(self._start, ending=SUCCESSION, standby=standby)
+        self._lease, self._sequence, self._death = lease, 0, ""
+        self._guard = self._start()
+        self._successor = self._succeed(guard=self._guard.number)
+        self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
         limit = time.monotonic() + START_SECONDS
         try:
             while self.report().state is None:
-                if self._process.poll() is not None or time.monotonic() > limit:
+                if self._guard.exit_status is not None or time.monotonic() > limit:
                     raise GuardDead(f"the guard did not start: {self.report().reason or 'no state of the robot'}")
                 time.sleep(PERIOD)
         except BaseException:  # Ctrl-C too
@@ -136,7 +213,7 @@ class GuardedInterface:
 
     def report(self) -> Report:
         """What the guard last said."""
-        data = self._slots[REPORT].get()
+        data = self._guard.slots[REPORT].get()
         self._report = self._report if data is None else pickle.loads(data)
         return self._report
 
@@ -156,49 +233,34 @@ class GuardedInterface:
         report, now = self._living(), time.monotonic()
         self._sequence += 1
         trusted = self._lease if is_real_time() else max(LEASE, self._lease)
-        self._slots[POST].put(pack(Post(self._sequence, now, now + trusted, command)))
+        self._guard.slots[POST].put(pack(Post(self._sequence, now, now + trusted, command)))
         refuse(command, report.phase, report.reason, report.token)
 
     def reset(self, token: int) -> bool:
         """For a person who has read the token of the present trip: let the guard follow again, from idle. Returns whether it does."""
-        self._slots[WISH].put(struct.pack("<dd", RESET, token))
+        self._guard.slots[WISH].put(struct.pack("<dd", RESET, token))
         time.sleep(10 * PERIOD)
         return self._living().phase is not Phase.DAMPING
 
     def close(self) -> None:
         """Let the guard damp the robot to rest, speak its last word and go."""
-        self._slots[WISH].put(struct.pack("<dd", END, 0.0))
+        self._guard.slots[WISH].put(struct.pack("<dd", END, 0.0))
         limit = START_SECONDS if self._death else 0.0
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(limit + 2.0 * MAX_ENDING)
-        self._process.kill()
+        self._guard.end(limit + 2.0 * MAX_ENDING)
+        self._successor.end(1.0)
 
     def _living(self) -> Report:
         report = self.report()
         age = time.monotonic() - report.time
-        if not self._death and (self._process.poll() is not None or age > HEARTBEAT):
-            self._death = f"the guard is dead: exit status {self._process.poll()}, last heard of {1e3 * age:.0f} ms ago"
-            self._process.kill()  # one that only stands still would hold the wire
-            self._start(ending="the guard before this one died")  # to damp; this runtime is done
+        guard, silent = self._guard, age > HEARTBEAT or (age > SILENCE and halted(self._guard.number))
+        if not self._death and (guard.exit_status is not None or silent):
+            self._death = f"the guard is dead: exit status {guard.exit_status}, last heard of {1e3 * age:.0f} ms ago"
+            guard.kill()  # one that only stands still would hold the wire
+            self._guard = self._successor if self._successor.exit_status is None else self._succeed()
+            self._guard.go()  # to damp; this runtime is done
         if self._death:
             raise GuardDead(self._death)
         return report
-
-    def _start(self, ending: str) -> None:
-        file = os.memfd_create("guard")
-        os.ftruncate(file, 3 * SLOT_BYTES)
-        memory = mmap.mmap(file, 3 * SLOT_BYTES)
-        self._slots = [Slot(memory, number) for number in range(3)]
-        self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
-        job = Job(os.getpid(), file, pickle.dumps(self._factory), self._robot, self._damping_kd, self._interpolate, ending)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-        )  # fmt: skip
-        os.close(file)
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # a guard that dies here is found dead
-            stdin.write(pickle.dumps(sys.path) + pickle.dumps(job))
 
 
 def main() -> None:
@@ -211,17 +273,36 @@ def main() -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     memory = mmap.mmap(job.memory, 3 * SLOT_BYTES)
     slots, say = [Slot(memory, number) for number in range(3)], _speaker()
+    waiting = _standing_by(job)
+    kept = _keep_memory() if job.ending else ""  # it takes a while
+    if job.ending and _never_needed(job):
+        return
     priority = _take_priority()
     try:
-        interface = pickle.loads(job.factory)()
+        interface = waiting or pickle.loads(job.factory)()
+        if waiting:
+            waiting.take_over()
     except Exception as error:  # whatever it is, the runtime must hear of it
         reason = f"{type(error).__name__}: {error}"
         slots[REPORT].put(pickle.dumps(Report(time.monotonic(), os.getpid(), Phase.DAMPING, reason[:1000], 0, None)))
         sys.exit(1)
-    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {_keep_memory()}")
+    say(f"holds the wire of {job.robot.name}, process {os.getpid()}, {priority}, {kept or _keep_memory()}")
     serve(interface, Guard(job.robot, job.damping_kd, job.interpolate), slots, lambda: _call_to_end(job, signals), say)
     say("has spoken its last word")
     time.sleep(0.05)  # for the words above to come out
+
+
+def _standing_by(job: Job) -> Any:
+    """An interface that is open already; None where there is no such, or it cannot be opened now."""
+    with contextlib.suppress(Exception):  # once it is needed, it is tried in full, and said
+        return pickle.loads(job.standby)() if job.standby else None
+    return None
+
+
+def _never_needed(job: Job) -> bool:
+    """Wait for a word. A runtime that dies says none, and then the guard that it had damps, if that lives."""
+    word = sys.stdin.buffer.read(1)
+    return word == LEAVE or (not word and not halted(job.guard))
 
 
 def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Callable[[], str], say: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.connect import way_to
+from deploy.connect import standby_of, way_to
 from deploy.guard import lease
 from deploy.guard_process import GuardedInterface
 from deploy.hil.bench import SILENT, WALK_AFTER
@@ -74,9 +74,10 @@ class Pilot:
         self._posted = False
         self._late, self._due = -math.inf, math.inf  # s: the latest step so far, and the latest that the first may be
         limits, dt = Limits(), self.policy.contract.control_dt
+        way, where = (job.robot, "unitree_dds"), {"network": "lo", "domain": job.domain, "patience": PATIENCE}
         self._way = GuardedInterface(
-            way_to(job.robot, "unitree_dds", network="lo", domain=job.domain, patience=PATIENCE), job.robot, limits.damping_kd, lease(dt)
-        )
+            way_to(*way, **where), job.robot, limits.damping_kd, lease(dt), standby=standby_of(*way, **where)
+        )  # fmt: skip
         self.supervisor = Supervisor(job.robot, dt, limits)
         if job.phase != "standing_up":
             self.supervisor.state = State.READY

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -32,6 +33,7 @@ from robots import Robot
 from sim.mujoco_model import GROUND
 
 FALLBACK = 600.0  # s after which a stage that nobody ends ends
+ON_THE_WIRE = 3  # samples: the guard's turn, 2 ms, and both ways may lie between one and the command that was clamped by it
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Stage(Server):
         self._truth = Truth(self.robot, self.plant.model)
         self._heard: list[tuple[float, bool]] = []
         self._latest = (0.0, 0.0)
-        self._commanded, self._measured = 0.0, None
+        self._commanded, self._measured = 0.0, deque[tuple[np.ndarray, np.ndarray]](maxlen=ON_THE_WIRE)
         self._bus, self._intruder = Bus("lo", job.domain), None
         self._stands = job.phase != "standing_up"  # by itself, until it is first held: a guard that waits damps
         if self._stands:
@@ -173,13 +175,13 @@ class Stage(Server):
         now = time.monotonic()
         hooks = self._during(now)
         if hooks is NOTHING:
-            self._measured = (sample.joint_pos, sample.joint_vel)
+            self._measured.append((sample.joint_pos, sample.joint_vel))
             return super()._packets(sample)
         seen = hooks.sample(_state(sample, now))
         if seen is None:
             return ()
         if usable(seen, self.robot):
-            self._measured = (seen.joint_pos, seen.joint_vel)
+            self._measured.append((seen.joint_pos, seen.joint_vel))
         with np.errstate(over="ignore", invalid="ignore"):  # what is no float32 becomes infinite
             data = self.wire.state(_sample(sample, seen), self.remote)
         return hooks.packet(data)
@@ -207,7 +209,8 @@ class Stage(Server):
         if now < self._times.end:
             self._heard.append((now, bool(motor.kp.any())))
             if motor.kp.any() and now >= self.start and self._measured:
-                self._commanded = max(self._commanded, torque_share(self.robot, motor, *self._measured))
+                shares = (torque_share(self.robot, motor, *measured) for measured in self._measured)
+                self._commanded = max(self._commanded, min(shares))  # by the one that the guard had
         for told in self._during(now).command(motor):
             self._told = replace(command, q=told.joint_pos_target, kp=told.kp, kd=told.kd, tau=told.feed_forward)
 

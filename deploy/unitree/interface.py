@@ -25,7 +25,7 @@ from deploy.unitree.messages import (
 )  # fmt: skip
 from deploy.unitree.motion_switcher import MotionSwitcher
 from deploy.unitree.remote import Remote
-from deploy.unitree.transport import Bus, checked_codec
+from deploy.unitree.transport import Bus, Publisher, checked_codec
 from robots import InputError, Robot
 
 LOW_CMD, LOW_STATE = "rt/lowcmd", "rt/lowstate"
@@ -55,7 +55,7 @@ class UnitreeInterface:
 
     ``network`` is the interface that the robot is behind (``lo`` for a server on this machine). With ``release`` the robot's own motion
     service is stopped first, and whatever stands by it falls: lay the robot down, or hang it up. Without ``commands`` it only reads,
-    whoever drives the robot, and :meth:`write` is not for use.
+    whoever drives the robot, and :meth:`write` is not for use. One on ``standby`` joins the bus and does nothing until :meth:`take_over`.
 
     Raises:
         InputError: no state arrives, the motion service runs, or somebody else writes commands.
@@ -70,6 +70,7 @@ class UnitreeInterface:
         clock: Clock | None = None,
         patience: float = 5.0,
         commands: bool = True,
+        standby: bool = False,
     ) -> None:
         self.robot, self.family = robot, family_of(robot)
         self.rejected: Counter[str] = Counter()  # states that were not used, by reason: size, crc, tick
@@ -79,13 +80,16 @@ class UnitreeInterface:
         self._state_codec, self._command_codec = checked_codec(self.family.low_state), checked_codec(self.family.low_cmd)
         self._command = _resting_command(self.family, self._command_codec.blank())
         self._prepare_locked_joints()
-        bus = Bus(network, domain)
+        self._bus = bus = Bus(network, domain)
         self._subscriber = bus.subscriber(LOW_STATE, self.family.low_state)
         self._newest: tuple[np.ndarray, float] | None = None  # the message, and when it came
         self._failure: Exception | None = None
         self._open, self._foreign = True, 0
         self._others = bus.subscriber(LOW_CMD, self.family.low_cmd, depth=OTHERS, own=False)
         self._listener = threading.Thread(target=self._listen, name="lowstate", daemon=True)
+        self._publisher: Publisher | None = None
+        if standby:
+            return
         self._listener.start()
         try:
             self._await_state(network, domain, patience)
@@ -96,6 +100,11 @@ class UnitreeInterface:
             self.close()
             raise
         self._publisher = bus.publisher(LOW_CMD, self.family.low_cmd) if commands else None
+
+    def take_over(self) -> None:
+        """Of one on standby: speak at once, whoever else does. For the last word in place of a program that died."""
+        self._publisher = self._bus.publisher(LOW_CMD, self.family.low_cmd)
+        self._listener.start()
 
     def read(self) -> RobotState:
         """The newest sample that is whole. ``time`` is when it arrived, ``tick`` the robot's own."""
@@ -136,7 +145,8 @@ class UnitreeInterface:
     def close(self) -> None:
         """Stop listening. The motors keep the last command."""
         self._open = False
-        self._listener.join(1.0)
+        if self._listener.ident is not None:  # it was started
+            self._listener.join(1.0)
 
     @property
     def remote(self) -> Remote:

@@ -48,6 +48,22 @@ class Recorder:
         self._closed.touch()
 
 
+class Waiting(Recorder):
+    """Silent until it takes over."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._speaks, self._took_over = False, folder / "took_over"
+
+    def take_over(self) -> None:
+        self._speaks = True
+        self._took_over.touch()
+
+    def write(self, command: MotorCommand) -> None:
+        assert self._speaks
+        super().write(command)
+
+
 def broken() -> Recorder:
     raise OSError("no such bus")
 
@@ -64,7 +80,8 @@ def main(folder: Path, failure: str) -> None:
     with contextlib.suppress(OSError):  # where it may, so that a busy machine does not fail it before its time
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     robot = robots.load("unitree_go2")
-    interface = GuardedInterface(functools.partial(Recorder, folder), robot, DAMPING_KD, LEASE)
+    open_it, wait = functools.partial(Recorder, folder), functools.partial(Waiting, folder)
+    interface = GuardedInterface(open_it, robot, DAMPING_KD, LEASE, standby=wait)
     (folder / "guard").write_text(str(interface.report().process))
     posted = os.open(folder / "posted", os.O_WRONLY | os.O_CREAT)
     command = MotorCommand(robot.default_joint_pos, robot.kp, robot.kd, np.zeros(robot.num_joints))

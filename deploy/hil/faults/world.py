@@ -12,6 +12,8 @@ from sim.mujoco_model import GROUND
 if TYPE_CHECKING:
     from deploy.hil.bench import Bench
 
+ON_ITS_BACK = -0.7  # of the base's upward axis along the world's
+
 
 @fault
 def push(bench: Bench, velocity: Numbers = (0.0, 1.0, 0.0)) -> Hooks:
@@ -25,12 +27,14 @@ def push(bench: Bench, velocity: Numbers = (0.0, 1.0, 0.0)) -> Hooks:
 
 @fault
 def turn_over(bench: Bench, rate: Numbers = (8.0, 0.0, 0.0)) -> Hooks:
-    """The base gets so many rad/s at once, in its own frame: somebody rolls it over."""
+    """Somebody rolls the base at so many rad/s, in its own frame, until it lies on its back."""
+    data, base = bench.plant.data, bench.plant.base
 
-    def begin() -> None:
-        bench.plant.data.qvel[3:6] += rate
+    def physics() -> None:
+        if data.xmat[base, 8] > ON_ITS_BACK:
+            data.qvel[3:6] = rate
 
-    return Hooks(begin=begin)
+    return physics_of(bench, physics)
 
 
 @fault

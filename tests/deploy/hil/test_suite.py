@@ -51,6 +51,12 @@ def test_nothing_is_found_where_nothing_fails(trotter):
     assert outcome.commanded_torque == pytest.approx(outcome.torque, rel=0.2)  # sensors are nearly right
 
 
+def test_a_robot_that_is_turned_over_comes_to_lie_on_its_back_and_is_not_driven_there(trotter):
+    outcome = run_case(trotter, case("turn_over", "ready"))
+    assert outcome.max_tilt > 2.3
+    assert (outcome.response, outcome.fell, outcome.driven_after_fall) == ("damping", True, 0.0)
+
+
 @pytest.mark.parametrize(
     ("fault", "settings", "by", "ms"),
     [
