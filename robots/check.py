@@ -134,7 +134,7 @@ def ancestors(model: mujoco.MjModel, body: int) -> list[int]:
 
 def lowest(model: mujoco.MjModel, data: mujoco.MjData) -> float:
     """m, world: the lowest point of all shapes that touch the ground."""
-    shapes = np.flatnonzero(model.geom_conaffinity & 1 & (model.geom_bodyid > 0))
+    shapes = np.flatnonzero(model.geom_conaffinity & 1 & (model.geom_bodyid > 0)).tolist()
     return min((float(data.geom_xpos[geom][2]) - half_height(model, data, geom) for geom in shapes), default=np.inf)
 
 

@@ -89,7 +89,7 @@ def _shares(robot: Robot, model: mujoco.MjModel) -> Findings:
 def _trunk(robot: Robot, model: mujoco.MjModel) -> Findings:
     """The base's shapes reach about as far as its hips lie apart: a fall is seen by them."""
     base, tops = model.body(robot.base_body).id, [model.jnt_bodyid[leg[0]] for leg in leg_joints(model, robot) if leg]
-    shapes = np.flatnonzero((model.geom_bodyid == base) & (model.geom_conaffinity & 1))
+    shapes = np.flatnonzero((model.geom_bodyid == base) & (model.geom_conaffinity & 1)).tolist()
     corners = [corner for geom in shapes for corner in _box(model, geom)]
     if not corners or not tops:
         return  # said elsewhere

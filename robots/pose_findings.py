@@ -55,7 +55,7 @@ def _reaching(model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, float]:
     """By name, the lowest point of every shape that touches the ground, m, world."""
     return {
         model.geom(geom).name or f"a shape of {model.body(model.geom_bodyid[geom]).name}": _reach(model, data, geom)
-        for geom in np.flatnonzero(model.geom_conaffinity & GROUND_BIT)
+        for geom in np.flatnonzero(model.geom_conaffinity & GROUND_BIT).tolist()
     }
 
 
