@@ -85,9 +85,9 @@ def weigh_links(robot: Robot, spec: mujoco.MjSpec) -> None:
 
 
 def check_masses(robot: Robot, spec: mujoco.MjSpec) -> None:
-    """What moves, and says what it weighs, weighs something."""
+    """What moves, and says what it weighs, weighs something; of ``links`` that weigh nothing, what is fixed to them does."""
     for body in spec.bodies:
-        if body.joints and body.explicitinertial and not body.mass > 0.0:
+        if body.name not in robot.links and body.joints and body.explicitinertial and not body.mass > 0.0:
             allowed = f"more than 0 kg for {body.name}, which {body.joints[0].name or 'a joint'} moves"
             raise InputError("model: mass", float(body.mass), allowed, f"Mend <inertial mass=> of {body.name} in {robot.model.name}.")
 
