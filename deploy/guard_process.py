@@ -48,6 +48,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 STOPPING_SIGNALS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from deploy.guard_process import main; main()"
 SUCCESSION = "the guard before this one died"
+GO, LEAVE = b"!", b"."  # words to a guard that waits
 COMMAND_FIELDS = ("joint_pos_target", "kp", "kd", "feed_forward")
 
 Factory = Callable[[], RobotInterface]
@@ -79,6 +80,7 @@ class Job:
     interpolate: float  # s, as of Guard
     ending: str = ""  # why it is only to damp and end, once it is told to; empty for a guard that follows
     standby: bytes | None = None  # pickled, in place of ``factory`` until then
+    guard: int = 0  # process of the one that it waits beside
 
 
 class Slot:
@@ -119,17 +121,18 @@ def unpack(data: bytes) -> Post:
 
 
 class GuardProcess:
-    """A guard that has been started. One with an ``ending`` waits for :meth:`go`; it goes when this process does."""
+    """A guard that has been started. One with an ``ending`` waits for :meth:`go`, or until this process and that of ``guard`` are gone."""
 
     def __init__(
-        self, factory: Factory, robot: Robot, damping_kd: float, interpolate: float, ending: str = "", standby: Factory | None = None
-    ) -> None:
+        self, factory: Factory, robot: Robot, damping_kd: float, interpolate: float, ending: str = "", standby: Factory | None = None,
+        guard: int = 0,
+    ) -> None:  # fmt: skip
         file = os.memfd_create("guard")
         os.ftruncate(file, 3 * SLOT_BYTES)
         memory = mmap.mmap(file, 3 * SLOT_BYTES)
         self.slots = [Slot(memory, number) for number in range(3)]
         waiting = pickle.dumps(standby) if standby else None
-        job = Job(os.getpid(), file, pickle.dumps(factory), robot, damping_kd, interpolate, ending, waiting)
+        job = Job(os.getpid(), file, pickle.dumps(factory), robot, damping_kd, interpolate, ending, waiting, guard)
         self._process = subprocess.Popen(
             [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[file], start_new_session=True,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -138,27 +141,22 @@ class GuardProcess:
         self._say(pickle.dumps(sys.path) + pickle.dumps(job))
 
     @property
+    def number(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """None while it lives."""
         return self._process.poll()
 
-    @property
-    def halted(self) -> bool:
-        """Whether it stands still until somebody lets it go on, or for ever (Linux)."""
-        with contextlib.suppress(OSError):
-            state, *numbers = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-            return state in ("T", "t") or bool(int(numbers[5]) & EXITING)
-        return False
-
     def go(self) -> None:
         """Open the wire and damp."""
-        self._say(b"!")
+        self._say(GO)
 
     def end(self, patience: float) -> None:
-        """Wait for so many s until it has ended by itself."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        """Wait for so many s until it has ended by itself; one that was never needed does at once."""
+        self._say(LEAVE)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         self.kill()
@@ -172,6 +170,16 @@ class GuardProcess:
         with contextlib.suppress(BrokenPipeError):  # a guard that dies here is found dead
             self._process.stdin.write(data)
             self._process.stdin.flush()
+
+
+def halted(process: int) -> bool:
+    """Whether that one is gone, is going, or stands still until somebody lets it go on."""
+    try:
+        os.kill(process, 0)
+        state, *numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return state in ("T", "t", "Z") or bool(int(numbers[5]) & EXITING)
 
 
 class GuardedInterface:
@@ -190,7 +198,8 @@ class GuardedInterface:
         self._start = functools.partial(GuardProcess, factory, robot, damping_kd, interpolate)
         self._succeed = functools.partial(self._start, ending=SUCCESSION, standby=standby)
         self._lease, self._sequence, self._death = lease, 0, ""
-        self._guard, self._successor = self._start(), self._succeed()
+        self._guard = self._start()
+        self._successor = self._succeed(guard=self._guard.number)
         self._report = Report(time.monotonic(), 0, Phase.WAITING, "", 0, None)
         limit = time.monotonic() + START_SECONDS
         try:
@@ -243,7 +252,7 @@ class GuardedInterface:
     def _living(self) -> Report:
         report = self.report()
         age = time.monotonic() - report.time
-        guard, silent = self._guard, age > HEARTBEAT or (age > SILENCE and self._guard.halted)
+        guard, silent = self._guard, age > HEARTBEAT or (age > SILENCE and halted(self._guard.number))
         if not self._death and (guard.exit_status is not None or silent):
             self._death = f"the guard is dead: exit status {guard.exit_status}, last heard of {1e3 * age:.0f} ms ago"
             guard.kill()  # one that only stands still would hold the wire
@@ -266,8 +275,8 @@ def main() -> None:
     slots, say = [Slot(memory, number) for number in range(3)], _speaker()
     waiting = _standing_by(job)
     kept = _keep_memory() if job.ending else ""  # it takes a while
-    if job.ending and not sys.stdin.buffer.read(1):
-        return  # never needed
+    if job.ending and _never_needed(job):
+        return
     priority = _take_priority()
     try:
         interface = waiting or pickle.loads(job.factory)()
@@ -288,6 +297,12 @@ def _standing_by(job: Job) -> Any:
     with contextlib.suppress(Exception):  # once it is needed, it is tried in full, and said
         return pickle.loads(job.standby)() if job.standby else None
     return None
+
+
+def _never_needed(job: Job) -> bool:
+    """Wait for a word. A runtime that dies says none, and then the guard that it had damps, if that lives."""
+    word = sys.stdin.buffer.read(1)
+    return word == LEAVE or (not word and not halted(job.guard))
 
 
 def serve(interface: RobotInterface, guard: Guard, slots: list[Slot], called: Callable[[], str], say: Callable[[str], None]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
 
 from robots.errors import InputError, nearest
 
@@ -167,22 +171,50 @@ HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it i
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Exit status 0: done; 1: a check failed; 2: bad input; 130: interrupted."""
+    """Run one command. Exit status 0: done; 1: a check failed; 2: bad input; 130: interrupted; 128 + a signal: ended by it."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(words)
+        with _ended_by_signals():
+            return _run(words)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number = next((one for one in error.args if isinstance(one, signal.Signals)), signal.SIGINT)
+        _say("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        return 128 + number
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk under the standard output, a working directory that is gone
-        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        _say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 2
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """What asks this process to end is as Ctrl-C: files are put away, and processes of its own end with it.
+
+    Not one that is ignored (nohup), and not among several processes that learn as one: torchrun ends those that wait for each other.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" and threading.current_thread() is threading.main_thread()
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if alone and signal.getsignal(one) is signal.SIG_DFL]
+
+    def end(number: int, _: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(words: list[str]) -> int:

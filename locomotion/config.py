@@ -12,6 +12,7 @@ from robots.errors import InputError, nearest
 
 FOLDER = Path(configs.__file__).parent
 GROUPS = ("task", "sim", "algorithm", "randomization", "deploy", "script", "learner")
+SHOWN_BY = " (--help)"
 SEVERAL = ("evaluate", "export", "conformance")  # commands that take several engines
 # tables that a person may add entries to; their entries are checked where they are bound
 OPEN = (
@@ -97,7 +98,7 @@ def _of_engines(command: str, overrides: list[str], listed: str) -> dict[str, An
     for key in map(_key, own):
         every = sorted({name for keys in known.values() for name in keys if name.startswith("sim.")})
         if key not in every:
-            raise InputError("override", key, f"a setting of {' or '.join(names)}", nearest(key, every))
+            raise InputError("override", key, f"a setting of {' or '.join(names)}", nearest(key, every, SHOWN_BY))
     # a setting goes to the engines that have it: sim.device to mujoco_warp
     each = [compose(command, [*others, f"sim={name}", *(one for one in own if _key(one) in known[name])]) for name in names]
     return each[0] | {"sim": [config["sim"] for config in each]}
@@ -154,9 +155,8 @@ def _normalized(command: str, override: str) -> tuple[str, str]:
 def _addressed(key: str, value: str, plain: dict[Any, Any]) -> str:
     known = set(_keys("", plain))
     if value == "null" and key.startswith(OPEN) and key not in known:
-        raise InputError(
-            "override", f"{key}=null", "the name of an entry to remove", nearest(key, [name for name in known if name.startswith(OPEN)])
-        )
+        entries = [name for name in known if name.startswith(OPEN)]
+        raise InputError("override", f"{key}=null", "the name of an entry to remove", nearest(key, entries, SHOWN_BY))
     if f"{key}." in OPEN and value.replace(" ", "") == "{}":
         raise InputError("override", f"{key}={{}}", "an entry to add or change", f"Remove entries one by one: {key}.NAME=null.")
     if key.startswith(OPEN) or f"{key}." in OPEN:
@@ -165,7 +165,7 @@ def _addressed(key: str, value: str, plain: dict[Any, Any]) -> str:
         return f"{key}={value}"
     last = key.rpartition(".")[2]
     close = [name for name in known if name.rpartition(".")[2] == last] or known
-    raise InputError("override", key, "the name of a setting", nearest(key, close))
+    raise InputError("override", key, "the name of a setting", nearest(key, close, SHOWN_BY))
 
 
 def _keys(prefix: str, node: dict[Any, Any]) -> list[str]:

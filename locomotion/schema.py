@@ -55,6 +55,13 @@ def check(model: type[S], data: Any, field: str = "") -> S:
         raise _input_error(model, error, field) from error
 
 
+def refuse_unused(given: Mapping[str, Any], unused: Mapping[str, str]) -> None:
+    """Raises InputError where a person has ``given`` a setting that plays no part; ``unused`` says why, by name."""
+    for name, why in unused.items():
+        if name in given:
+            raise InputError(name, given[name], "nothing", f"{why}: leave {name} out.")
+
+
 def parameters_of(function: Callable, name: str) -> type[BaseModel]:
     """The settings that a term takes: its keyword-only parameters, with their types, bounds and defaults."""
     own = {key: value for key, value in inspect.signature(function).parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -40,6 +40,12 @@ class SimSettings(Settings):
     contacts: Annotated[int, Field(ge=1, le=10_000)] | None = None  # of a robot that mujoco_warp has room for; None: all with the ground
 
 
+SCORING = {  # of an engine's settings, those that training alone asks for, and why
+    "sim.physics_dt": "Scores are always taken at 0.002 s, or the next shorter step that divides the policy's control step",
+    "sim.threads": "Scoring uses every CPU that it may (taskset gives it fewer)",
+    "sim.contacts": "Scoring has room for all of them",
+}
+
 Engines = Annotated[tuple[SimSettings, ...], Field(min_length=1), BeforeValidator(_one_or_more)]
 
 

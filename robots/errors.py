@@ -31,10 +31,19 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy that names the entries of ``known`` closest to ``name``, or all of them where none is close."""
+MOST_KNOWN = 30  # names that are all said
+
+
+def nearest(name: str, known: Iterable[str], others: str = "") -> str:
+    """A remedy that names the entries of ``known`` closest to ``name``; where none is close all of them, or of many a few.
+
+    ``others`` says where a person finds those that are left out.
+    """
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [known for known in names if name and name in known]
-    if close:
+    if 0 < len(close) <= MOST_KNOWN:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names) or 'none'}."
+    if len(names) <= MOST_KNOWN:
+        return f"Known: {', '.join(names) or 'none'}."
+    few = difflib.get_close_matches(name, close or names, n=5, cutoff=0.0)
+    return f"Nearest: {', '.join(few)}; {len(names) - len(few)} more{others}."

@@ -2,7 +2,7 @@
 
 Robots lie in one block of memory that all processes share and that has no name: whatever ends them, nothing of it is left. A command
 and its answer are a few bytes on a pair of sockets, and either side sees at once when the other one is gone: a worker without its
-parent ends, and a parent without one of its workers raises :class:`LostWorkerError`.
+parent ends, and a parent without one of its workers, or with one that stands still, raises :class:`LostWorkerError`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import math
 import mmap
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import time
 from itertools import pairwise
-from multiprocessing.connection import Connection, Pipe
 from typing import Any, NoReturn
 
 import numpy as np
 
 from robots import InputError
+from sim.channel import Channel, StandstillError
 from sim.pybullet_batch import Arrays, Batch, Setup
 from sim.simulator import LostWorkerError
 
@@ -40,7 +42,7 @@ class Crew:
         self.arrays = over_memory(file, size, layout)
         edges = np.linspace(0, rows, count + 1).round().astype(int).tolist()
         self._rows = list(pairwise(edges))
-        self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
+        self._workers: list[tuple[subprocess.Popen[bytes], Channel]] = []
         try:
             for part in self._rows:
                 self._workers.append(_start(file))
@@ -73,11 +75,12 @@ class Crew:
             self._receive(worker)
 
     def close(self) -> None:
-        for _, connection in self._workers:
-            connection.close()
+        for _, channel in self._workers:
+            channel.close()
+        until = time.monotonic() + ENDING
         for process, _ in self._workers:
             try:
-                process.wait(ENDING)
+                process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -85,14 +88,14 @@ class Crew:
 
     def _send(self, worker: int, data: bytes) -> None:
         try:
-            self._workers[worker][1].send_bytes(data)
-        except OSError as error:
+            self._workers[worker][1].send(data)
+        except (OSError, StandstillError) as error:
             self._lose(worker, error)
 
     def _receive(self, worker: int) -> bytes:
         try:
-            answer = self._workers[worker][1].recv_bytes()
-        except (EOFError, OSError) as error:
+            answer = self._workers[worker][1].receive()
+        except (EOFError, OSError, StandstillError) as error:
             self._lose(worker, error)
         if answer[:1] == FAILED:
             self._lose(worker, RuntimeError(answer[1:].decode()))
@@ -109,14 +112,15 @@ class Crew:
             said = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
         count = len(self._workers)
         self.close()
-        remedy = f"Too little memory ends processes: a robot takes {MEGABYTES} MB, so lower algorithm.num_envs."
+        memory = f"Too little memory ends processes: a robot takes {MEGABYTES} MB, so lower algorithm.num_envs."
+        remedy = "It was ended; look for what stopped it." if isinstance(error, StandstillError) else memory
         raise LostWorkerError(
             "sim", f"pybullet, worker {worker + 1} of {count} (process {process.pid}): {said}", "all workers", remedy
         ) from error
 
 
-def _start(memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
-    ours, theirs = Pipe()
+def _start(memory: int) -> tuple[subprocess.Popen[bytes], Channel]:
+    ours, theirs = socket.socketpair()
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", BOOT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[memory, theirs.fileno()],
@@ -128,7 +132,7 @@ def _start(memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
             stdin.write(pickle.dumps(sys.path) + pickle.dumps(theirs.fileno()))
     finally:
         theirs.close()
-    return process, ours
+    return process, Channel(ours, process.pid)
 
 
 def make_memory(layout: dict[str, tuple[str, tuple[int, ...]]]) -> tuple[int, int]:
@@ -176,20 +180,18 @@ def main() -> None:
 
 
 def _serve() -> None:
-    connection = Connection(pickle.load(sys.stdin.buffer))
-    setup, rows, (low, high), file, size = pickle.loads(connection.recv_bytes())
+    channel = Channel(socket.socket(fileno=pickle.load(sys.stdin.buffer)))
+    setup, rows, (low, high), file, size = pickle.loads(channel.receive())
     arrays = over_memory(file, size, setup.layout(rows))
     batch: Any = None
     while True:
-        command, *given = connection.recv_bytes().decode().split()
+        command, *given = channel.receive().decode().split()
         try:
             if batch is None:
                 batch = Batch(setup, {name: array[low:high] for name, array in arrays.items()})
-            if command == "restore":
-                answer = batch.restore(pickle.loads(connection.recv_bytes()))
-            else:
-                answer = getattr(batch, command)(*map(int, given))
+            own = [pickle.loads(channel.receive())] if command == "restore" else map(int, given)
+            answer = getattr(batch, command)(*own)
         except (Exception, SystemExit) as error:
-            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+            channel.send(FAILED + f"{type(error).__name__}: {error}".encode())
             return
-        connection.send_bytes(DONE if answer is None else DONE + pickle.dumps(answer))
+        channel.send(DONE if answer is None else DONE + pickle.dumps(answer))

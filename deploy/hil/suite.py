@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -41,6 +42,7 @@ from robots.errors import nearest
 RESPONSES = ("none", "warning", "derate", "hold", "settle", "damping")
 BEFORE = 5.0  # ms that a finding may come before its fault, by how times are taken
 GRACE = 0.06  # s in which a robot that has fallen may still be held
+TERMINAL = {signal.SIGINT, signal.SIGHUP}  # what a terminal tells all processes of a command
 ROUNDING = 1e-6  # of a motor's limit
 
 
@@ -184,7 +186,15 @@ def judged(outcome: Outcome, expected: Expectation) -> Outcome:
 def run(cases: Sequence[Case], bundle: Path, robot: Robot, supervised: bool, jobs: int) -> Iterator[Outcome]:
     """The outcomes in the order of ``cases``, from so many processes."""
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (bundle, robot, supervised)) as pool:
-        yield from pool.map(_run_one, cases)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)  # which the processes inherit: what a terminal says is this one's
+        try:
+            outcomes = pool.map(_run_one, cases)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            yield from outcomes
+        except BrokenExecutor as error:
+            raise InputError("jobs", jobs, "processes that live to the end", "One was ended, perhaps for want of memory.") from error
 
 
 _worker: tuple[RobotPolicy, bool]

@@ -45,16 +45,23 @@ def make_task(robot: str, task: str, num_envs: int, overrides: Sequence[str] = (
     return build.task(settings)
 
 
-def make(robot: str, task: str, overrides: Sequence[str] = (), render_mode: None = None) -> Env:
+def make(robot: str, task: str, overrides: Sequence[str] = (), render_mode: None = None, **others: Any) -> Env:
     """What ``gymnasium.make`` calls. See :func:`make_task`."""
+    _refuse(others, "gymnasium.make takes overrides")
     if render_mode is not None:
         raise InputError("render_mode", render_mode, "None", "Export the policy, and watch it with 'locomotion play'.")
     return Env(make_task(robot, task, 1, overrides))
 
 
-def make_vec(robot: str, task: str, num_envs: int = 1, overrides: Sequence[str] = ()) -> VectorEnv:
+def make_vec(robot: str, task: str, num_envs: int = 1, overrides: Sequence[str] = (), **others: Any) -> VectorEnv:
     """What ``gymnasium.make_vec`` calls. See :func:`make_task`."""
+    _refuse(others, "gymnasium.make_vec takes num_envs and overrides")
     return VectorEnv(make_task(robot, task, num_envs, overrides))
+
+
+def _refuse(others: dict[str, Any], takes: str) -> None:
+    for name, value in others.items():
+        raise InputError(name, value, f"nothing: {takes} alone", 'Settings go into overrides=["seed=3", "task.episode_seconds=10"].')
 
 
 class VectorEnv(gymnasium.vector.VectorEnv):

@@ -48,7 +48,7 @@ def write(found: Imported, robot: Robot, folder: Path) -> dict[str, Path]:
                 data = texts[kind].encode()
                 with writing("output", path):
                     write_atomically(path, lambda stream, data=data: stream.write(data))
-    except InputError:  # half of it would be in the way of the next try
+    except BaseException:  # half of it would be in the way of the next try
         shutil.rmtree(paths["robot"], ignore_errors=True)
         for kind in texts.keys() & paths.keys():
             paths[kind].unlink(missing_ok=True)

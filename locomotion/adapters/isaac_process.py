@@ -10,6 +10,7 @@ import contextlib
 import json
 import mmap
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from locomotion.adapters import isaac_worker
 from locomotion.adapters.isaac_environment import PREFIX, IsaacGymEnvironment
 from locomotion.environment import BrokenEnvironmentError
 from robots.errors import InputError
+from sim import channel
 
 PYTHON, DEVICE = "ISAACGYM_PYTHON", "ISAACGYM_DEVICE"  # environment variables: its interpreter, and where its physics run
 WHERE = (
@@ -94,12 +96,12 @@ class Process:
         python = os.environ.get(PYTHON, sys.executable)
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
         self._commands: BinaryIO = os.fdopen(ours_out, "wb", 0)
-        self._answers: BinaryIO = os.fdopen(ours_in, "rb")
+        self._answers: BinaryIO = os.fdopen(ours_in, "rb", 0)
         command = [python, isaac_worker.__file__, str(theirs_in), str(theirs_out), json.dumps(words)]
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=(theirs_in, theirs_out, memory), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-                start_new_session=True,  # Ctrl-C is ours: it ends with us
+                process_group=0,  # Ctrl-C is ours: it ends with us, and as the kernel has it even where it is stopped
             )  # fmt: skip
         except OSError as error:
             raise InputError(PYTHON, python, "a Python interpreter", f"{error.strerror}. {WHERE}") from error
@@ -113,8 +115,12 @@ class Process:
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        line = self._answers.readline()
-        answer = json.loads(line) if line.endswith(b"\n") else {"error": f"it ended. It said: {self._said()}"}
+        try:
+            line = self._line()
+            answer = json.loads(line) if line.endswith(b"\n") else {"error": f"it ended. It said: {self._said()}"}
+        except channel.StandstillError as error:
+            answer = {"error": f"it stands still: {error}. It was ended. It said: {self._said()}"}
+            self._process.kill()
         if "error" not in answer:
             return answer
         said = str(answer["error"])
@@ -122,6 +128,20 @@ class Process:
             python = os.environ.get(PYTHON, sys.executable)
             raise InputError("env", PREFIX + self._task, f"isaacgym and isaacgymenvs in {python}", f"{said}. {WHERE}")
         raise BrokenEnvironmentError("env", PREFIX + self._task, "a task that isaacgymenvs makes, resets and steps", f"{said[:SHOWN]}.")
+
+    def _line(self) -> bytes:
+        """Its next answer; without an end where the process has ended. Raises StandstillError."""
+        line, watch, ready = b"", channel.Watch(self._process.pid), select.poll()
+        ready.register(self._answers, select.POLLIN)
+        while not line.endswith(b"\n"):
+            if not ready.poll(1000.0 * channel.LOOK):
+                watch.look()
+                continue
+            piece = self._answers.read(channel.PIECE)
+            if not piece:
+                break
+            line += piece
+        return line
 
     def _said(self) -> str:
         self._log.seek(0)

@@ -9,7 +9,7 @@ from typing import Any
 import robots
 import sim
 from locomotion.files import output_file, write_atomically, write_json, writing
-from locomotion.schema import check
+from locomotion.schema import check, refuse_unused
 from locomotion.settings import ConformanceSettings
 from locomotion.view import LiveView, print_table
 from robots.errors import InputError
@@ -19,6 +19,7 @@ from sim import conformance
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """A table of differences from known answers; exit status 1 where one is too large."""
     settings = check(ConformanceSettings, config)
+    refuse_unused(given, dict.fromkeys(("sim.physics_dt", "sim.threads", "sim.contacts", "sim.actuator"), "Each check has its own"))
     output = output_file(Path(settings.output), "output") if settings.output else None
     if output and output.suffix not in (".json", ".md"):
         raise InputError("output", str(output), "the name of a .json or .md file", "A .md file gets the table alone.")

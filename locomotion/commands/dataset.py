@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,8 +59,7 @@ def _import(words: list[str]) -> int:
         told = exchange.about_of_npz(source)
         if about is None and "config" not in told:
             raise InputError("env", None, "what the data were recorded in", "Add env=gymnasium:ID.")
-        space = json.loads(told["action_space"]) if told.get("action_space") else None
-        bounds = bounds if bounds is not None else np.array([space["low"], space["high"]], np.float32) if space else None
+        bounds = bounds if bounds is not None else told.get("action_space")
         if bounds is None:
             raise InputError("env", None, "what the data were recorded in: bounds of actions are missing", "Add env=gymnasium:ID.")
         own = {key: value for key, value in told.items() if key not in ("format", "action_space")}

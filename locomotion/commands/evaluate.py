@@ -10,17 +10,23 @@ from locomotion.commands import robustness
 from locomotion.evaluation import scorecard, sim_to_sim, sim_to_sim_page
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import output_file, write_json
-from locomotion.schema import check
-from locomotion.settings import EvaluateSettings
+from locomotion.schema import check, refuse_unused
+from locomotion.settings import SCORING, EvaluateSettings
 from locomotion.view import LiveView, print_scores, print_table
 from robots.errors import InputError
+from sim import engines_with
+
+OF_A_SCORECARD = dict.fromkeys(("episodes", "gait"), "A sweep has trials of its own")
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Bundle to scorecard; in several engines, to a gate with its page."""
     settings = check(EvaluateSettings, config)
+    refuse_unused(given, SCORING | (OF_A_SCORECARD if settings.sweep else {}))
     plugins.load(settings.plugins)
     engines = [one.engine for one in settings.sim]
+    if given.get("gait") and "mujoco" not in engines:
+        raise InputError("gait", True, "sim=mujoco, in which gait is measured", "Leave gait out, or name mujoco among the engines.")
     asked = sim_to_sim.check_gate(engines, settings.gate)
     if "others" in given and settings.sweep != "randomization":
         raise InputError("others", settings.others, "sweep=randomization beside it", "It is the world of that sweep alone: leave it out.")
@@ -47,6 +53,10 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         )
         matched = _matched(settings, view) if len(engines) > 1 else []
     print_scores(card["scores"])
+    for engine, conditions in card["scores"].items():
+        lacking = [name for name in settings.randomization.parameters if engine not in engines_with(name)]
+        if lacking and "randomized" not in conditions:
+            print(f"not randomized in {engine}, which has no {', '.join(lacking)}")
     outside = max(figures["outside"] for conditions in card["scores"].values() for figures in conditions.values())
     if outside:
         print(f"{outside} of the commands lie outside the range that the policy was trained for: clipped to it, as on the robot")

@@ -10,20 +10,25 @@ from locomotion.evaluation import scorecard, sim_to_sim, sim_to_sim_page
 from locomotion.export import export_checkpoint
 from locomotion.files import output_file, read_json
 from locomotion.runs.checkpoint import find
-from locomotion.schema import check
-from locomotion.settings import ExportSettings
+from locomotion.schema import check, refuse_unused
+from locomotion.settings import SCORING, ExportSettings
 from locomotion.task.randomization import NOMINAL
 from locomotion.view import LiveView, print_table
 from robots.errors import InputError
+
+NO_GATE = "Engines are for a gate between several"
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Checkpoint to bundle, where the gate is passed."""
     settings = check(ExportSettings, config)
+    asked = sim_to_sim.check_gate([one.engine for one in settings.sim], settings.gate)
+    without = {} if asked or len(settings.sim) > 1 else dict.fromkeys((key for key in given if key.startswith("sim")), NO_GATE)
+    refuse_unused(given, SCORING | without)
     checkpoint = find(settings.checkpoint, "checkpoint")
     output = output_file(Path(settings.output), "output", checkpoint, settings.scorecard)
     scores = read_json(Path(settings.scorecard), "scorecard", ("scores",))["scores"] if settings.scorecard else None
-    if sim_to_sim.check_gate([one.engine for one in settings.sim], settings.gate):
+    if asked:
         failed = _failed(settings, checkpoint)
         if failed:
             kept = ": what is there is older" if output.exists() else ""

@@ -48,9 +48,9 @@ def _refuse_online(name: str) -> None:
 
 def of_dataset(dataset: Dataset) -> dict[str, Any]:
     """The settings of what a dataset was recorded in. Raises InputError where it does not say."""
-    if "config" in dataset.about:
-        return {name: dataset.about["config"][name] for name in DATASETS}
     try:
+        if "config" in dataset.about:
+            return {name: dataset.about["config"][name] for name in DATASETS}
         name = json.loads(dataset.metadata["env_spec"])["id"]
     except (KeyError, TypeError, ValueError) as error:
         remedy = "Give it one: locomotion dataset import FOLDER output=... env=gymnasium:ID."

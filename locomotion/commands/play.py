@@ -9,14 +9,15 @@ from locomotion import plugins
 from locomotion.evaluation import video
 from locomotion.evaluation.rollout import load_policy
 from locomotion.files import output_file
-from locomotion.schema import check
-from locomotion.settings import PlaySettings
+from locomotion.schema import check, refuse_unused
+from locomotion.settings import SCORING, PlaySettings
 from locomotion.view import LiveView
 
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Show a bundle following one command."""
     settings = check(PlaySettings, config)
+    refuse_unused(given, SCORING)
     plugins.load(settings.plugins)
     path = Path(settings.policy)
     policy = load_policy(path)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -18,21 +15,6 @@ from locomotion.view import print_table
 from robots.errors import InputError
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """A signal that would end this process alone raises SystemExit, so that its trainings end with it."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(words: list[str]) -> int:
     """Train every combination of the values given; exit status 1 where a training failed."""
     own = [word for word in words if word.partition("=")[0] in SweepSettings.model_fields]
@@ -41,12 +23,15 @@ def run(words: list[str]) -> int:
     trainings = [word for word in words if word not in own]
     if settings.resume and (trainings or settings.output):
         raise InputError("resume", settings.resume, "nothing beside jobs and launcher: a sweep goes on with its own", "Leave the rest out.")
+    if not settings.resume and not trainings:
+        remedy = "For example locomotion sweep seed=1,2,3; to go on with one: resume=FOLDER. See 'locomotion sweep --help'."
+        raise InputError("sweep", "nothing to train", "settings of 'locomotion train', with several values", remedy)
     if settings.resume:
         task = sweep.load(Path(settings.resume))
     else:
         trials = sweep.plan(trainings)
         task = sweep.create(Path(settings.output or f"runs/sweep_{datetime.now():%Y-%m-%d_%H-%M-%S}"), trials)
-    with alone(task.folder, "resume" if settings.resume else "output"), _signals():
+    with alone(task.folder, "resume" if settings.resume else "output"):
         failed = sweep.run(task, settings, lambda line: print(line, flush=True))
     folders = [task.folder / trial.name for trial in task.trials if (task.folder / trial.name / "metrics.jsonl").exists()]
     print_table("sweep, best first", seeds.HEAD, seeds.write(folders, task.folder / "sweep.html"))

@@ -142,9 +142,12 @@ class Dataset:
         self._data = self.path / "data" if (self.path / "data" / METADATA).is_file() else self.path
         self.metadata = self._read_metadata()
         self.about: dict[str, Any] = self.metadata.get(OURS) or {}
+        counts = [self.metadata.get(name, 0) for name in ("total_episodes", "total_steps")]
+        if not isinstance(self.about, dict) or not all(isinstance(one, int) for one in counts):
+            raise InputError(field, str(path), f"a {METADATA} with numbers of episodes and steps", "It is damaged.")
         if self.about and self.about.get("format") != FORMAT:
             raise InputError(field, str(path), f"format {FORMAT}", f"It has {self.about.get('format')}: of another version of the toolkit.")
-        self.total_episodes, self.total_steps = (int(self.metadata.get(name, 0)) for name in ("total_episodes", "total_steps"))
+        self.total_episodes, self.total_steps = counts
         if not self.total_episodes:
             raise InputError(field, str(path), "at least one episode", "Nothing was recorded, or nothing had been finished yet.")
         self._shapes()
@@ -168,6 +171,9 @@ class Dataset:
             first = self._group(file, 0)
             seen, action = (self._member(first, name, "episode_0") for name in ("observations", "actions"))
             grouped = isinstance(seen, self._library.Group)
+            tables = [*(seen.values() if grouped else [seen]), action]
+            if not all(isinstance(table, self._library.Dataset) and table.shape for table in tables):
+                raise InputError(self.field, str(self.path), "observations and actions of numbers, none inside another", "Flatten them.")
             self._named = grouped and "actor" in seen
             widths = {name: _width(value) for name, value in seen.items()} if grouped else {"actor": _width(seen)}
             self.groups: dict[str, int] = widths if self._named or not grouped else {"actor": sum(widths.values())}

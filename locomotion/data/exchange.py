@@ -74,9 +74,14 @@ def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, A
 
 
 def about_of_npz(path: Path) -> dict[str, Any]:
-    """What :func:`to_npz` wrote beside the steps; {} of a file of another program."""
+    """What :func:`to_npz` wrote beside the steps, ``action_space`` as bounds [2, A]; {} of a file of another program."""
     text = _load(path).get("about")
-    return json.loads(text.tobytes()) if text is not None else {}
+    try:
+        told = json.loads(text.tobytes()) if text is not None else {}
+        space = json.loads(told.get("action_space") or "{}")
+        return told | ({"action_space": np.array([space["low"], space["high"]], np.float32)} if space else {})
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("dataset.about", str(path), "what 'locomotion dataset export' wrote, or nothing", str(error)) from error
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -54,16 +54,10 @@ def load(path: Path) -> dict[str, Any]:
 
 def unpack(path: Path) -> tuple[dict[str, Any], str]:
     """What :func:`to_bytes` has packed into a file, and its digest. Raises InputError as :func:`load` does."""
-    if not path.is_file():
-        raise InputError("checkpoint", str(path), "the path of a checkpoint (last.pt or best.pt of a run)", _what_is_there(path))
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError("checkpoint", str(path), "a file that can be read", str(error.strerror)) from error
-    head, _, body = data.partition(b"\n")
+    head, body = read(path)
     words = head.removeprefix(_MAGIC).split()
-    if not head.startswith(_MAGIC) or len(words) != 2:
-        raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", "It was written by another program, or is damaged.")
+    if len(words) != 2:
+        raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", "It is damaged.")
     if words[0] != b"%d" % FORMAT:
         remedy = "It was written by another version of the toolkit: use that one, or train anew."
         raise InputError("checkpoint", str(path), f"format {FORMAT}: this is {words[0].decode(errors='replace')[:20]}", remedy)
@@ -73,6 +67,21 @@ def unpack(path: Path) -> tuple[dict[str, Any], str]:
         return dict(torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)), words[1].decode()
     except Exception as error:  # zipfile, pickle and torch raise types of their own
         raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", f"{type(error).__name__}: {error}") from error
+
+
+def read(path: Path, whole: bool = True) -> tuple[bytes, bytes]:
+    """The line in front and, of the ``whole``, what is behind it. Raises InputError where ``path`` is no checkpoint of this toolkit."""
+    if not path.is_file():
+        raise InputError("checkpoint", str(path), "the path of a checkpoint (last.pt or best.pt of a run)", _what_is_there(path))
+    try:
+        with path.open("rb") as stream:
+            head = stream.readline(200)
+            if not head.startswith(_MAGIC):
+                remedy = "It was written by another program, or is damaged."
+                raise InputError("checkpoint", str(path), "a checkpoint of this toolkit", remedy)
+            return head.rstrip(b"\n"), stream.read() if whole else b""
+    except OSError as error:
+        raise InputError("checkpoint", str(path), "a file that can be read", str(error.strerror)) from error
 
 
 def find(path: str | os.PathLike[str], field: str) -> Path:

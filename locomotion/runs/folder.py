@@ -40,10 +40,10 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Remove a run's folder that holds nothing of a run."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", "checkpoints"}:
-        with contextlib.suppress(OSError):  # checkpoints has something in it
+def remove_if_unused(folder: Path) -> None:
+    """Remove what :func:`locked` has made for a run that never began, and the folder where nothing else is in it."""
+    if not (folder / "config.yaml").exists():
+        with contextlib.suppress(OSError):  # something is in it
             (folder / "checkpoints").rmdir()
             (folder / ".lock").unlink(missing_ok=True)
             folder.rmdir()

@@ -59,10 +59,10 @@ def _own(folder: Path, new: bool) -> Iterator[None]:
         if distributed.rank() == 0:
             if new:
                 files.refuse_if_used(folder)
-            made_here = new and not folder.exists()
+            made_here = not (folder / ".lock").exists()
             stack.enter_context(files.locked(folder))
             if made_here:  # of a training that was refused nothing is left; while locked, so that it is no other's
-                stack.callback(files.remove_if_empty, folder)
+                stack.callback(files.remove_if_unused, folder)
             if new:
                 files.refuse_if_used(folder)
         distributed.shared(lambda: True)
@@ -81,6 +81,7 @@ def resume(path: str, given: dict[str, Any], view_of: Callable[[Path], View], sa
         if key not in ("resume", *PERSONAL) or key == "init":
             raise InputError(key, given[key], "no new setting: a run goes on with its own", f"Leave {key} out, or start a new run.")
     source = checkpoint.find(path, "resume")
+    checkpoint.read(source, whole=False)  # before anything is made beside it
     branch = Path(given["run"]) if given.get("run") else None
     folder = branch or (source.parent.parent if source.parent.name == "checkpoints" else source.parent)
     with _own(folder, new=branch is not None):  # before the checkpoint is read: nobody else may write a newer one meanwhile

@@ -156,6 +156,19 @@ def test_a_dead_guard_stops_the_runtime_at_its_next_step_and_another_one_damps(t
     assert not alive(int(successor[0, 1]))
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_a_runtime_and_a_guard_that_die_at_once_leave_a_robot_that_is_damped_by_the_second_guard(tmp_path, both):
+    with running(tmp_path) as (runtime, guard):
+        if both:
+            os.kill(guard, signal.SIGKILL)
+        runtime.kill()
+        runtime.wait()
+        wait_for(lambda: (tmp_path / "closed").exists())
+    rows = heard(tmp_path)
+    assert damping(rows[-200:]).all()
+    assert (rows[-1, 1] != guard) == both == (tmp_path / "took_over").exists()
+
+
 def test_the_second_guard_goes_where_it_was_never_needed_and_another_one_takes_its_place_where_it_died(tmp_path, go2, capfd):
     interface = GuardedInterface(functools.partial(Recorder, tmp_path), go2, DAMPING_KD)
     waiting = interface._successor._process

@@ -134,6 +134,17 @@ def test_help_lists_the_algorithms_that_the_command_can_take(capsys):
         (["deploy", "policy=none.onnx", "deploy.limits=5"], "settings as {key: value}"),
         (["finetune", "policy=none", "output=f", "deploy.limits=null"], "settings as {key: value}"),
         (["finetune", "policy=none", "output=f", "learner.name={a: 1}"], "one of ppo, rlpd"),
+        (["sweep"], "locomotion sweep seed=1,2,3"),
+        (["sweep", "jobs=2", "output=s"], "settings of 'locomotion train'"),
+        (["evaluate", "policy=p", "sim.physics_dt=0.01"], "Scores are always taken at 0.002 s"),
+        (["evaluate", "policy=p", "sim=[mujoco,mujoco_warp]", "sim.contacts=9"], "leave sim.contacts out"),
+        (["evaluate", "policy=p", "sim=pybullet", "gait=true"], "sim=mujoco, in which gait is measured"),
+        (["evaluate", "policy=p", "sweep=falsify", "episodes=3"], "A sweep has trials of its own"),
+        (["play", "policy=p", "sim.threads=2"], "taskset"),
+        (["export", "checkpoint=c", "sim=pybullet"], "Engines are for a gate between several"),
+        (["export", "checkpoint=c", "sim=[mujoco,pybullet]", "gate.falls=0", "sim.threads=1"], "leave sim.threads out"),
+        (["conformance", "sim.actuator=pd"], "Each check has its own"),
+        (["evaluate", "policy=p", "zzz=1"], "more (--help)."),
     ],
 )
 def test_wrong_input_is_one_clear_error(words, message, capsys, tmp_path, monkeypatch):

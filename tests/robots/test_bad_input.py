@@ -5,6 +5,7 @@ import math
 import pytest
 
 from robots import InputError
+from robots.errors import MOST_KNOWN, nearest
 from robots.model import build_spec
 from robots.robot import from_yaml
 from tests.robots.broken import MISSING, go2_copy
@@ -167,3 +168,17 @@ def test_sound_copies_are_accepted(tmp_path, model):
     for i, calf in enumerate(([-2.7227, -0.83776], [-2.7, -1.0])):
         limit = {"*_hip_joint": [-0.5, 0.5], "*_thigh_joint": [-0.5, 3.0], "*_calf_joint": calf}
         build_spec(from_yaml(go2_copy(tmp_path / str(i), {"joint_pos_limit": limit}, model))).compile()
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_KNOWN, MOST_KNOWN + 1, 300])
+def test_a_remedy_names_all_of_few_and_a_few_of_many(count):
+    names = [f"name_{i:03d}" for i in range(count)]
+    said = nearest("zz", names, " (--help)")
+    named = [name for name in names if name in said]
+    if count <= MOST_KNOWN:
+        assert named == names
+    else:
+        assert 0 < len(named) <= 5
+        assert said.endswith(f"{count - len(named)} more (--help).")
+    if count:
+        assert nearest("nam_000", names).startswith("Did you mean name_000")

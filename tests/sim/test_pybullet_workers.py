@@ -168,9 +168,10 @@ print(*[process.pid for process, _ in simulator._crew._workers], flush=True)
     [
         ("while True: simulator._do('step', 50)", signal.SIGKILL),
         pytest.param("time.sleep(60)", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("simulator._crew._workers[1][0].send_signal(19); time.sleep(60)", signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param("raise SystemExit", None, marks=pytest.mark.slow),
     ],
-    ids=["stepping", "idle", "leaves without a close"],
+    ids=["stepping", "idle", "one of them stopped", "leaves without a close"],
 )
 def test_no_process_and_no_memory_outlive_the_parent(does, how):
     names = set(os.listdir("/dev/shm"))

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from locomotion.runs.start import resume, start
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from robots.errors import InputError
+from sim import channel
 from tests.locomotion.runs.test_checkpoint import Silent
 
 ENGINE = Path(__file__).parent / "engine"
@@ -233,6 +235,17 @@ def test_an_engine_that_dies_is_quoted_with_the_last_good_checkpoint(installed, 
     with pytest.raises(BrokenEnvironmentError, match=r"Segmentation fault.*last\.pt"):
         start(check(TrainSettings, settings("env=isaacgym:Dies", f"run={tmp_path / 'run'}")), lambda _: Silent(), print)
     assert checkpoint.load(tmp_path / "run" / "last.pt")["iteration"] == 1
+
+
+def test_an_engine_that_is_stopped_is_not_waited_for_for_ever_and_is_ended(installed, monkeypatch):
+    monkeypatch.setattr(channel, "LOOK", 0.05)
+    env = isaac_process.make("Late", 2, 0)
+    process = env._task._process
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(BrokenEnvironmentError, match="stands still: stopped by a signal"):
+        env.step(torch.zeros(2, 2))
+    env.close()
+    assert process.poll() == -signal.SIGKILL
 
 
 def test_a_kind_of_environment_that_is_not_known_is_refused():

@@ -112,6 +112,8 @@ def test_gymnasiums_own_loop_over_single_environments_works_too():
         (lambda: gymnasium.make_vec(GO2, num_envs=2).reset(seed=[1, 2]), r"seed.*one integer"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2).reset(options={"stagger": "no"}), r"stagger.*True or False"),
         (lambda: gymnasium.make_vec(GO2, num_envs=2).step(np.zeros((2, 5))), r"action: got \[2, 5\].*\[2, 12\]"),
+        (lambda: gymnasium.make(GO2, num_envs=4), r"num_envs: got 4.*make takes overrides alone"),
+        (lambda: gymnasium.make_vec(GO2, num_envs=2, seed=3), r"seed: got 3.*make_vec takes num_envs and overrides.*seed=3"),
         *(
             (lambda one=one: gymnasium.make_vec(GO2, num_envs=2, overrides=one), r"overrides.*a list of key=value")
             for one in ("seed=3", None, [3], ["robot=anymal_c"], ["task=stand"], ["algorithm.num_envs=5"], ["env=gymnasium:Pendulum-v1"])

@@ -24,7 +24,7 @@ FEWER = {
     '"iterations=50", "run=runs/batch"': f'"iterations=2", "run=runs/batch", *"{SMALL}".split()',
 }
 FEWER_WORDS = {
-    "locomotion evaluate policy=policy.onnx": "episodes=1 gait=false sim.threads=1",
+    "locomotion evaluate policy=policy.onnx": "episodes=1 gait=false",
     "locomotion train env=gymnasium:InvertedPendulum-v5 algorithm=ppo_gymnasium iterations=100": f"iterations=1 score_every=0 {SMALL}",
 }
 

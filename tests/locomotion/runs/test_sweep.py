@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from locomotion.cli import main
 from locomotion.commands import sweep as command
 from locomotion.config import compose
 from locomotion.evaluation import seeds
@@ -135,9 +136,7 @@ def test_a_signal_to_a_sweep_ends_its_trainings(tmp_path, monkeypatch, number):
         return processes[-1]
 
     monkeypatch.setattr(subprocess, "Popen", popen)
-    with pytest.raises(SystemExit) as caught:
-        command.run([*TINY, "seed=1,2", f"output={tmp_path / 's'}"])
-    assert caught.value.code == 128 + number
+    assert main(["sweep", *TINY, "seed=1,2", f"output={tmp_path / 's'}"]) == 128 + number
     assert processes
     assert all(process.wait(5) for process in processes)
     assert signal.getsignal(number) is before
