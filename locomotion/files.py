@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,7 +46,9 @@ def writing(field: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(field, str(path), "a file that can be written", f"{error.strerror or error}: nothing was changed.") from error
+        first = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # which lists all files that it could not copy
+        said = getattr(first, "strerror", None) or first
+        raise InputError(field, str(path), "a file that can be written", f"{said}: nothing was changed.") from error
 
 
 def write_json(path: Path, data: Any, field: str) -> None:

@@ -90,9 +90,13 @@ def _input_error(model: type[BaseModel], error: ValidationError, field: str) -> 
         key = str(first["loc"][-1])
         known = _known_keys(model, first["loc"][:-1])
         return InputError(path, value, "no such setting", nearest(key, known) if known else "Remove it.")
+    if kind == "missing" and isinstance(first["loc"][-1], int):
+        path, last = path.rpartition(".")[0], first["loc"][-1]
+        return InputError(path, value, f"a list of more than {last} entries", "Write [first, second], as [min, max] of a range.")
     if kind == "missing":
         return InputError(path, None, "a value", f"Add {path}=...")
     said = re.sub(r"^(Value error, |[A-Z]\w+ should (be |have )?)", "", message)
+    said = said.replace("a valid tuple", "a list, such as [min, max]")
     allowed = re.sub("a valid dictionary( or instance of .*)?", "settings as {key: value}", said).replace(" after validation", "")
     return InputError(path, value, allowed, f"Change {path}, or leave it out for its default.")
 

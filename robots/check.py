@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import mujoco
@@ -31,10 +32,15 @@ def check_model(robot: Robot, spec: mujoco.MjSpec) -> None:
     if spec.worldbody.geoms:
         names, allowed = [geom.name for geom in spec.worldbody.geoms], "the robot alone: the toolkit adds the ground"
         raise InputError("model", names, allowed, f"Remove the world's geoms from {robot.model.name}.")
+    check_masses(robot, spec)
     model = _compiled(robot, spec)
     if not np.allclose(model.opt.gravity, (0.0, 0.0, -GRAVITY), atol=0.02):
         allowed = f"no gravity of the model's own: training sets 0 0 -{GRAVITY:g} m/s^2 and randomizes it (gravity_scale, ground_slope)"
         raise InputError("model: gravity", model.opt.gravity.tolist(), allowed, f"Remove gravity= from <option> of {robot.model.name}.")
+    floating = [model.body(body).name for body in np.flatnonzero(model.body_gravcomp)]
+    if floating:
+        allowed = "bodies that weigh what their mass says: no gravcomp"
+        raise InputError("model: gravity", floating, allowed, f"Remove gravcomp= from {robot.model.name}: it holds them up.")
     check_joints(robot, model)
     check_feet(robot, model)
     check_mirror(robot, model)
@@ -78,10 +84,22 @@ def weigh_links(robot: Robot, spec: mujoco.MjSpec) -> None:
         body.fullinertia = figures[4:] if weighs else np.full(6, np.nan)  # not given
 
 
+def check_masses(robot: Robot, spec: mujoco.MjSpec) -> None:
+    """What moves, and says what it weighs, weighs something; of ``links`` that weigh nothing, what is fixed to them does."""
+    for body in spec.bodies:
+        if body.name not in robot.links and body.joints and body.explicitinertial and not body.mass > 0.0:
+            allowed = f"more than 0 kg for {body.name}, which {body.joints[0].name or 'a joint'} moves"
+            raise InputError("model: mass", float(body.mass), allowed, f"Mend <inertial mass=> of {body.name} in {robot.model.name}.")
+
+
 def _compiled(robot: Robot, spec: mujoco.MjSpec) -> mujoco.MjModel:
     try:
         return spec.compile()
     except ValueError as error:
+        lost = re.search(r"opening file '(.*?)'", str(error))
+        if lost:
+            allowed = f"files that are there: {robot.model.name} names them, from its own folder or its compiler's meshdir"
+            raise InputError("model: mesh", lost[1], allowed, f"Copy {lost[1]} there, or use primitive shapes.") from error
         remedy = f"MuJoCo says: {' '.join(str(error).split())}."
         raise InputError("model", str(robot.model), "an MJCF that MuJoCo compiles", remedy) from error
 
@@ -104,6 +122,20 @@ def sole_heights(robot: Robot, model: mujoco.MjModel, data: mujoco.MjData) -> np
     """[F] m, world: the lowest point of each foot."""
     ids = [[model.geom(shape).id for shape in shapes] for shapes in robot.foot_geoms]
     return np.array([min(data.geom_xpos[geom][2] - half_height(model, data, geom) for geom in foot) for foot in ids])
+
+
+def ancestors(model: mujoco.MjModel, body: int) -> list[int]:
+    """``body`` and all that it hangs on, up to the world."""
+    chain = [body]
+    while chain[-1]:
+        chain.append(int(model.body_parentid[chain[-1]]))
+    return chain
+
+
+def lowest(model: mujoco.MjModel, data: mujoco.MjData) -> float:
+    """m, world: the lowest point of all shapes that touch the ground."""
+    shapes = np.flatnonzero(model.geom_conaffinity & 1 & (model.geom_bodyid > 0)).tolist()
+    return min((float(data.geom_xpos[geom][2]) - half_height(model, data, geom) for geom in shapes), default=np.inf)
 
 
 def check_feet(robot: Robot, model: mujoco.MjModel) -> None:

@@ -26,6 +26,16 @@ class Finding:
         return f"{'error' if self.error else 'warning'}: {self.problem}"
 
 
+def wrong(field: str, value: object, allowed: str, remedy: str) -> Finding:
+    """An error that was found."""
+    return Finding(True, InputError(field, value, allowed, remedy))
+
+
+def doubtful(field: str, value: object, allowed: str, remedy: str) -> Finding:
+    """A warning to look."""
+    return Finding(False, InputError(field, value, allowed, remedy))
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"

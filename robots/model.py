@@ -133,6 +133,18 @@ def total_mass(model: mujoco.MjModel) -> float:
     return float(model.body_mass.sum())
 
 
+def leg_joints(model: mujoco.MjModel, robot: Robot) -> list[list[int]]:
+    """Of each foot, the ids of the joints from the base to it."""
+    base, result = model.body(robot.base_body).id, []
+    for shapes in robot.foot_geoms:
+        body, joints = int(model.geom(shapes[0]).bodyid[0]), []
+        while body not in (base, 0):
+            joints = [*range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]), *joints]
+            body = int(model.body_parentid[body])
+        result.append(joints)
+    return result
+
+
 def hip_positions(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
     """[F, 3] m, base frame, default pose: where each leg swings fore and aft from.
 
@@ -140,11 +152,7 @@ def hip_positions(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
     """
     data = joint_pose(model, robot, robot.default_joint_pos)
     base, result = model.body(robot.base_body).id, []
-    for shapes in robot.foot_geoms:
-        body, joints = int(model.geom(shapes[0]).bodyid[0]), []
-        while body not in (base, 0):
-            joints = [*range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]), *joints]
-            body = int(model.body_parentid[body])
+    for joints in leg_joints(model, robot):
         across = [joint for joint in joints if abs(data.xaxis[joint][1]) > ACROSS]
         result.append(data.xanchor[(across or joints)[0]] - data.xpos[base])
     return np.array(result)

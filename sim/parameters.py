@@ -64,11 +64,11 @@ def check_supported(engine: str, supports: frozenset[str], names: set[str]) -> N
 
     for name in sorted(names):
         if name not in PARAMETERS:
-            raise InputError("randomization", name, "the name of a physical parameter", nearest(name, PARAMETERS))
+            raise InputError("randomization.parameters", name, "the name of a physical parameter", nearest(name, PARAMETERS))
         if name not in supports:
             able = ", ".join(sorted(supports & PARAMETERS.keys()))
             remedy = f"Engines with {name}: {', '.join(other for other in engines_with(name) if other != engine)}. Here: {able}."
-            raise InputError(f"randomization.{name}", "a range", f"a parameter that engine {engine} can express", remedy)
+            raise InputError(f"randomization.parameters.{name}", "a range", f"a parameter that engine {engine} can express", remedy)
 
 
 def nominal_values(num_envs: int, num_joints: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

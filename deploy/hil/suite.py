@@ -16,6 +16,7 @@ be held once it has fallen; a phase says what else must happen.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -23,8 +24,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -185,32 +186,36 @@ def judged(outcome: Outcome, expected: Expectation) -> Outcome:
 
 def run(cases: Sequence[Case], bundle: Path, robot: Robot, supervised: bool, jobs: int) -> Iterator[Outcome]:
     """The outcomes in the order of ``cases``, from so many processes."""
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (bundle, robot, supervised)) as pool:
+    theirs, ours = Pipe(duplex=False)  # closed with this process: an executor that is killed never tells its workers
+    with ours, theirs, ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (bundle, robot, supervised, theirs)) as pool:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)  # which the processes inherit: what a terminal says is this one's
         try:
-            outcomes = pool.map(_run_one, cases)
+            outcomes = [pool.submit(_run_one, case) for case in cases]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
-            yield from outcomes
+            for outcome in outcomes:
+                yield outcome.result()
         except BrokenExecutor as error:
             raise InputError("jobs", jobs, "processes that live to the end", "One was ended, perhaps for want of memory.") from error
+        except BaseException:
+            ours.close()  # none goes on with its case
+            raise
 
 
 _worker: tuple[RobotPolicy, bool]
 
 
-def _begin(bundle: Path, robot: Robot, supervised: bool) -> None:
+def _begin(bundle: Path, robot: Robot, supervised: bool, parent: Connection) -> None:
     global _worker
-    threading.Thread(target=_leave_with, args=(parent_process(),), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     _worker = RobotPolicy(load(bundle), robot), supervised
 
 
-def _leave_with(parent: BaseProcess | None) -> None:
-    """An executor whose process is killed never tells its workers, which wait for work for ever."""
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _leave_with(parent: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv()
+    os._exit(1)
 
 
 def _run_one(case: Case) -> Outcome:

@@ -67,7 +67,7 @@ def _sweep(settings: EvaluateSettings, policies: dict[str, RobotPolicy], output:
     rows = [
         [
             axis,
-            f"{panel['values'][0]:.3g} .. {panel['values'][-1]:.3g}",
+            f"{panel['values'][0]:.3g} .. {panel['values'][-1]:.3g}{'' if panel['unit'] == '1' else ' ' + panel['unit']}",
             *(cell for sweep in sweeps.values() for cell in _cells(sweep["axes"][axis])),
         ]
         for axis, panel in first["axes"].items()

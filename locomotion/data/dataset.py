@@ -64,7 +64,11 @@ class Writer:
         self.total_episodes = self.total_steps = 0
         self._parts: list[tuple[str, int]] = []  # file and episodes of each
         self._waiting: list[Episode] = []
-        self._link()
+        try:
+            self._link()
+        except InputError:
+            self.drop()
+            raise
 
     @staticmethod
     def refuse_if_used(folder: Path) -> None:

@@ -21,7 +21,7 @@ Delay = Annotated[Range, AfterValidator(lambda value: _within(value, 0.0, MAX_SE
 
 def _within(value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
     if value[0] < low or value[1] > high:
-        raise ValueError(f"must lie within [{low}, {high}]")
+        raise ValueError(f"a range within [{low}, {high}]")
     return value
 
 
@@ -71,9 +71,9 @@ class RandomizationSettings(Settings):
                 raise InputError(field, list(limits), "the name of a physical parameter", nearest(name, PARAMETERS))
             low, high = PARAMETERS[name].bounds
             if limits[0] < low or limits[1] > high:
-                raise InputError(
-                    field, list(limits), f"a range within [{low}, {high}] {PARAMETERS[name].unit}", PARAMETERS[name].text + "."
-                )
+                unit = "" if PARAMETERS[name].unit == "1" else f" {PARAMETERS[name].unit}"
+                remedy = f"It is: {PARAMETERS[name].text}. Move its ends inside."
+                raise InputError(field, list(limits), f"a range within [{low}, {high}]{unit}", remedy)
         return self
 
     @property

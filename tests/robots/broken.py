@@ -1,17 +1,20 @@
-"""Copies of the Go2's folder, changed in one place."""
+"""Copies of robots' folders, changed in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import yaml
 
-from robots.robot import FOLDER
+from robots.robot import CURVE, FOLDER, PER_JOINT
 
 SOURCE = FOLDER / "unitree_go2"
 MISSING = object()
+Data = dict[str, Any]
 
 
 def go2_copy(folder: Path, changes: Mapping[str, Any] | None = None, model: tuple[str, str] | None = None) -> Path:
@@ -26,3 +29,23 @@ def go2_copy(folder: Path, changes: Mapping[str, Any] | None = None, model: tupl
     (folder / "model.xml").write_text(xml)
     (folder / "robot.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     return folder / "robot.yaml"
+
+
+def robot_copy(name: str, folder: Path, change: Callable[[Data, ElementTree.ElementTree], object]) -> Path:
+    """The folder ``folder/name``, a copy of that robot after ``change`` of its description, figures spelled out by joint, and its model."""
+    data, model = yaml.safe_load((FOLDER / name / "robot.yaml").read_text()), ElementTree.parse(FOLDER / name / "model.xml")
+    data.pop("variants", None)
+    for key in ({*PER_JOINT, *CURVE, "joint_pos_limit"}) & data.keys():
+        patterns = data[key] if isinstance(data[key], dict) else {"*": data[key]}
+        data[key] = {joint: next(v for p, v in patterns.items() if fnmatchcase(joint, p)) for joint in data["joint_names"]}
+    change(data, model)
+    copy = folder / name
+    copy.mkdir(parents=True)
+    model.write(copy / "model.xml")
+    (copy / "robot.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    return copy
+
+
+def group(data: Data, name: str) -> list[str]:
+    """The joints of a group."""
+    return [joint for joint in data["joint_names"] if any(fnmatchcase(joint, pattern) for pattern in data["joint_groups"][name])]

@@ -120,8 +120,18 @@ WHEEL = (
 
 MODELS = {  # the description's changes, the model's change: the field that is named, and what else the message says
     "no MJCF": ({}, ("<worldbody>", "<world>"), "model", "MuJoCo says"),
-    "an impossible inertia": ({}, ('mass="6.921"', 'mass="-1"'), "model", "MuJoCo says"),
-    "a base without mass": ({}, ('mass="6.921"', 'mass="0"'), "model", "MuJoCo says"),
+    "an impossible inertia": ({}, ("0.02448 0.098077 0.107", "0.02448 0.098077 0.9"), "model", "MuJoCo says"),
+    "a base of less than nothing": ({}, ('mass="6.921"', 'mass="-1"'), "model: mass", "more than 0 kg for base"),
+    "a base without mass": ({}, ('mass="6.921"', 'mass="0"'), "model: mass", "more than 0 kg for base"),
+    "calves without mass": ({}, ('mass="0.241352"', 'mass="0"'), "model: mass", "which FL_calf_joint moves"),
+    "a mesh that is not there": (
+        {},
+        ("<worldbody>", '<asset><mesh name="m" file="trunk.stl"/></asset><worldbody>'),
+        "model: mesh",
+        "Copy trunk.stl",
+    ),
+    "a base that is held up": ({}, ('<body name="base"', '<body name="base" gravcomp="1"'), "model: gravity", "Remove gravcomp="),
+    "two joints of one name": ({}, ('name="FR_hip_joint"', 'name="FL_hip_joint"'), "model", "repeated name 'FL_hip_joint'"),
     "motors": ({}, MOTOR, "model", "Remove <actuator>"),
     "a floor": ({}, FLOOR, "model", "adds the ground"),
     "a base that is not there": ({"base_body": "bse"}, None, "base_body", "Did you mean base"),

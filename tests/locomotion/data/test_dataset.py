@@ -164,7 +164,52 @@ def test_a_full_disk_is_said_and_costs_what_was_not_written(tmp_path: Path, monk
     assert Dataset(tmp_path / "walk").total_episodes == 1
 
 
+def test_of_a_dataset_that_could_not_begin_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.write_atomically
+
+    def full(path: Path, body: Any) -> None:
+        if path.name == module.METADATA:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, body)
+
+    monkeypatch.setattr(module, "write_atomically", full)
+    with pytest.raises(InputError, match="disk with room"):
+        Writer(tmp_path / "walk", GROUPS, BOUNDS, {})
+    assert not list(tmp_path.iterdir())
+
+
 # bad data
+
+
+@pytest.mark.parametrize("what", ["actions", "observations/actor"])
+def test_tables_inside_of_tables_are_no_dataset_of_ours(what: str, tmp_path: Path) -> None:
+    """As Minari writes the Dict and Tuple spaces of other people's environments."""
+    written(tmp_path / "walk", episode())
+    main = tmp_path / "walk" / "data" / module.MAIN
+    with h5py.File(main, "w") as file:
+        first = file.create_group("episode_0")
+        first["actions"], first["observations/actor"] = np.zeros((5, 2)), np.zeros((6, 3))
+        del first[what]
+        first[f"{what}/left"] = np.zeros((5, 2))
+    with pytest.raises(InputError, match="none inside another"):
+        Dataset(tmp_path / "walk")
+
+
+@pytest.mark.parametrize("changes", [{"total_episodes": "many"}, {"locomotion": 3}, {"total_steps": None}])
+def test_metadata_of_other_kinds_are_damaged(changes: dict[str, Any], tmp_path: Path) -> None:
+    written(tmp_path / "walk", episode())
+    path = tmp_path / "walk" / "data" / module.METADATA
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match="It is damaged"):
+        Dataset(tmp_path / "walk")
+
+
+@pytest.mark.parametrize("about", [b"hello", b"[1]", b'{"action_space": "{}{"}', b'{"action_space": "[1]"}'])
+def test_an_npz_that_tells_nonsense_of_itself_is_refused(about: bytes, tmp_path: Path) -> None:
+    tables = {"observations": np.zeros((3, 2)), "actions": np.zeros((3, 1)), "rewards": np.zeros(3), "terminals": np.zeros(3, bool)}
+    np.savez(tmp_path / "d.npz", about=np.frombuffer(about, np.uint8), **tables)
+    with pytest.raises(InputError, match=r"dataset\.about"):
+        exchange.about_of_npz(tmp_path / "d.npz")
 
 
 def broken(name: str) -> Episode:

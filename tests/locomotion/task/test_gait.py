@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from locomotion.task.gait import clock_mirror, foot_places
+from locomotion.task.gait import clock_mirror, foot_phases, foot_places
 from robots import InputError
 from tests.conftest import make_task, tiny_policy
 from tests.locomotion.task.frames import make_frame, shared_task
@@ -169,3 +169,23 @@ def test_a_soft_stance_does_not_ask_for_a_slam():
     assert score(0.25, heights, loaded, task=hard) == pytest.approx(0.5)
     assert score(0.25, heights, loaded, task=soft) == pytest.approx(0.5 + 0.5 * math.exp(-0.04), abs=1e-6)
     assert score(0.25, [0.0] * 4, [1, 1, 1, 0], command=(0.0, 0.0, 0.0), task=soft) == pytest.approx(0.75)  # not while it stands still
+
+
+def test_a_foot_is_ahead_of_the_clock_by_its_phase_and_its_reference_follows_from_it():
+    """A walk's feet, a fifth of a cycle after the clock's beginning; then a stance of six tenths, whose swing is half through at 0.8."""
+    walk = shared_task("task.gait.name=walk")
+    phases = foot_phases(torch.tensor([[0.2]]), walk.gait.asked(torch.tensor([[0.5, 0.0, 0.0]])))
+    assert phases[0].tolist() == pytest.approx([0.95, 0.45, 0.2, 0.7], abs=1e-6)
+    task = shared_task("task.gait.stance=0.6")
+    h = task.gait.swing_height
+    assert score(0.8, [h, 0.0, 0.0, h], [0, 1, 1, 0], task=task) == pytest.approx(1.0)
+    early = h * math.sin(math.pi * 0.25)
+    assert score(0.7, [early, 0.0, 0.0, early], [0, 1, 1, 0], task=task) == pytest.approx(1.0)
+    place = foot_places(torch.tensor([[0.8]]), task.robot_tensors.hips, task.gait, task.gait.asked(torch.tensor([[0.6, 0.0, 0.0]])))
+    assert (place[0, 0] - task.robot_tensors.hips[0]).norm() < 1e-6  # passing under the hip
+
+
+def test_the_clock_runs_faster_with_the_speed_that_is_asked_for_alone():
+    gait = shared_task("task.gait.frequency=[1.5,2.5]").gait
+    frequency = gait.frequency(torch.tensor([[0.0, 0.0, 1.0], [0.3, 0.4, 0.0], [0.0, -2.0, 0.0]]))
+    assert frequency.flatten().tolist() == pytest.approx([1.5, 2.0, 3.5])

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from locomotion.task import metrics, rewards, rewards_feet, rewards_joints, terminations
+from locomotion.task.frame import RobotTensors
+from locomotion.task.resets import quat_from_euler
 from locomotion.task.terms import metric, reward, termination
 from robots import InputError
+from sim import Terrain
 from tests.conftest import make_task
 from tests.locomotion.task.frames import make_frame, shared_task
 
@@ -44,6 +47,9 @@ CASES = [
     ("track_lin_vel", {}, {"base_lin_vel": [0.5, 0.0, 0.0]}, math.exp(-1.0) * 0.25),  # no foot on the ground: the gate is shut
     ("track_yaw", {}, {**STANDING, "base_ang_vel": [5.0, 5.0, 0.3], "command": [0.0, 0.0, 0.8]}, math.exp(-1.0)),
     ("track_yaw", {"width": 1.0}, {**STANDING, "base_ang_vel": [5.0, 5.0, 0.3]}, math.exp(-0.09)),
+    ("track_yaw", {}, {"base_ang_vel": [5.0, 5.0, 0.5]}, math.exp(-1.0) * 0.25),
+    ("track_yaw", {"gated": False}, {"base_ang_vel": [5.0, 5.0, 0.5]}, math.exp(-1.0)),
+    ("track_lin_vel", {"gated": False}, {"base_lin_vel": [0.5, 0.0, 0.0]}, math.exp(-1.0)),
     ("gait", {}, STANDING, 1.0),
     ("gait", {}, {}, 0.0),
     ("vertical_velocity", {}, {"base_lin_vel": [3.0, 4.0, -0.5]}, 0.25),
@@ -51,13 +57,17 @@ CASES = [
     ("tilt", {}, {"projected_gravity": [0.3, -0.4, -0.866]}, 0.25),
     ("tilt_over_limit", {}, {"projected_gravity": [math.sin(0.7), 0.0, -math.cos(0.7)]}, 0.7 - math.radians(30)),
     ("tilt_over_limit", {}, {"projected_gravity": [math.sin(0.5), 0.0, -math.cos(0.5)]}, 0.0),
+    ("tilt_over_limit", {}, {"projected_gravity": [0.0, 0.0, 1.000001]}, math.pi - math.radians(30)),  # upside down, and rounded
+    ("tilt_over_limit", {}, {"projected_gravity": [0.0, 0.0, -1.000001]}, 0.0),
     ("tilt_over_limit", {"limit": 0.2}, {"projected_gravity": [0.0, math.sin(0.5), -math.cos(0.5)]}, 0.3),
     ("torque", {}, {"joint_torque": unit(0, 3.0) + unit(5, -4.0)}, 25.0),
     ("effort", {}, {"joint_torque": unit(0, 23.7) + unit(5, -45.43 / 2)}, 1.25),
     # kp 35, scale .5, action 2 on a thigh: 35 N m asked for, less kd .7 times 5 rad/s, over 23.7 N m
     ("torque_over_limit", {}, {"action": unit(1, 2.0), "before_joint_vel": unit(1, 5.0)}, (35.0 - 3.5) / 23.7 - 1.0),
+    ("torque_over_limit", {}, {"action": unit(1, -2.0), "before_joint_vel": unit(1, -5.0)}, (35.0 - 3.5) / 23.7 - 1.0),
     ("torque_over_limit", {}, {"action": unit(1, 1.0)}, 0.0),
     ("action_rate", {}, {"action": unit(0, 0.3), "previous_action": unit(3, 0.4)}, 0.25),
+    ("action_rate", {}, {"action": unit(0, 0.3), "previous_action": unit(0, 0.1)}, 0.04),
     ("foot_slip", {}, {**STANDING, "foot_vel": [0.3, -0.4, 2.0]}, 4 * 0.25),
     ("foot_slip", {}, {"foot_vel": [0.3, -0.4, 2.0]}, 0.0),
     ("body_contact", {}, {"ground_contacts": 5.0, "foot_contacts": torch.ones(4)}, 1.0),
@@ -72,6 +82,7 @@ CASES = [
     ("touchdown", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF, **FALLING}, 0.5**2 + 0.8**2),
     ("touchdown_slide", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF, **FALLING}, 2 * 0.25),
     ("touchdown", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": LOADED, **FALLING}, 0.0),
+    ("touchdown", {}, FALLING, 0.0),  # in the air before and after
     ("power", {}, {"joint_torque": unit(0, 3.0) + unit(5, -4.0), "joint_vel": unit(0, -2.0) + unit(5, -1.5)}, 12.0 / (9.81 * 15.2064)),
     ("base_height", {}, {"base_pos": [5.0, 5.0, 0.341]}, 0.01),
     ("base_height", {}, {"base_pos": [5.0, 5.0, 0.279]}, 0.01),
@@ -128,6 +139,7 @@ CASES = [
     ("landing_force", {}, {"foot_contact_force": LOADED, "before_foot_contact_force": HALF}, 2 * 40.0 / WEIGHT),
     ("impact", {"limit": 0.1}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 4 * (50.0 / WEIGHT - 0.1)),
     ("impact", {}, {"foot_contact_force": [30.0, 0.0, 40.0]}, 0.0),
+    ("impact", {}, {"foot_contact_force": [1.2 * WEIGHT, 0.0, 1.6 * WEIGHT]}, 4 * (2.0 - 1.5)),
     ("fell", {}, {"terminated": True}, 1.0),
     ("fell", {}, {}, 0.0),
 ]
@@ -157,11 +169,20 @@ def test_pitch_error_measures_from_the_commanded_pitch():
 
 
 def test_height_is_measured_from_what_the_command_adds():
-    frame = make_frame(base_pos=[0.0, 0.0, 0.31], command=[0.0, -0.062, 0.0])
+    """A tenth too low for its own height, and a fifth lower is asked for."""
+    frame = make_frame(base_pos=[0.0, 0.0, 0.279], command=[0.0, -0.062, 0.0])
     asked = dataclasses.replace(frame, command_names=("gait", "body_height", "pitch"))
-    assert rewards.base_height(asked).item() == pytest.approx(0.04)
-    assert rewards.track_height(asked).item() == pytest.approx(math.exp(-4.0))
-    assert rewards.track_height(asked, width=0.2).item() == pytest.approx(math.exp(-1.0))
+    assert rewards.base_height(asked).item() == pytest.approx(0.01)
+    assert rewards.track_height(asked).item() == pytest.approx(math.exp(-1.0))
+    assert rewards.track_height(asked, width=0.2).item() == pytest.approx(math.exp(-0.25))
+
+
+def test_roll_is_positive_right_side_down_and_pitch_nose_down():
+    """A base turned by +0.3 rad about its forward axis, and by +0.2 rad about its left one, has gravity where rotation matrices say."""
+    rolled = make_frame(projected_gravity=[0.0, -math.sin(0.3), -math.cos(0.3)])
+    nosed = make_frame(projected_gravity=[math.sin(0.2), 0.0, -math.cos(0.2)])
+    assert [frame.roll.item() for frame in (rolled, nosed)] == pytest.approx([0.3, 0.0])
+    assert [frame.pitch.item() for frame in (rolled, nosed)] == pytest.approx([0.0, 0.2])
 
 
 def test_velocity_is_found_by_the_name_of_its_channels():
@@ -193,6 +214,29 @@ def test_foothold_measures_from_the_place_that_the_gait_gives():
     assert rewards_feet.foothold(make_frame(foot_pos=moved, **common)).item() == 0.0
 
 
+def test_the_heading_of_a_tilted_base_is_that_of_its_forward_axis():
+    """Feet at their places, turned with the heading: what rolls and noses does not misplace them."""
+    task, yaw = shared_task(), 2.0
+    hips, quat = task.robot_tensors.hips, quat_from_euler(*torch.tensor([[0.3], [0.4], [yaw]]))
+    turn = torch.tensor([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+    place = torch.cat([hips @ turn.T, torch.full((4, 1), 0.022)], dim=-1)
+    frame = make_frame(phase=0.25, base_quat=quat, foot_pos=place, command=[0.8, 0.0, 0.0])
+    assert frame.misplaced[0, [0, 3]].abs().max() < 1e-9
+
+
+def test_heights_are_above_the_ground_where_that_is_high():
+    frame = make_frame(base_pos=[0.0, 0.0, 0.61], foot_pos=[0.0, 0.0, 0.022 + 0.35])
+    raised = dataclasses.replace(frame, terrain=Terrain(torch.full((3, 3), 0.3), spacing=1.0))
+    assert raised.base_height.item() == pytest.approx(0.31)
+    assert raised.sole_height.flatten().tolist() == pytest.approx([0.05] * 4)
+
+
+def test_without_a_group_of_that_name_what_the_mirror_turns_over_abducts(go2):
+    groups = {name: joints for name, joints in go2.joint_groups.items() if name != "abduction"}
+    tensors = RobotTensors(dataclasses.replace(go2, joint_groups=groups), shared_task().simulator)
+    assert tensors.sideways.tolist() == [1.0, 0.0, 0.0] * 4
+
+
 def test_every_term_has_an_exact_value_here():
     """A new built-in term without one fails this."""
     tested = {name for name, *_ in CASES} | {"abduction", "standing_pose", "foothold", "pitch_error", "track_pitch", "track_height"}
@@ -212,6 +256,7 @@ def test_metrics():
     assert [metrics.stood(make_frame(projected_gravity=[math.sin(a), 0.0, -math.cos(a)])).item() for a in (0.5, 0.55)] == [1.0, 0.0]
     assert [metrics.stood(make_frame(base_pos=[0.0, 0.0, 0.31 * share])).item() for share in (0.79, 0.81)] == [0.0, 1.0]
     assert [metrics.speed(make_frame(base_lin_vel=[v, 9.0, 9.0]), top=2.0).item() for v in (-1.0, 0.5, 3.0)] == [0.0, 0.25, 1.0]
+    assert metrics.speed(make_frame(base_lin_vel=[0.6, 0.0, 0.0])).item() == pytest.approx(0.6)
     assert metrics.timing(make_frame(foot_contact_force=HALF)).item() == 0.5
     built_in = {name for name, term in metric.terms.items() if term.__module__ == "locomotion.task.metrics"}
     assert built_in == {"tracking", "yaw", "gait", "upright", "height", "still", "stood", "speed", "timing"}
@@ -235,13 +280,24 @@ def test_body_contact_ends_an_episode_where_asked():
 
 def test_limits_end_an_episode_with_a_probability():
     """A calf's range ends at -0.83776 rad, its motor at 15.7 rad/s, a thigh's at 23.7 N m."""
-    past, within = make_frame(joint_pos=POSE + unit(2, 0.67)), make_frame(joint_pos=POSE + unit(2, 0.66))
-    assert [terminations.joint_limits(frame).item() for frame in (past, within)] == [True, False]
-    assert terminations.joint_limits(within, share=0.9).item() is True
-    assert [terminations.joint_vel_limits(make_frame(joint_vel=unit(2, v))).item() for v in (-15.8, 15.6)] == [True, False]
-    assert [terminations.torque_limits(make_frame(action=unit(1, a))).item() for a in (1.36, -1.35)] == [True, False]  # 17.5 N m each
+    n = 50  # without a probability all of them end
+    angles = (0.67, 0.66, -1.23, -1.22)  # from -1.5; the range begins at -2.7227
+    past, within, below, above = (make_frame(n=n, joint_pos=POSE + unit(2, angle)) for angle in angles)
+    assert terminations.joint_limits(past).all()
+    assert terminations.joint_limits(below).all()
+    assert not terminations.joint_limits(within).any()
+    assert not terminations.joint_limits(above).any()
+    assert terminations.joint_limits(within, share=0.9).all()
+    for speed, ended in ((15.8, True), (-15.8, True), (15.6, False), (-15.6, False)):
+        assert (terminations.joint_vel_limits(make_frame(n=n, joint_vel=unit(2, speed))) == ended).all()
+    for action, ended in ((1.36, True), (-1.36, True), (1.35, False), (-1.35, False)):  # 17.5 N m each
+        assert (terminations.torque_limits(make_frame(n=n, action=unit(1, action))) == ended).all()
+    assert terminations.joint_vel_limits(make_frame(n=n, joint_vel=unit(2, 15.6)), share=0.9).all()
+    assert terminations.torque_limits(make_frame(n=n, action=unit(1, 1.35)), share=0.9).all()
     many = make_frame(n=4000, joint_vel=unit(2, 20.0))
-    assert terminations.joint_vel_limits(many, probability=0.25).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    for probability in (0.25, 0.5):
+        ended = terminations.joint_vel_limits(many, probability=probability)
+        assert ended.float().mean().item() == pytest.approx(probability, abs=0.03)
     assert not terminations.joint_vel_limits(many, probability=0.0).any()
     assert not terminations.joint_vel_limits(make_frame(n=9), probability=0.5).any()
 
