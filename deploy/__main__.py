@@ -22,6 +22,7 @@ What the run came to is printed as JSON. The exit status is 0 if it passed, or n
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -79,13 +80,20 @@ def _run(path: Path) -> int:
         print(f"stopped: {error}", file=sys.stderr)
     finally:
         summary = summarize(runtime)
-        print(json.dumps(summary, indent=2))
+        _say(json.dumps(summary, indent=2))
     return 0 if summary["passed"] else 1
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever read the output has gone, such as head: the exit status stays what was found
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _inspect(path: Path) -> int:
     found = inspect(path)
-    print("\n".join(found.lines))
+    _say("\n".join(found.lines))
     return 0 if found.may_run else 1
 
 
@@ -93,7 +101,7 @@ def _doctor(path: Path) -> int:
     settings = read(path)
     policy = load(path.parent / settings["policy"])
     found = examine(robots.load(policy.contract.robot), policy.contract.control_dt, settings["interface"])
-    print("\n".join(found.lines()))
+    _say("\n".join(found.lines()))
     return 1 if any(finding.error for finding in found.findings) else 0
 
 

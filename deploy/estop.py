@@ -45,6 +45,11 @@ ADDRESS, PORT = "127.0.0.1", 4710
 SHORTEST_KEY = 16  # bytes
 REMEDY = "For example: (umask 077; head -c 32 /dev/urandom | base64 > estop.key)"
 KEYS = {b"z": Stop.SETTLE, b"c": Stop.CUT}
+ANSWERED = {
+    Stop.NONE: "the robot answers, and may move",
+    Stop.SETTLE: "stopped: it comes to rest and lies down",
+    Stop.CUT: "stopped: damped",
+}
 HELP = "key and return: z: lie down and stop   c: stop at once   ctrl-c: leave, which stops the robot too"
 
 
@@ -226,7 +231,7 @@ def attend(place: Place, say: Callable[[str], None] = print) -> int:
                 now = clocks.monotonic()
                 if answer := endpoint.turn(level):
                     heard = now
-                words = "the robot does not answer" if now - heard > 10 * PERIOD else f"stopped: {answer.stopped.name}" if answer else told
+                words = "the robot does not answer" if now - heard > 10 * PERIOD else ANSWERED[answer.stopped] if answer else told
                 if words != told:
                     say(told := words)
                 if select.select([sys.stdin], [], [], PERIOD)[0]:

@@ -168,6 +168,7 @@ MORE = {
 }
 DATASET = {"collect": "collect", "from-logs": "from_logs"}  # the actions with settings, and the commands that they are
 HIL = {"serve": "hil", "run": "faults"}  # the action, and the command that it is
+ALONE = {"dataset": DATASET, "hil": HIL, "identify": {"excite": "excite"}}  # actions whose --help shows their own settings alone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -225,7 +226,7 @@ def _run(words: list[str]) -> int:
     if command not in COMMANDS:
         raise InputError("command", command, f"one of {', '.join(COMMANDS)}", nearest(command, COMMANDS))
     if any(word in ("-h", "--help") for word in overrides):
-        print(_help(command, dict(word.split("=", 1) for word in overrides if "=" in word)))
+        print(_help(command, overrides[0], dict(word.split("=", 1) for word in overrides if "=" in word)))
         return 0
     if command in ("robots", "policies", "tasks", "logs", "sweep"):
         return importlib.import_module(f"locomotion.commands.{command}").run(overrides)
@@ -284,24 +285,25 @@ def _usage() -> str:
     return "\n".join(lines)
 
 
-def _help(command: str, given: dict[str, str]) -> str:
+def _help(command: str, action: str, given: dict[str, str]) -> str:
     from locomotion.config import FOLDER, GROUPS, found, options
 
     summary, examples = COMMANDS[command]
     lines = [f"usage: locomotion {command} [key=value ...]", "", summary[0].upper() + summary[1:] + ".", "", "Examples:"]
     lines += [f"  {example}" for example in examples]
-    name = "collect" if command == "dataset" else command
+    alone = ALONE.get(command, {}).get(action)
+    name = alone or ("collect" if command == "dataset" else command)
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
         return "\n".join(lines)
     text = path.read_text()
     if command == "demo":
         text += "\n" + (FOLDER / "train.yaml").read_text()
-    if command == "hil":
+    if command == "hil" and not alone:
         text += "\n" + (FOLDER / "faults.yaml").read_text()
-    if command == "dataset":
+    if command == "dataset" and not alone:
         text += "\n" + (FOLDER / "from_logs.yaml").read_text()
-    if command == "identify":
+    if command == "identify" and not alone:
         text += "\n" + (FOLDER / "excite.yaml").read_text()
     used = [group for group in GROUPS if f"- {group}:" in text]
     if used:
@@ -311,7 +313,7 @@ def _help(command: str, given: dict[str, str]) -> str:
             lines += textwrap.wrap(" | ".join(fitting), 120, initial_indent=f"  {group + '=':15} ", subsequent_indent=" " * 18)
     lines += [
         "",
-        f"Settings (configs/{name}.yaml{MORE.get(command, '')}):",
+        f"Settings (configs/{name}.yaml{'' if alone else MORE.get(command, '')}):",
         *(f"  {line}" for line in _settings(text)),
     ]
     for group in used:

@@ -106,7 +106,7 @@ WIRE_CHECKS = (
         "They are published by a program with the vendor's Python package on cyclonedds 11: octet=byte, or stop it.",
     ),
     Check("states", "wire", _silence, "a robot", "Is it on, its cable in this network interface, a firewall off? Then: another domain."),
-    Check("silent_robot", "wire", _mute, "states", "The robot's low-level program hangs: start the robot anew."),
+    Check("silent_robot", "wire", _mute, "states", "It is starting, or its low-level program hangs: look again, else start it anew."),
     Check("checksums", "wire", _spoiled, "states that match their checksum", "A bad cable, or another version of the robot's software."),
     Check(
         "ticks", "wire", _ticks, "states whose tick grows",

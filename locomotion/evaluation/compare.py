@@ -85,9 +85,12 @@ def grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
     different = [key for key in dict.fromkeys(key for one in flat for key in one) if len({repr(one.get(key)) for one in flat}) > 1]
     named = {key.removesuffix(".name") for key in different if key.endswith(".name")}  # what has a name is told by it alone
     different = [key for key in different if key.endswith(".name") or key.partition(".")[0] not in named]
+    different.sort(key=lambda key: key not in ("env", "robot") and not key.endswith(".name"))  # they tell more than one of many numbers
     result: dict[str, list[Record]] = {}
     for one, group in zip(flat, groups.values(), strict=True):
-        apart = ", ".join(f"{key}={one.get(key)}" for key in different[:3]) + (", ..." if len(different) > 3 else "")
+        apart = ", ".join(f"{key}={one[key]}" if key in one else f"no {key}" for key in different[:3]) + (
+            ", ..." if len(different) > 3 else ""
+        )
         name = f"{', '.join(record.folder.name for record in group)}{f' ({apart})' if apart else ''}"
         result[name if name not in result else f"{name} {len(result)}"] = group
     return result

@@ -14,7 +14,16 @@ Array = np.ndarray
 GAP = 1.5  # control periods between two steps that count as a gap
 MOST_EVENTS = 40
 EVENT_COLORS = {"transition": "0.4", "refused": "C1", "warning": "C1", "override": "C1"}  # anything else is a fault
-STATE_COLORS = {"idle": "0.85", "stand_up": "C0", "ready": "C9", "walk": "C2", "damping": "C1", "fault": "C3"}
+STATE_COLORS = {
+    "idle": "0.85",
+    "stand_up": "C0",
+    "check": "C4",
+    "ready": "C9",
+    "walk": "C2",
+    "settle": "C8",
+    "damping": "C1",
+    "fault": "C3",
+}
 
 
 def phases(log: RunLog) -> list[tuple[str, float, float]]:
@@ -112,7 +121,7 @@ def overview(log: RunLog) -> Any:
     figure, axes = subplots(5, 1, height=10.0)
     states, command, tilt, torque, latency = axes[:, 0]
     for state, begin, end in phases(log):
-        states.axvspan(begin, end, color=STATE_COLORS.get(state, "C4"), alpha=0.6, lw=0)
+        states.axvspan(begin, end, color=STATE_COLORS.get(state, "C7"), alpha=0.6, lw=0)
         if end - begin > 0.04 * (time[-1] - time[0]):
             states.text((begin + end) / 2, 0.78, label(state), ha="center", fontsize=8)
     states.set(title="states of the supervisor; events as marks", yticks=[], ylim=(0, 1))

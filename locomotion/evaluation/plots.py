@@ -54,7 +54,7 @@ def learning(metrics: Sequence[Mapping[str, Any]]) -> Any:
         for i, name in enumerate(chosen[:MOST_CURVES]):
             x, y = series(metrics, name)
             if len(x):  # the colours repeat after ten; a single iteration is a dot
-                line = {"ls": "-" if i < 10 else "--", "lw": 1.2, "marker": "." if len(x) < 3 else None}
+                line = {"ls": ("-", "--", ":", "-.")[i // 10 % 4], "lw": 1.2, "marker": "." if len(x) < 3 else None}
                 axis.plot(x, y, label=label(name.removeprefix(prefix)), **line | style)
 
     def group(prefix: str) -> list[str]:

@@ -68,7 +68,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
 def told(one: Matched, names: Sequence[str]) -> str:
     """A command in words."""
     said = [f"{name} {value:g}" for name, value in zip(names, np.round(one.command, 3), strict=True) if value]
-    return ", ".join(said) or "nothing: it stands"
+    return ", ".join(said) or "to stand"
 
 
 def first(one: Matched, engine: str) -> str:

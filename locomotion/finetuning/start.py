@@ -170,7 +170,7 @@ def dry_run(
         for name, (low, high, least, most) in zip(base.robot.joint_names, ends, strict=True):
             say(f"  {name:20} {low:6.2f} to {high:6.2f} rad (asked: {least:6.2f} to {most:6.2f})")
         say(f"filters would change {100 * float(np.mean(episode.changed)):.1f} % of {len(episode)} steps")
-    for event in outcome.events:
-        say(f"  {event.time:7.2f} s  {event.kind:14} {event.detail}")
+    for event in outcome.events:  # a robot's clock is the computer's: the first one is at 0
+        say(f"  {event.time - outcome.events[0].time:7.2f} s  {event.kind:14} {event.detail}")
     say(f"log: {folder / 'logs' / 'dry_run.mcap'}")
     return "done", None

@@ -161,6 +161,16 @@ def test_a_bundle_is_inspected(bundle, tmp_path, capfd):
     assert main(["inspect", str(tmp_path / "none.onnx")]) == 2
 
 
+def test_a_reader_that_leaves_early_is_no_error(bundle):
+    """As in 'python -m deploy inspect policy.onnx | head'."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "deploy", "inspect", str(bundle)]
+    run = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def test_the_doctor_looks_at_the_set_up_of_a_file(tmp_path, good, capfd):
     path = tmp_path / "go2.yaml"
     path.write_text(good.replace("{name: sim}", "{name: unitree_dds, network: eth99}"))

@@ -32,6 +32,22 @@ def test_help_reads_well_and_imports_nothing_heavy(words):
     assert max(map(len, result.stdout.splitlines())) <= 140
 
 
+@pytest.mark.parametrize(
+    ("words", "own", "other"),
+    [
+        (["hil", "run"], "suite:", "octet:"),
+        (["hil", "serve"], "octet:", "suite:"),
+        (["dataset", "from-logs"], "logs:", "steps:"),
+        (["identify", "excite"], "hold:", "window:"),
+    ],
+)
+def test_an_actions_help_shows_its_own_settings_alone(words, own, other, capsys):
+    assert main([*words, "--help"]) == 0
+    settings = capsys.readouterr().out.partition("Settings")[2]
+    assert f"\n  {own}" in settings
+    assert f"\n  {other}" not in settings
+
+
 def test_help_lists_the_algorithms_that_the_command_can_take(capsys):
     listed = {}
     for command in ("train", "offline"):

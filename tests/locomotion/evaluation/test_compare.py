@@ -67,6 +67,20 @@ def test_what_has_a_name_of_its_own_is_told_by_that_name(tmp_path):
     assert list(compare.grouped([record(folder) for folder in folders])) == ["a (algorithm.name=ppo)", "b (algorithm.name=a2c)"]
 
 
+def test_of_many_settings_those_with_names_are_told_first(tmp_path):
+    """And a term that one of the runs lacks is no term of the value None."""
+    task = tiny_config()["task"]
+    task = task | {"rewards": dict(task["rewards"]) | {"mine": {"weight": 1.0, "width": 2.0}}}
+    folders = [
+        make_run(tmp_path / "a", [0.5]),
+        make_run(tmp_path / "b", [0.5], task=task, algorithm=tiny_config()["algorithm"] | {"name": "a2c"}),
+    ]
+    assert list(compare.grouped([record(folder) for folder in folders])) == [
+        "a (algorithm.name=ppo, no task.rewards.mine.weight, no task.rewards.mine.width)",
+        "b (algorithm.name=a2c, task.rewards.mine.weight=1.0, task.rewards.mine.width=2.0)",
+    ]
+
+
 def test_the_table_says_means_and_spreads_at_equal_steps(tmp_path):
     folders = [
         make_run(tmp_path / "a", [0.1, 0.4, 0.9], seed=1), make_run(tmp_path / "b", [0.1, 0.6], seed=2),

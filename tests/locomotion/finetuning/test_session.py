@@ -211,6 +211,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
     assert written == []
     assert "nothing was sent" in said
     assert said.count("_joint") >= 12
+    assert " steps\n     0.00 s  " in said  # the first event: not by a clock that nobody knows
     assert not Path(tmp_path / "state.pt").exists()
 
 
