@@ -40,13 +40,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def remove_if_unused(folder: Path) -> None:
-    """Remove what :func:`locked` has made for a run that never began, and the folder where nothing else is in it."""
+def remove_if_unused(folder: Path, there: bool) -> None:
+    """Remove what :func:`locked` has made for a run that never began, and a folder that was not ``there`` before."""
     if not (folder / "config.yaml").exists():
         with contextlib.suppress(OSError):  # something is in it
             (folder / "checkpoints").rmdir()
             (folder / ".lock").unlink(missing_ok=True)
-            folder.rmdir()
+            if not there:
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -59,10 +59,10 @@ def _own(folder: Path, new: bool) -> Iterator[None]:
         if distributed.rank() == 0:
             if new:
                 files.refuse_if_used(folder)
-            made_here = not (folder / ".lock").exists()
+            made_here, there = not (folder / ".lock").exists(), folder.exists()
             stack.enter_context(files.locked(folder))
             if made_here:  # of a training that was refused nothing is left; while locked, so that it is no other's
-                stack.callback(files.remove_if_unused, folder)
+                stack.callback(files.remove_if_unused, folder, there)
             if new:
                 files.refuse_if_used(folder)
         distributed.shared(lambda: True)

@@ -416,6 +416,7 @@ def test_a_training_that_is_refused_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="init"):
         start(tiny(f"run={tmp_path}/mine", "init=nothing"), lambda _: Silent(), print)
     assert (tmp_path / "mine").exists()  # it was there before
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_who_comes_second_leaves_the_folder_of_the_first(tmp_path, monkeypatch):
