@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from deploy.monitors import SHAPES
 from deploy.operator import Intent
 from robots import InputError
 from robots.errors import nearest
-
-if TYPE_CHECKING:
-    pass
 
 IMU = ("base_ang_vel", "projected_gravity")
 ENCODERS = ("joint_pos", "joint_vel", "joint_torque")
