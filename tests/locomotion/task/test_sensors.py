@@ -141,6 +141,7 @@ def test_a_dead_joint_is_one_joint_in_the_share_of_episodes():
     sampler = PhysicsSampler(settings(dead_joint=0.4), J, CPU)
     u = torch.rand(4000, sampler.draws, generator=torch.Generator().manual_seed(0))
     dead = sampler.named(sampler.sample(u))["motor_strength"] == 0.0
+    assert (sampler.named(sampler.sample(u))["motor_strength"][~dead] == 1.0).all()
     assert dead.sum(dim=1).max() == 1
     assert dead.any(dim=1).float().mean().item() == pytest.approx(0.4, abs=0.03)
     assert dead.any(dim=0).all()
@@ -228,3 +229,10 @@ def test_the_critic_is_told_what_is_drawn_and_the_nominal_rest():
     sampler = PhysicsSampler(settings(parameters={"base_com_offset": [-0.03, 0.03], "action_delay": [0.0, 0.02]}), J, CPU)
     flat = sampler.sample(torch.tensor([[0.0, 0.5, 1.0, 0.5]]))
     assert sampler.told(flat)[0].tolist() == pytest.approx([0.8, 0.0, -0.6, 0.0, 0.6, 1.0, 0.0, 0.0])
+
+
+def test_a_delayed_sensor_remembers_as_far_back_as_it_must():
+    """Of a square, which no line through the last two readings goes on."""
+    sensors = Sensors(settings(delay={"joint_pos": [0.04, 0.04]}), N, J, DT, CPU)
+    seen = readings(sensors, sensors.hold(torch.rand(N, sensors.draws)), ramp().square())
+    torch.testing.assert_close(seen[3:, :, 6:18], (ramp() - 2.0).square()[3:, :, 6:18])
