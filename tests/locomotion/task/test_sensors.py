@@ -141,6 +141,7 @@ def test_a_dead_joint_is_one_joint_in_the_share_of_episodes():
     sampler = PhysicsSampler(settings(dead_joint=0.4), J, CPU)
     u = torch.rand(4000, sampler.draws, generator=torch.Generator().manual_seed(0))
     dead = sampler.named(sampler.sample(u))["motor_strength"] == 0.0
+    assert (sampler.named(sampler.sample(u))["motor_strength"][~dead] == 1.0).all()
     assert dead.sum(dim=1).max() == 1
     assert dead.any(dim=1).float().mean().item() == pytest.approx(0.4, abs=0.03)
     assert dead.any(dim=0).all()
@@ -190,3 +191,48 @@ def test_a_range_to_widen_must_be_drawn():
 def test_what_cannot_be_is_refused(values):
     with pytest.raises(InputError, match="randomization"):
         settings(**values)
+
+
+def test_rotation_by_any_angle_is_rodrigues_formula():
+    c, s = math.cos(0.3), math.sin(0.3)
+    torch.testing.assert_close(rotation(torch.tensor([[0.3, 0.0, 0.0]]))[0], torch.tensor([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]]))
+
+
+def test_severity_scales_what_an_episode_holds():
+    """Bias, tilt and delay: none at 0, half at a half, and the ends of their ranges at 1."""
+    wanted = settings(bias={"base_ang_vel": 0.1}, imu_tilt=0.2, delay={"joint_pos": [0.01, 0.04]})
+    sensors = Sensors(wanted, N, J, DT, CPU)
+    u = torch.ones(3, sensors.draws)
+    bias, matrix, lag = sensors.hold(u, torch.tensor([[0.0], [0.5], [1.0]])).split([S, 9, S], dim=-1)
+    for row, severity in enumerate((0.0, 0.5, 1.0)):
+        assert bias[row, :3].tolist() == pytest.approx([0.1 * severity] * 3)
+        assert lag[row, 6:18].tolist() == pytest.approx([0.04 / DT * severity] * 12)
+        turn = rotation(torch.full((1, 3), 0.2 * severity))[0].T.flatten()
+        torch.testing.assert_close(matrix[row], turn)
+    assert not bias[:, 3:].any()
+    least = sensors.hold(torch.zeros(1, sensors.draws))
+    assert least[0, :3].tolist() == pytest.approx([-0.1] * 3)
+    assert least[0, -S + 6].item() == pytest.approx(0.01 / DT)
+
+
+def test_noise_fills_its_range_on_both_sides():
+    sensors = Sensors(settings(noise={"joint_vel": 1.5}), N, J, DT, CPU, ahead=200)
+    sensors.draw(torch.Generator().manual_seed(0))
+    noise = sensors.drawn()["noise"]
+    assert noise[..., 18:].min().item() == pytest.approx(-1.5, abs=0.01)
+    assert noise[..., 18:].max().item() == pytest.approx(1.5, abs=0.01)
+    assert not noise[..., :18].any()
+
+
+def test_the_critic_is_told_what_is_drawn_and_the_nominal_rest():
+    """In the order of the table: friction, mass, centre of mass times 20, delay times 100, slope times 10."""
+    sampler = PhysicsSampler(settings(parameters={"base_com_offset": [-0.03, 0.03], "action_delay": [0.0, 0.02]}), J, CPU)
+    flat = sampler.sample(torch.tensor([[0.0, 0.5, 1.0, 0.5]]))
+    assert sampler.told(flat)[0].tolist() == pytest.approx([0.8, 0.0, -0.6, 0.0, 0.6, 1.0, 0.0, 0.0])
+
+
+def test_a_delayed_sensor_remembers_as_far_back_as_it_must():
+    """Of a square, which no line through the last two readings goes on."""
+    sensors = Sensors(settings(delay={"joint_pos": [0.04, 0.04]}), N, J, DT, CPU)
+    seen = readings(sensors, sensors.hold(torch.rand(N, sensors.draws)), ramp().square())
+    torch.testing.assert_close(seen[3:, :, 6:18], (ramp() - 2.0).square()[3:, :, 6:18])
