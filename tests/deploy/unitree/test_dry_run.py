@@ -30,7 +30,7 @@ def test_it_reads_and_hears_the_remote_and_neither_commands_nor_takes_over(go2, 
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert intent.command[0] == pytest.approx(1.5)
-        assert intent.age == 0.0
+        assert 0.0 <= intent.age < 0.5
         assert interface.read().tick > before
         for _ in range(20):
             interface.write(damping_command(12, 3.0))
