@@ -20,7 +20,8 @@ REQUESTS: dict[frozenset[str], State] = {
     frozenset(["select"]): State.IDLE,
 }
 WALK_CHANNELS = ("forward", "left", "yaw")
-STEADY = 5.0  # s that a stick off its middle may say the same, bit for bit: a thumb trembles, the bytes of a remote that is gone do not
+STEADY = 5.0  # s that a stick between middle and end may say the same, bit for bit: a thumb trembles, a remote that is gone does not
+AT_THE_END = 30.0  # s that sticks may which are all at an end: there no thumb is seen to tremble
 
 
 def requested(remote: Remote) -> State | None:
@@ -43,8 +44,8 @@ class Buttons:
 class RemoteOperator:
     """``remote`` gives the remote as it is now. A stick at its end commands the end of the trained range, in the middle the rest.
 
-    Who steers was last heard when the state came that bore the remote, or where the sticks have been still for longer than STEADY, so
-    much later than they moved.
+    Who steers was last heard when the state came that bore the remote, or where the sticks have been still for longer than STEADY (or
+    AT_THE_END), so much later than they moved.
     """
 
     def __init__(self, remote: Callable[[], Remote], contract: Contract, now: Callable[[], float] = clocks.monotonic) -> None:
@@ -59,7 +60,8 @@ class RemoteOperator:
         remote, now = self._remote(), self._now()
         if (sticks := remote.to_bytes()) != self._sticks:
             self._sticks, self._moved = sticks, now
-        still = now - self._moved - STEADY if any(remote.walk) else 0.0
+        between = any(0.0 < abs(share) < 1.0 for share in remote.walk)
+        still = now - self._moved - (STEADY if between else AT_THE_END) if any(remote.walk) else 0.0
         wanted = self._buttons.pressed(remote)
         command = self._rest.copy()
         for channel, share in zip(self._channels, remote.walk, strict=True):

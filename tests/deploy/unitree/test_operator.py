@@ -3,7 +3,7 @@ import pytest
 
 from deploy.policy import load
 from deploy.supervisor import State
-from deploy.unitree.operator import STEADY, RemoteOperator
+from deploy.unitree.operator import AT_THE_END, STEADY, RemoteOperator
 from deploy.unitree.remote import Remote
 
 
@@ -78,7 +78,9 @@ def test_sticks_that_say_the_same_for_long_are_nobody_s_and_those_in_the_middle_
     assert hand.age(Remote(ly=0.5), STEADY - 0.1) == 0.0
     assert hand.age(Remote(ly=0.5), 1.1) == pytest.approx(1.0, abs=0.03)
     assert hand.age(Remote(ly=0.5, rx=0.001), 0.02) == 0.0
-    assert hand.age(Remote(rx=-1.0), STEADY + 4.0) == pytest.approx(4.0, abs=0.03)  # at its end, too
+    assert hand.age(Remote(rx=-1.0), AT_THE_END - 0.1) == 0.0  # at its end
+    assert hand.age(Remote(rx=-1.0), 1.1) == pytest.approx(1.0, abs=0.03)
+    assert hand.age(Remote(rx=-1.0, ly=0.5), STEADY + 4.0) == pytest.approx(4.0, abs=0.03)
     assert hand.age(Remote(), 60.0) == 0.0
     assert hand.age(Remote(frozenset(["A"]), ry=0.7), 60.0) == 0.0  # which steers nothing
 
