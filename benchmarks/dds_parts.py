@@ -18,12 +18,12 @@ from deploy.guard import lease
 from deploy.guard_process import PERIOD, GuardedInterface
 from deploy.hil.plant import PlantSettings
 from deploy.hil.server import Server, ServerSettings
-from deploy.interface import MotorCommand, RealTime, RobotState
+from deploy.interface import MotorCommand, RealTime, RobotState, real_time_priority
 from deploy.limits import Limits
 from deploy.log import STAGES
 from deploy.operator import ScriptedOperator
 from deploy.policy import RobotPolicy, load
-from deploy.runtime import Runtime, real_time_priority
+from deploy.runtime import Runtime
 from deploy.summary import summarize
 from deploy.supervisor import Supervisor
 from deploy.unitree.interface import UnitreeInterface, projected_gravity

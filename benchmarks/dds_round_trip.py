@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from deploy.runtime import real_time_priority
+from deploy.interface import real_time_priority
 from deploy.unitree.messages import GO, HG, Family
 from deploy.unitree.transport import Bus, Publisher, Subscriber, checked_codec, deserialize, serialize
 

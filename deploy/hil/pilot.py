@@ -21,11 +21,11 @@ from deploy.guard_process import GuardedInterface
 from deploy.hil.bench import SILENT, WALK_AFTER
 from deploy.hil.faults import NOTHING, SIDES, During, Side, make
 from deploy.hil.stage import Times
-from deploy.interface import MotorCommand, RealTime, RobotState, damping_command
+from deploy.interface import MotorCommand, RealTime, RobotState, damping_command, real_time_priority
 from deploy.limits import Limits
 from deploy.operator import Intent, Stop
 from deploy.policy import RobotPolicy, load
-from deploy.runtime import PRIORITY, Runtime, no_garbage_collection, real_time_priority
+from deploy.runtime import PRIORITY, Runtime, no_garbage_collection
 from deploy.states import State
 from deploy.supervisor import Supervisor
 from robots import Robot

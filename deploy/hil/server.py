@@ -23,7 +23,8 @@ import numpy as np
 from deploy.hil.drives import Battery, DriveCommand
 from deploy.hil.plant import PHYSICS_DT, Plant, PlantSettings, Sample
 from deploy.hil.wire import Wire
-from deploy.runtime import memory_kept, no_garbage_collection, real_time_priority
+from deploy.interface import real_time_priority
+from deploy.runtime import memory_kept, no_garbage_collection
 from deploy.summary import quantiles
 from deploy.unitree.interface import LOW_CMD, LOW_STATE
 from deploy.unitree.motion_switcher import MotionService

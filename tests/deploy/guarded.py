@@ -13,8 +13,8 @@ import numpy as np
 import robots
 from deploy.guard import MAX_LEASE, GuardError
 from deploy.guard_process import GuardedInterface
-from deploy.interface import MotorCommand, RobotState
-from deploy.runtime import PRIORITY, real_time_priority
+from deploy.interface import MotorCommand, RobotState, real_time_priority
+from deploy.runtime import PRIORITY
 
 CONTROL_DT = 0.02
 DAMPING_KD = 3.0

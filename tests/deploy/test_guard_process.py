@@ -169,6 +169,17 @@ def test_a_runtime_and_a_guard_that_die_at_once_leave_a_robot_that_is_damped_by_
     assert (rows[-1, 1] != guard) == both == (tmp_path / "took_over").exists()
 
 
+def heard_after_the_death_of(interface, folder, *processes):
+    """All that the robot heard by the end of a runtime that finds them dead."""
+    for process in processes:
+        process.kill()
+        process.wait()
+    with pytest.raises(GuardDead):
+        interface.read()
+    interface.close()
+    return heard(folder)
+
+
 def test_the_second_guard_goes_where_it_was_never_needed_and_another_one_takes_its_place_where_it_died(tmp_path, go2, capfd):
     interface = GuardedInterface(functools.partial(Recorder, tmp_path), go2, DAMPING_KD)
     waiting = interface._successor._process
@@ -178,13 +189,7 @@ def test_the_second_guard_goes_where_it_was_never_needed_and_another_one_takes_i
 
     interface = GuardedInterface(functools.partial(Recorder, tmp_path), go2, DAMPING_KD)
     first, waiting = interface._guard._process, interface._successor._process
-    for process in (waiting, first):
-        process.kill()
-        process.wait()
-    with pytest.raises(GuardDead):
-        interface.read()
-    interface.close()
-    rows = heard(tmp_path)
+    rows = heard_after_the_death_of(interface, tmp_path, waiting, first)
     assert not (tmp_path / "took_over").exists()
     assert damping(rows[~np.isin(rows[:, 1], [first.pid, waiting.pid])][-200:]).all()
     assert rows[-1, 1] not in (first.pid, waiting.pid)
@@ -203,12 +208,7 @@ def test_a_runtime_that_closes_leaves_a_robot_that_was_damped_to_rest(tmp_path):
 def test_a_second_guard_that_cannot_wait_on_the_wire_opens_it_when_it_is_needed(tmp_path, go2):
     interface = GuardedInterface(functools.partial(Recorder, tmp_path), go2, DAMPING_KD, standby=broken)
     first = interface._guard._process
-    first.kill()
-    first.wait()
-    with pytest.raises(GuardDead):
-        interface.read()
-    interface.close()
-    rows = heard(tmp_path)
+    rows = heard_after_the_death_of(interface, tmp_path, first)
     assert rows[-1, 1] != first.pid
     assert damping(rows[-200:]).all()
 

@@ -177,7 +177,7 @@ def test_sound_copies_are_accepted(tmp_path, model):
     """Also limits narrower than the model's, and limits of a model that has none."""
     for i, calf in enumerate(([-2.7227, -0.83776], [-2.7, -1.0])):
         limit = {"*_hip_joint": [-0.5, 0.5], "*_thigh_joint": [-0.5, 3.0], "*_calf_joint": calf}
-        build_spec(from_yaml(go2_copy(tmp_path / str(i), {"joint_pos_limit": limit}, model))).compile()
+        assert build_spec(from_yaml(go2_copy(tmp_path / str(i), {"joint_pos_limit": limit}, model))).compile().nu == 12
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_KNOWN, MOST_KNOWN + 1, 300])
