@@ -1,7 +1,8 @@
 """The losses of a first gradient step, ours against stable-baselines3's: the same weights, the same batch, the same noise.
 
-SAC, TD3 and DQN (without double targets, which theirs has not). Prints each pair and ends with status 1 where any differs by more than 1e-5
-of itself. Theirs clips log(1 - tanh^2 + 1e-6); with its own epsilon the losses of SAC differ by what the second line says.
+PPO (a whole rollout in which episodes end, its advantages among it), SAC, TD3 and DQN (without double targets, which theirs has not).
+Prints each pair and ends with status 1 where any differs by more than 1e-5 of itself. Theirs clips log(1 - tanh^2 + 1e-6); with its own
+epsilon the losses of SAC differ by what that line says.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from torch import Tensor, nn
 
 from benchmarks.updates import ACTIONS, OBSERVATIONS, Nothing, NothingGym, own, silent
 from locomotion.algorithms.dqn import DQN, DQNSettings
+from locomotion.algorithms.ppo import PPO, PPOSettings
 from locomotion.algorithms.replay import Batch
+from locomotion.algorithms.returns import generalized_advantages, normalized
 from locomotion.algorithms.sac import SAC, SACSettings
 from locomotion.algorithms.td3 import TD3, TD3Settings
 from locomotion.environment import DiscreteActions, Spaces
 from locomotion.models.ensemble import Ensemble
 
 SIZE, CHOICES = 256, 4
+STEPS, ROBOTS = 32, 8  # of a rollout
 
 
 class Choices(NothingGym):
@@ -72,6 +76,44 @@ def logged(model: Any, samples: ReplayBufferSamples) -> dict[str, float]:
     model.replay_buffer.sample = lambda *arguments, **options: samples
     model.train(1, SIZE)
     return model.logger.name_to_value
+
+
+def ppo() -> list[tuple[str, float, float]]:
+    """One step over a whole rollout whose actions another policy took, so that ratios are not 1 and some are clipped."""
+    torch.manual_seed(3)
+    policy = {"net_arch": [64, 64], "activation_fn": nn.ELU}
+    model: Any = theirs.PPO("MlpPolicy", DummyVecEnv([NothingGym] * ROBOTS), n_steps=STEPS, batch_size=STEPS * ROBOTS, n_epochs=1,
+                            gamma=0.98, gae_lambda=0.9, ent_coef=0.003, policy_kwargs=policy, device="cpu")  # fmt: skip
+    ours = own(PPO, PPOSettings, "ppo", ROBOTS, f"steps={STEPS}", "epochs=1", "minibatches=1", "actor_hidden=[64,64]",
+               "critic_hidden=[64,64]", "symmetric=false", "initial_std=1.0", "gamma=0.98", "lam=0.9")  # fmt: skip
+    nets = model.policy
+    for mine, other in (
+        (ours.actor.network, [nets.mlp_extractor.policy_net, nets.action_net]),
+        (ours.critic.network, [nets.mlp_extractor.value_net, nets.value_net]),
+    ):
+        layers = [layer for module in other for layer in linears(module)]
+        copy_layers(linears(mine), [layer.weight for layer in layers], [layer.bias for layer in layers])
+    seen, action, reward = torch.randn(STEPS + 1, ROBOTS, OBSERVATIONS), torch.randn(STEPS, ROBOTS, ACTIONS), torch.randn(STEPS, ROBOTS)
+    done = torch.rand(STEPS, ROBOTS) < 0.1
+    with torch.no_grad():
+        value, log_prob = ours.critic(seen), ours.actor.distribution(ours.actor(seen[:-1])).log_prob(action)
+        log_prob += 0.3 * torch.randn_like(log_prob)
+        advantage = generalized_advantages(reward, value[:-1], value[1:] * ~done, done, 0.98, 0.9)
+        rows = {"actor": seen[:-1], "critic": seen[:-1], "action": action, "output": ours.actor(seen[:-1])}
+    columns = {"log_prob": log_prob, "advantage": normalized(advantage), "target": advantage + value[:-1], "value": value[:-1]}
+    buffer, begins = model.rollout_buffer, np.ones(ROBOTS)
+    for t in range(STEPS):
+        buffer.add(seen[t].numpy(), action[t].numpy(), reward[t].numpy(), begins, value[t], log_prob[t])
+        begins = done[t].numpy().astype(float)
+    buffer.compute_returns_and_advantage(value[-1], begins)
+    silent(model).train()
+    figures = ours.update({name: x.flatten(0, 1) for name, x in rows.items()} | {name: x.reshape(-1, 1) for name, x in columns.items()})
+    log = model.logger.name_to_value
+    pairs = (("surrogate", "policy_gradient_loss", -1), ("value", "value_loss", 1))
+    return [
+        *((name, sign * figures[f"loss/{name}"], log[f"train/{other}"]) for name, other, sign in pairs),
+        ("entropy", -figures["policy/entropy"], log["train/entropy_loss"]),
+    ]
 
 
 def sac(epsilon: float) -> list[tuple[str, float, float]]:
@@ -132,7 +174,7 @@ def main() -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     worst = 0.0
-    for name, rows in (("SAC", sac(0.0)), ("SAC, theirs with its epsilon", sac(1e-6)), ("TD3", td3()), ("DQN", dqn())):
+    for name, rows in (("PPO", ppo()), ("SAC", sac(0.0)), ("SAC, theirs with its epsilon", sac(1e-6)), ("TD3", td3()), ("DQN", dqn())):
         for loss, ours, other in rows:
             difference = abs(ours - other) / max(abs(other), 1e-9)
             print(f"{name}, {loss}: {ours:.8f}, stable-baselines3 {other:.8f}, relative difference {difference:.1e}")

@@ -36,6 +36,7 @@ from locomotion.config import compose
 from locomotion.data import exchange
 from locomotion.data.dataset import Dataset
 from locomotion.data.load import replay_of, returns_scale
+from locomotion.evaluation.seeds import interquartile_mean, interval
 from locomotion.files import write_json
 from locomotion.schema import check
 
@@ -188,19 +189,6 @@ def run(identity: str, folder: Path, quality: str, name: str, library: str, seed
     print(f"{identity} {quality} {name} {library} seed {seed}: {totals.mean():.0f} in {seconds:.0f} s", flush=True)
 
 
-def interquartile(values: np.ndarray) -> tuple[float, float, float]:
-    """Interquartile mean of the seeds, and its 95 % bootstrap interval (Agarwal et al., 2021)."""
-
-    def middle(x: np.ndarray) -> np.ndarray:
-        x = np.sort(x, axis=-1)
-        cut = x.shape[-1] // 4
-        return x[..., cut : x.shape[-1] - cut].mean(axis=-1)
-
-    rng = np.random.default_rng(0)
-    resampled = middle(values[rng.integers(0, len(values), (2000, len(values)))])
-    return float(middle(values)), *(float(x) for x in np.quantile(resampled, (0.025, 0.975)))  # type: ignore[return-value]
-
-
 def table(root: Path, environments: list[str], updates: int) -> None:
     print(f"{machine()}; {updates:,} gradient steps, mean return of {EPISODES} episodes, IQM [95 %]")
     for identity, quality, name in itertools.product(environments, QUALITIES, MAKERS):
@@ -208,9 +196,8 @@ def table(root: Path, environments: list[str], updates: int) -> None:
         for library in ("ours", "d3rlpy"):
             files = sorted((root / identity).glob(f"{quality}_{name}_{library}_*_{updates}.json"))
             values = np.array([json.loads(path.read_text())["return"] for path in files])
-            cells.append(
-                f"{library} {'{:.0f} [{:.0f}, {:.0f}]'.format(*interquartile(values))} of {len(values)}" if len(values) else f"{library} -"
-            )
+            figures = "{:.0f} [{:.0f}, {:.0f}]".format(interquartile_mean(values), *interval(values)) if len(values) else "-"
+            cells.append(f"{library} {figures} of {len(values)}")
         print(f"{identity:16} {quality:7} {name:14} {'   '.join(cells)}")
 
 

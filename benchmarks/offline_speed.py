@@ -36,20 +36,20 @@ def arrays() -> dict[str, np.ndarray]:
     return {"observations": seen, "actions": action, "rewards": reward, "terminals": np.zeros(ROWS, dtype=bool), "timeouts": cut}
 
 
-def ours(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
+def learner_of(name: str, data: dict[str, np.ndarray], *overrides: str) -> Any:
+    """Ours with its own settings, but for ``overrides``, on ``data``."""
     seen, action, reward, ends, cut = (
         torch.from_numpy(data[key]) for key in ("observations", "actions", "rewards", "terminals", "timeouts")
     )
-    groups = [{"actor": x} for x in (seen, seen.roll(-1, 0))]
-    settings: dict[str, Any] = {
-        **compose("train", [f"algorithm={name}"])["algorithm"],
-        "dataset": "-",
-        "updates": UPDATES,
-        "reward_scale": 1.0,
-    }
+    settings: dict[str, Any] = compose("train", [f"algorithm={name}", *(f"algorithm.{one}" for one in overrides)])["algorithm"]
     cls = ALGORITHMS[settings.pop("name")]
-    replay = from_arrays(groups[0], action, reward, groups[1], ends, cut)
-    return cls(check(cls.settings_type, settings, "algorithm"), Nothing(1), 1, 1000, replay).iterate
+    replay = from_arrays({"actor": seen}, action, reward, {"actor": seen.roll(-1, 0)}, ends, cut)
+    own = check(cls.settings_type, settings | {"dataset": "-", "reward_scale": 1.0}, "algorithm")
+    return cls(own, Nothing(1), 1, 1000, replay)
+
+
+def ours(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
+    return learner_of(name, data, f"updates={UPDATES}").iterate
 
 
 def theirs(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:

@@ -1,13 +1,14 @@
 """Our learners beside stable-baselines3's: the same environments, steps, evaluator and machine, several seeds.
 
 ``python -m benchmarks.parity [CASE ...] --seeds 5``. Each training leaves a file in ``--output``; what is there is not run again, so that
-this can be stopped and goes on. Ours and theirs of a seed run side by side, one thread each. The end is a table: interquartile means of the
-return without exploration (20 episodes after the last step), bootstrap intervals, and the ratio of speeds.
+this can be stopped and goes on. Two trainings run at any time, ours and theirs in turn, one thread each. The end is a table: interquartile
+means of the return without exploration (20 episodes after the last step), bootstrap intervals, and the ratio of speeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,11 @@ EPISODES, EVALUATION_SEED = 20, 7_000_003
 
 @dataclass(frozen=True)
 class Case:
-    """An algorithm on an environment: our settings, and their class with its arguments; network and budget are the same."""
+    """An algorithm on an environment: our settings, and their class with its arguments.
+
+    Steps are the same, and for PPO, SAC and TD3 sizes of networks, rates, batches and exploration; their DQN has the settings of
+    its zoo, A2C and TRPO their own.
+    """
 
     env: str
     steps: int
@@ -35,19 +41,22 @@ class Case:
     theirs: str  # module:class
     arguments: dict[str, Any] = field(default_factory=dict)
     copies: int = 1  # of the environment, theirs
+    normalize: bool = False  # observations and rewards, theirs (ours does with observations)
+    noise: float | None = None  # of exploration, theirs
 
 
-PPO = ("algorithm=ppo_gymnasium",)
-OFF = ("algorithm.rounds=1000",)
+PPO = {"n_steps": 256, "batch_size": 64}
+SAC: dict[str, Any] = {"learning_starts": 1000}
+TD3 = {"learning_starts": 1000, "learning_rate": 3e-4, "policy_kwargs": {"net_arch": [256, 256]}}
 CASES = {
     **{
-        f"ppo_{name}": Case(f"{env}-v5", 300_000, PPO, "stable_baselines3:PPO")
+        f"ppo_{name}": Case(f"{env}-v5", 300_000, ("algorithm=ppo_gymnasium",), "stable_baselines3:PPO", PPO, 8, normalize=True)
         for name, env in (("hopper", "Hopper"), ("walker", "Walker2d"), ("cheetah", "HalfCheetah"))
     },
-    "sac_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=sac", *OFF), "stable_baselines3:SAC"),
-    "sac_hopper": Case("Hopper-v5", 100_000, ("algorithm=sac", *OFF), "stable_baselines3:SAC"),
-    "td3_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=td3", *OFF), "stable_baselines3:TD3"),
-    "td3_hopper": Case("Hopper-v5", 100_000, ("algorithm=td3", *OFF), "stable_baselines3:TD3"),
+    "sac_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
+    "sac_hopper": Case("Hopper-v5", 50_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
+    "td3_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
+    "td3_hopper": Case("Hopper-v5", 50_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
     "dqn_cartpole": Case(
         "CartPole-v1", 50_000, ("algorithm=dqn",), "stable_baselines3:DQN",
         {"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000, "target_update_interval": 10,
@@ -101,10 +110,17 @@ def theirs(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
 
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.noise import NormalActionNoise
+    from stable_baselines3.common.vec_env import VecNormalize
 
     module, name = case.theirs.split(":")
-    env = make_vec_env(case.env, n_envs=case.copies, seed=seed)
-    model = getattr(importlib.import_module(module), name)("MlpPolicy", env, seed=seed, device="cpu", **case.arguments)
+    env: Any = make_vec_env(case.env, n_envs=case.copies, seed=seed)
+    env = VecNormalize(env) if case.normalize else env
+    arguments = dict(case.arguments)
+    if case.noise is not None:
+        n = env.action_space.shape[0]
+        arguments["action_noise"] = NormalActionNoise(np.zeros(n), np.full(n, case.noise))
+    model = getattr(importlib.import_module(module), name)("MlpPolicy", env, seed=seed, device="cpu", **arguments)
     model.set_logger(Logger(None, []))  # its own leaves a folder behind
     began = time.perf_counter()
     model.learn(case.steps)
@@ -112,9 +128,10 @@ def theirs(case: Case, seed: int) -> tuple[torch.nn.Module, int, float]:
 
     class Actor(torch.nn.Module):
         def forward(self, observation: torch.Tensor) -> torch.Tensor:
-            action = torch.as_tensor(model.predict(observation.numpy(), deterministic=True)[0])
+            seen = env.normalize_obs(observation.numpy()) if case.normalize else observation.numpy()
+            action = torch.as_tensor(model.predict(seen, deterministic=True)[0])
             discrete = action.dim() == 1
-            return torch.nn.functional.one_hot(action.long(), int(env.action_space.n)).float() if discrete else action  # type: ignore[attr-defined]
+            return torch.nn.functional.one_hot(action.long(), int(env.action_space.n)).float() if discrete else action
 
     return Actor(), model.num_timesteps, seconds
 
@@ -165,14 +182,17 @@ def main() -> None:
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-    for seed in range(1, words.seeds + 1):
-        for name in words.cases or CASES:
-            left = [lib for lib in ("ours", "theirs") if not (words.output / f"{name}-{lib}-{seed}.json").exists()]
-            command = [sys.executable, "-m", "benchmarks.parity", "--output", str(words.output), "--one", name]
-            running = [subprocess.Popen([*command, lib, str(seed)], **quiet) for lib in left]
-            for process in running:
-                if process.wait():
-                    print(f"{name}, seed {seed}: one of {left} failed", file=sys.stderr)
+
+    def train(case: tuple[int, str, str]) -> None:
+        seed, name, library = case
+        if (words.output / f"{name}-{library}-{seed}.json").exists():
+            return
+        command = [sys.executable, "-m", "benchmarks.parity", "--output", str(words.output), "--one", name, library, str(seed)]
+        if subprocess.run(command, **quiet).returncode:
+            print(f"{name}, {library}, seed {seed}: failed", file=sys.stderr)
+
+    with ThreadPoolExecutor(2) as two:
+        list(two.map(train, itertools.product(range(1, words.seeds + 1), words.cases or CASES, ("ours", "theirs"))))
     return table(words.output)
 
 

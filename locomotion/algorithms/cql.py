@@ -1,7 +1,7 @@
 """Conservative Q-learning (Kumar et al., 2020, arXiv:2006.04779), CQL(H) on soft actor-critic: what the data lack is held to be worse.
 
-Read :meth:`CQL.update`. Actions, log-densities and entropies are those of the space's bounds scaled to [-1, 1]. As in the authors' runs the
-weight of conservatism is fixed, and no entropy is added to the value of what follows.
+Read :meth:`CQL.update`. Actions, log-densities and entropies are those of the space's bounds scaled to [-1, 1]. As in the authors' code and
+runs the squared error has no factor of one half, the weight of conservatism is fixed, and no entropy is added to the value of what follows.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class CQL:
         pairs = torch.cat([actor.scale(batch.action)[None], tried])  # [1 + 3 n, B, A]
         pairs = torch.cat([sees.expand(len(pairs), *sees.shape), pairs], dim=-1)
         values = self.critic(pairs.flatten(0, 1)).view(s.critics, len(pairs), -1)
-        bellman = 0.5 * (values[:, 0] - goal).square().mean(dim=-1).sum()
+        bellman = (values[:, 0] - goal).square().mean(dim=-1).sum()
         gap = conservative_gap(values[:, 1:].mT, log_density.mT, values[:, 0]).mean(dim=-1).sum()
         self.critic_optimizer.descend(bellman + s.conservatism * gap, s.max_grad_norm)
 

@@ -244,6 +244,20 @@ def test_cql_learns_the_best_action() -> None:
     assert abs(value_of(learner.actor(torch.zeros(1, 1))) - TARGET) < 0.4
 
 
+def test_cql_weighs_the_gap_against_the_whole_squared_error_of_both_critics() -> None:
+    """As in its authors' code, where the paper has half of it: their weights of conservatism keep their meaning."""
+    learner = make("cql", actions=1)
+    batch, noise = data().sample(32, 1, 0.99, torch.Generator().manual_seed(3)), torch.zeros(4, 32, 1)
+    with torch.no_grad():
+        next_action = torch.tanh(learner.actor.outputs(batch.following["actor"])[0])
+        following = learner.target(torch.cat([batch.following["actor"], next_action], dim=-1)).squeeze(-1).amin(dim=0)
+        values = learner.critic(torch.cat([batch.observations["actor"], learner.actor.scale(batch.action)], dim=-1)).squeeze(-1)
+        error = (values - batch.reward - batch.discount * following).square()
+    figures = learner.update(batch, noise, torch.zeros(1, 32, 1))
+    assert len(values) == 2
+    assert float(figures[0]) == pytest.approx(float(error.mean(dim=-1).sum()), rel=1e-5)
+
+
 def test_behaviour_cloning_learns_the_mean_of_what_was_done() -> None:
     learner = make("bc", updates=200, learning_rate=1e-2)
     assert learner.iterate()["loss/imitation"] > 1.0  # 4/3 is the variance
