@@ -58,7 +58,6 @@ def iql() -> Rows:
     ours, theirs = copied(d3rlpy.algos.IQLConfig(), "iql_gymnasium", "normalize=false")
     copy_policy(ours.actor, linears(theirs._modules.policy), 1)
     value, ours.value.normalizer = theirs._modules.value_func, nn.Identity()
-    value._encoder._layers = nn.Sequential(*(nn.ELU() if isinstance(x, nn.ReLU) else x for x in value._encoder._layers))  # as PPO's critic
     layers = linears(value)
     copy_layers(linears(ours.value.network), [layer.weight for layer in layers], [layer.bias for layer in layers])
     mine, batch = batches()

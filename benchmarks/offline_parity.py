@@ -103,7 +103,7 @@ def make_data(identity: str, folder: Path, steps: int) -> None:
         written = exchange.from_npz(
             folder / f"{quality}.npz", folder / f"{identity.lower()}-{quality}-{int(time.time())}-v0", bounds, about
         )
-        write_json(folder / f"{quality}.json", {"dataset": written.folder.name, "steps": written.total_steps}, "output")
+        write_json(folder / f"{quality}.json", {"dataset": written.path.name, "steps": written.total_steps}, "output")
 
 
 def _mixed(model: Any, folder: Path) -> dict[str, np.ndarray]:

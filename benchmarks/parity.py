@@ -54,9 +54,9 @@ CASES = {
         for name, env in (("hopper", "Hopper"), ("walker", "Walker2d"), ("cheetah", "HalfCheetah"))
     },
     "sac_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
-    "sac_hopper": Case("Hopper-v5", 50_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
+    "sac_hopper": Case("Hopper-v5", 30_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
     "td3_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
-    "td3_hopper": Case("Hopper-v5", 50_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
+    "td3_hopper": Case("Hopper-v5", 30_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
     "dqn_cartpole": Case(
         "CartPole-v1", 50_000, ("algorithm=dqn",), "stable_baselines3:DQN",
         {"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000, "target_update_interval": 10,

@@ -14,10 +14,12 @@ from locomotion.algorithms.returns import imitation_loss
 from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor
 from locomotion.models.flat import FlatAdam
+from locomotion.models.mlp import ActivationName
 from locomotion.schema import Positive
 
 
 class BCSettings(OfflineSettings):
+    activation: ActivationName = "elu"
     initial_std: Positive  # of the exploration with which a later training begins (init=...)
 
 
@@ -43,7 +45,8 @@ class BC:
     @staticmethod
     def make_actor(settings: BCSettings, spaces: Spaces, generator: torch.Generator) -> Actor:
         spaces.continuous("bc")
-        return make_actor(spaces, settings.actor_hidden, settings.symmetric, settings.initial_std, generator)
+        s = settings
+        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, activation=s.activation)
 
     def iterate(self) -> dict[str, float]:
         total = torch.zeros((), device=self.env.device)

@@ -56,7 +56,7 @@ class IQL:
         sizes = [width + actions, *s.critic_hidden, 1]
         self.critic, self.target = (Ensemble(s.critics, sizes, s.activation, s.layer_norm, initial).to(device) for _ in range(2))
         self.target.load_state_dict(self.critic.state_dict())
-        self.value = Critic(width, s.critic_hidden, mirror, initial).to(device)
+        self.value = Critic(width, s.critic_hidden, mirror, initial, s.activation).to(device)
         self.samples = Samples(data, env, s.symmetric, s.batch_size, s.n_steps, s.gamma)
         if s.normalize and self.actor.normalizer is not None:
             self.value.normalizer.load_state_dict(self.samples.normalizer(s.critic_group, mirror).state_dict())
@@ -79,7 +79,7 @@ class IQL:
                 spaces, "iql", s.actor_hidden, s.activation, s.symmetric, s.normalize, generator, stochastic=False, limit=s.action_limit
             )
         spaces.continuous("iql")
-        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator)
+        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, activation=s.activation)
 
     def iterate(self) -> dict[str, float]:
         figures = torch.zeros(5, device=self.env.device)

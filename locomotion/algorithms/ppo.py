@@ -28,6 +28,7 @@ from locomotion.environment import Environment, Spaces
 from locomotion.models.actor_critic import Actor, make_actor, make_critic
 from locomotion.models.estimator import EstimatorSettings, EstimatorTraining
 from locomotion.models.flat import FlatAdam, pack, side_by_side
+from locomotion.models.mlp import ActivationName
 from locomotion.schema import Count, NotNegative, Positive, PositiveRange, Settings, Share
 from robots.errors import InputError
 
@@ -43,6 +44,7 @@ class PPOSettings(Settings):
     lam: Share
     clip: Annotated[float, Field(gt=0, lt=1)]
     value_clip: Positive | None  # None: plain squared error
+    normalize_values: bool = False  # the critic learns values in standard deviations of its targets, whatever the rewards' units
     entropy_coefficient: NotNegative
     max_grad_norm: Positive
     learning_rate: Positive
@@ -55,6 +57,7 @@ class PPOSettings(Settings):
     final_entropy_coefficient: NotNegative  # ... and entropy_coefficient goes to this
     actor_hidden: Sizes
     critic_hidden: Sizes
+    activation: ActivationName = "elu"
     initial_std: Positive
     symmetric: bool
     actor_group: Literal["actor", "critic"] = "actor"  # what the policy sees; critic: a teacher, which no robot can run
@@ -92,7 +95,7 @@ class PPO:
         device, s = env.device, settings
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor = self.make_actor(settings, env.spaces, initial).to(device)
-        self.critic = make_critic(env.spaces, s.critic_hidden, s.symmetric, initial).to(device)
+        self.critic = make_critic(env.spaces, s.critic_hidden, s.symmetric, initial, s.activation, s.normalize_values).to(device)
         self.generator = initial if device.type == "cpu" else torch.Generator(device=device).manual_seed(seed)
         # the actor's rate follows the KL divergence, the critic's stays
         self.actor_optimizer = FlatAdam(self.actor.policy_parameters(), s.learning_rate)
@@ -104,7 +107,7 @@ class PPO:
     @staticmethod
     def make_actor(settings: PPOSettings, spaces: Spaces, generator: torch.Generator) -> Actor:
         s = settings
-        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, s.actor_group, s.estimator, s.memory)
+        return make_actor(spaces, s.actor_hidden, s.symmetric, s.initial_std, generator, s.actor_group, s.estimator, s.memory, s.activation)
 
     @property
     def settled(self) -> float:
@@ -146,9 +149,12 @@ class PPO:
         rollout = self.rollout
         seen = rollout.evaluate(self.critic)
         advantage, target = self.estimate(seen)
+        if self.critic.targets is not None:
+            self.critic.targets.update(target.reshape(-1, 1))
+        target, value = self.critic.said(target), self.critic.said(seen.value)
         action, output = rollout.action.flatten(0, 1), rollout.output.flatten(0, 1)
         log_prob = self.actor.distribution(output).log_prob(action)
-        scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": seen.value}
+        scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": value}
         columns = {name: tensor.reshape(-1, 1) for name, tensor in scalars.items()}
         actor = self.actor.features(rollout.actor.flatten(0, 1))
         return {"actor": actor, "critic": seen.critic, "action": action, "output": output, **columns}

@@ -68,9 +68,9 @@ class Rollout:
         ended = self.env.ended()
         reward = self.env.rewards()
         seen = critic.normalizer(self.critic.flatten(0, 1))
-        value = critic.network(seen).view(self.steps, -1)
+        value = critic.value(seen).view(self.steps, -1)
         last, final = critic.normalizer(self.env.observations["critic"]), critic.normalizer(ended.observations["critic"])
-        beyond = [critic.network(x).squeeze(-1) for x in (last, final)]
+        beyond = [critic.value(x) for x in (last, final)]
         next_value = following_values(value, beyond[0], self.terminated, ended.steps, ended.rows, beyond[1])
         return Evaluated(seen, reward, value, next_value, self.terminated, self.terminated | self.truncated, last, ended, final)
 

@@ -79,7 +79,7 @@ def _export(words: list[str]) -> int:
     if output.suffix == ".npz":
         exchange.to_npz(dataset, output_file(output, "output"))
     else:
-        exchange.in_one_file(dataset, output)
+        exchange.copied(dataset, output, one_file=True)
     print(f"{output}: {dataset.total_episodes} episodes, {dataset.total_steps:,} steps")
     return 0
 

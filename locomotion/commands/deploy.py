@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from locomotion.deployment import conditions_of, extras_of, run_deployment
-from locomotion.schema import check
+from locomotion.schema import check, refuse_unused
 from locomotion.settings import DeploySettings
 from robots.errors import InputError
 
@@ -22,6 +22,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
         raise InputError("hurry", True, "interface=sim and a script of commands alone", "A robot and a person live in real time.")
     if settings.plant and settings.interface != "sim":
         raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
+    if settings.interface == "sim":
+        refuse_unused(given, dict.fromkeys(dds, "A simulated robot is on no network (interface=unitree_dds is)"))
     own = {"conditions": conditions_of(settings.plant)} if settings.interface == "sim" else dds
     way = {"name": settings.interface, **own}
     summary = run_deployment(

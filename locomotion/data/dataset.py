@@ -67,7 +67,7 @@ class Writer:
         try:
             self._link()
         except InputError:
-            self.drop()
+            shutil.rmtree(self.folder)  # nobody can use it, and it would be in the way of the next try
             raise
 
     @staticmethod
@@ -82,11 +82,6 @@ class Writer:
         self._waiting.append(episode.checked(f"episode_{number}", self.groups, self.action))
         if sum(len(one) for one in self._waiting) >= PART_STEPS:
             self.flush()
-
-    def drop(self) -> None:
-        """Remove the folder of a dataset that has got no episode on disk: nobody can use it, and it is in the way of the next try."""
-        if not self.total_episodes:
-            shutil.rmtree(self.folder)
 
     def flush(self) -> None:
         """Raises InputError where the disk is full; what was written before can still be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,36 +12,50 @@ import numpy as np
 
 from locomotion.data.dataset import Dataset, Writer
 from locomotion.data.episode import Episode
-from locomotion.files import write_atomically, writing
+from locomotion.files import make_folder, write_atomically, writing
 from robots.errors import InputError, nearest
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 
 
-def copied(source: Dataset, folder: Path, about: Mapping[str, Any] | None = None, env_spec: str | None = None) -> Writer:
-    """All of ``source`` in a new folder, which says ``about`` of it, or what ``source`` says."""
+def whole(
+    output: Path,
+    groups: Mapping[str, int],
+    bounds: np.ndarray,
+    about: Mapping[str, Any],
+    episodes: Iterable[Episode],
+    env_spec: str | None = None,
+    one_file: bool = False,
+) -> Dataset:
+    """A new dataset that a :class:`Writer` makes beside ``output``: there is all of it or none, whatever happens on the way.
+
+    With ``one_file`` all episodes are in main_data.hdf5 itself, to be handed on. Raises InputError where an episode is not whole, or where
+    ``output`` is in use or cannot be written.
+    """
+    Writer.refuse_if_used(output)
+    with tempfile.TemporaryDirectory(prefix=".dataset-", dir=make_folder(output.parent, "output")) as work:
+        try:
+            writer = Writer(Path(work) / output.name, groups, bounds, about, env_spec)
+            for episode in episodes:
+                writer.add(episode)
+            writer.flush()
+            if one_file:
+                writer.merge()
+        except InputError as error:
+            if error.field != "output":
+                raise
+            raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
+        with writing("output", output):
+            writer.folder.replace(output)
+    return Dataset(output, "output")
+
+
+def copied(
+    source: Dataset, folder: Path, about: Mapping[str, Any] | None = None, env_spec: str | None = None, one_file: bool = False
+) -> Dataset:
+    """All of ``source`` in a new folder, which says ``about`` of it, or what ``source`` says. See :func:`whole`."""
     own = {key: value for key, value in source.about.items() if key != "format"} if about is None else about
-    writer = Writer(folder, source.groups, _bounds(source), own, env_spec or source.metadata.get("env_spec"))
-    return _filled(writer, source.episodes())
-
-
-def _filled(writer: Writer, episodes: Iterable[Episode]) -> Writer:
-    """Raises InputError where an episode is not whole; a dataset without any is removed."""
-    try:
-        for episode in episodes:
-            writer.add(episode)
-        writer.flush()
-    except InputError:
-        writer.drop()
-        raise
-    return writer
-
-
-def in_one_file(source: Dataset, folder: Path) -> Writer:
-    """As :func:`copied`, with all episodes in main_data.hdf5 itself: to be handed on."""
-    writer = copied(source, folder)
-    writer.merge()
-    return writer
+    return whole(folder, source.groups, _bounds(source), own, source.episodes(), env_spec or source.metadata.get("env_spec"), one_file)
 
 
 def to_npz(source: Dataset, path: Path) -> None:
@@ -58,7 +73,7 @@ def to_npz(source: Dataset, path: Path) -> None:
         write_atomically(path, lambda stream: np.savez(stream, **tables, about=text))  # type: ignore[arg-type]
 
 
-def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, Any], env_spec: str | None = None) -> Writer:
+def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, Any], env_spec: str | None = None) -> Dataset:
     """A new dataset of a file with ``observations``, ``actions``, ``rewards``, ``terminals`` and, if there are any, ``timeouts`` and
     ``next_observations``. Without the latter the last step of a truncated episode is lost: nobody knows where it led.
 
@@ -69,8 +84,7 @@ def from_npz(path: Path, folder: Path, bounds: np.ndarray, about: Mapping[str, A
     groups = {
         name.partition(".")[2] or "actor": value.shape[1] for name, value in tables.items() if name.partition(".")[0] == "observations"
     }
-    writer = Writer(folder, groups, bounds, about, env_spec)
-    return _filled(writer, _episodes(tables, groups))
+    return whole(folder, groups, bounds, about, _episodes(tables, groups), env_spec)
 
 
 def about_of_npz(path: Path) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def _actor(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> Ac
 
 def _critic(settings: TrainSettings, spaces: Spaces, state: dict[str, Any]) -> Critic:
     own = settings.algorithm
-    critic = make_critic(spaces, own["critic_hidden"], own.get("symmetric", False), torch.Generator())
+    more = {name: own[name] for name in ("activation", "normalize_values") if name in own}
+    critic = make_critic(spaces, own["critic_hidden"], own.get("symmetric", False), torch.Generator(), **more)
     critic.load_state_dict(state)
     return critic.eval()
 

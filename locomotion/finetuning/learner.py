@@ -151,7 +151,7 @@ class Learner(Adapted):
         for _ in range(epochs):
             target = self._advantages(batch)[1]
             for rows in make_minibatches(len(batch), 1, max(1, len(batch) // MINIBATCH), self.generator, torch.device("cpu")):
-                loss = (self.critic.network(seen[rows]).squeeze(-1) - target[rows]).square().mean()
+                loss = (self.critic.network(seen[rows]).squeeze(-1) - self.critic.said(target[rows])).square().mean()
                 self._value.descend(loss, MAX_GRAD_NORM)
         target = self._advantages(batch)[1]
         error = (self.critic(batch.critic).detach() - target).square().mean()

@@ -43,6 +43,7 @@ class Actor(nn.Module):
         initial_std: float | None,
         generator: torch.Generator,
         estimator: Estimator | None = None,
+        activation: str = "elu",
     ) -> None:
         super().__init__()
         self.estimator = estimator
@@ -51,7 +52,7 @@ class Actor(nn.Module):
             inputs += len(estimator.columns)
             through = (concatenate_mirrors(mirrors[0], estimator.mirror), mirrors[1]) if mirrors and estimator.mirror else None
         self.output_size = sizes[1]
-        self.network = self.make_network([inputs, *hidden, sizes[1]], generator, through)
+        self.network = self.make_network([inputs, *hidden, sizes[1]], generator, through, activation)
         self.normalizer = Normalizer(sizes[0], mirrors[0] if mirrors else None)
         spread = None if initial_std is None else nn.Parameter(torch.full((sizes[1],), math.log(initial_std)))
         self.register_parameter("log_std_parameter", spread)
@@ -59,8 +60,10 @@ class Actor(nn.Module):
         self.register_buffer("mirror_index", torch.tensor(partner), persistent=False)
         self.register_buffer("mirror_sign", torch.ones(sizes[1]), persistent=False)  # a spread has no direction
 
-    def make_network(self, sizes: Sequence[int], generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None) -> Any:
-        return make_network(sizes, 0.01, generator, mirrors)
+    def make_network(
+        self, sizes: Sequence[int], generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None, activation: str
+    ) -> Any:
+        return make_network(sizes, 0.01, generator, mirrors, activation)
 
     @property
     def log_std(self) -> Tensor:
@@ -102,14 +105,14 @@ class Actor(nn.Module):
 
     def frozen(self) -> Callable[[Tensor], Tensor]:
         """forward() with its tied weights written out once: for a rollout, in which they do not change."""
-        layers, normalizer = self.network.layers(), self.normalizer
+        layers, normalizer, activation = self.network.layers(), self.normalizer, self.network.activation
         if self.estimator is None:
-            return lambda observation: feed_forward(layers, normalizer.forward(observation))
+            return lambda observation: feed_forward(layers, normalizer.forward(observation), activation)
         estimating = self.estimator.network.layers()
 
         def act(observation: Tensor) -> Tensor:
             seen = normalizer.forward(observation)
-            return feed_forward(layers, torch.cat([seen, feed_forward(estimating, seen)], dim=-1))
+            return feed_forward(layers, torch.cat([seen, feed_forward(estimating, seen)], dim=-1), activation)
 
         return act
 
@@ -127,8 +130,10 @@ class RecurrentActor(Actor):
         super().__init__(*arguments)
         self._widths = [self.normalizer.mean.shape[0], memory, 1]
 
-    def make_network(self, sizes: Sequence[int], generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None) -> Any:  # type: ignore[override]
-        return RecurrentNetwork(sizes, self.memory_size, 0.01, generator, mirrors)
+    def make_network(
+        self, sizes: Sequence[int], generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None, activation: str
+    ) -> Any:
+        return RecurrentNetwork(sizes, self.memory_size, 0.01, generator, mirrors, activation)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Mean action [N, A] of the raw observation [N, D] that begins an episode."""
@@ -154,16 +159,33 @@ class RecurrentActor(Actor):
 
 
 class Critic(nn.Module):
-    """Value of a raw critic observation; equal for mirrored states where symmetric."""
+    """Value of a raw critic observation; equal for mirrored states where symmetric.
 
-    def __init__(self, size: int, hidden: Sequence[int], mirror: MirrorMap | None, generator: torch.Generator) -> None:
+    With ``normalize_values`` its network says values in standard deviations of the targets that it has learned, so that what it has to
+    learn is of size 1 whatever the rewards' units are.
+    """
+
+    def __init__(
+        self, size: int, hidden: Sequence[int], mirror: MirrorMap | None, generator: torch.Generator,
+        activation: str = "elu", normalize_values: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.network = make_network([size, *hidden, 1], 1.0, generator, (mirror, INVARIANT) if mirror else None)
+        self.network = make_network([size, *hidden, 1], 1.0, generator, (mirror, INVARIANT) if mirror else None, activation)
         self.normalizer = Normalizer(size, mirror)
+        self.targets = Normalizer(1, None) if normalize_values else None
 
     def forward(self, observation: Tensor) -> Tensor:
         """[N]"""
-        return self.network(self.normalizer(observation)).squeeze(-1)
+        return self.value(self.normalizer(observation))
+
+    def value(self, seen: Tensor) -> Tensor:
+        """[N] of observations [N, D] that are normalised."""
+        said = self.network(seen).squeeze(-1)
+        return said if self.targets is None else self.targets.inverse(said)
+
+    def said(self, value: Tensor) -> Tensor:
+        """What the network is to say where the value is ``value``."""
+        return value if self.targets is None else self.targets(value)
 
 
 def make_actor(
@@ -175,6 +197,7 @@ def make_actor(
     group: str = "actor",
     estimator: EstimatorSettings | None = None,
     memory: int = 0,
+    activation: str = "elu",
 ) -> Actor:
     """An actor for an observation ``group``, with a ``memory`` of so many numbers.
 
@@ -184,13 +207,20 @@ def make_actor(
     made = Estimator(estimator, spaces, symmetric, generator) if estimator else None
     kind = partial(RecurrentActor, memory) if memory else Actor
     std = None if isinstance(spaces.action, DiscreteActions) else initial_std
-    return kind((spaces.groups[group], spaces.action.size), hidden, mirrors, std, generator, made)
+    return kind((spaces.groups[group], spaces.action.size), hidden, mirrors, std, generator, made, activation)
 
 
-def make_critic(spaces: Spaces, hidden: Sequence[int], symmetric: bool, generator: torch.Generator) -> Critic:
+def make_critic(
+    spaces: Spaces,
+    hidden: Sequence[int],
+    symmetric: bool,
+    generator: torch.Generator,
+    activation: str = "elu",
+    normalize_values: bool = False,
+) -> Critic:
     """A critic for the group "critic"."""
     mirror = _mirror(spaces).groups["critic"] if symmetric else None
-    return Critic(spaces.groups["critic"], hidden, mirror, generator)
+    return Critic(spaces.groups["critic"], hidden, mirror, generator, activation, normalize_values)
 
 
 def make_costs(spaces: Spaces, hidden: Sequence[int], symmetric: bool, generator: torch.Generator) -> MLP | SymmetricMLP:

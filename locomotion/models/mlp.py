@@ -14,6 +14,7 @@ from locomotion.environment import MirrorMap
 
 ActivationName = Literal["elu", "relu", "silu", "tanh"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
 
 
 class MLP(nn.Sequential):
@@ -28,6 +29,7 @@ class MLP(nn.Sequential):
             nn.init.zeros_(layer.bias)
             layers += [layer] if last else [layer, ACTIVATIONS[activation]()]
         super().__init__(*layers)
+        self.activation = FUNCTIONS[activation]
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each layer."""
@@ -52,7 +54,7 @@ class SymmetricMLP(nn.Module):
         activation: str = "elu",
     ) -> None:  # fmt: skip
         super().__init__()
-        self.activation = ACTIVATIONS[activation]()
+        self.activation = FUNCTIONS[activation]
         for name, (index, sign) in (("input", input_mirror), ("output", output_mirror)):
             self.register_buffer(f"{name}_index", torch.tensor(index), persistent=False)
             self.register_buffer(f"{name}_sign", torch.tensor(sign, dtype=torch.float32), persistent=False)

@@ -56,6 +56,10 @@ class Normalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return ((x - self.shift) * self.scale).clip(-LIMIT, LIMIT)
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """What :meth:`forward` makes ``x`` of, where it does not clip."""
+        return x / self.scale + self.shift
+
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
         """Take ``batch`` [B, size] into the statistics."""

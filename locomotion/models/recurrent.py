@@ -61,13 +61,14 @@ class RecurrentNetwork(nn.Module):
     """``sizes`` are of the input D, the hidden layers and the output; ``mirrors`` as of :func:`~locomotion.models.mlp.make_network`."""
 
     def __init__(
-        self, sizes: Sequence[int], memory: int, output_gain: float, generator: torch.Generator, mirrors: tuple[MirrorMap, MirrorMap] | None
-    ) -> None:
+        self, sizes: Sequence[int], memory: int, output_gain: float, generator: torch.Generator,
+        mirrors: tuple[MirrorMap, MirrorMap] | None, activation: str = "elu",
+    ) -> None:  # fmt: skip
         super().__init__()
         self.split = [sizes[0], memory, 1]
         self.gru = GRU(sizes[0], memory, mirrors[0] if mirrors else None, generator)
         swap: MirrorMap = (np.roll(np.arange(memory), memory // 2), np.ones(memory))
-        self.head = make_network([memory, *sizes[1:]], output_gain, generator, (swap, mirrors[1]) if mirrors else None)
+        self.head = make_network([memory, *sizes[1:]], output_gain, generator, (swap, mirrors[1]) if mirrors else None, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [T, n, P] of sequences [T, n, D + M + 1]: the gradient goes back through their steps to their beginning."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,13 +13,13 @@ import numpy as np
 import robots
 from deploy.log_reader import RunLog, read_log
 from locomotion import build, plugins
-from locomotion.data.dataset import Writer
+from locomotion.data import exchange
+from locomotion.data.dataset import Dataset, Writer
 from locomotion.data.episode import Episode, end_to_end
 from locomotion.data.kinematics import Kinematics
 from locomotion.data.replayed import SAME, Replayed, episodes_of, replayed
 from locomotion.data.rewards import recomputed, unmeasured
 from locomotion.data.stretches import Walk, walks_of
-from locomotion.files import make_folder, writing
 from locomotion.schema import check, plain
 from locomotion.settings import FromLogsSettings, TrainSettings
 from locomotion.task.task import Task
@@ -28,7 +27,7 @@ from robots import Robot
 from robots.errors import InputError
 
 
-def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
+def run(settings: FromLogsSettings, paths: list[Path]) -> Dataset:
     """Write the dataset ``settings.output`` of the logs ``paths``. Raises InputError where one of them cannot be used."""
     Writer.refuse_if_used(Path(settings.output))  # before the work
     logs = _read(paths)
@@ -55,23 +54,7 @@ def run(settings: FromLogsSettings, paths: list[Path]) -> Writer:
     counts["steps"] = sum(len(one) for one in episodes)
     space = task.spaces.continuous("dataset from-logs")
     bounds = np.stack([space.low.numpy(), space.high.numpy()])
-    return _write(Path(settings.output), groups, bounds, _about(config, logs, task, dict(counts), left_out), episodes)
-
-
-def _write(output: Path, groups: dict[str, int], bounds: np.ndarray, about: dict[str, Any], episodes: list[Episode]) -> Writer:
-    """The dataset, whole or not at all. Raises InputError where the folder cannot be written."""
-    Writer.refuse_if_used(output)
-    with tempfile.TemporaryDirectory(prefix=".from-logs-", dir=make_folder(output.parent, "output")) as work:
-        try:
-            writer = Writer(Path(work) / output.name, groups, bounds, about)
-            for episode in episodes:
-                writer.add(episode)
-            writer.flush()
-        except InputError as error:
-            raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
-        with writing("output", output):
-            writer.folder.replace(output)
-    return writer
+    return exchange.whole(Path(settings.output), groups, bounds, _about(config, logs, task, dict(counts), left_out), episodes)
 
 
 def _read(paths: list[Path]) -> dict[Path, RunLog]:

@@ -224,6 +224,7 @@ def initialize(run: Run, path: str) -> None:
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
+        ("algorithm.activation", lambda config: config["algorithm"].get("activation", "elu")),
         ("algorithm.action_limit", lambda config: config["algorithm"].get("action_limit")),  # what 1 is of a bounded policy's output
     ):
         if get(theirs) != get(ours):
@@ -235,7 +236,7 @@ def initialize(run: Run, path: str) -> None:
         raise InputError("init", str(source), "weights of the same networks and observations", _unlike(theirs, ours) or reason) from error
 
 
-NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize")
+NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize", "normalize_values")
 
 
 def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

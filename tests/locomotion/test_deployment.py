@@ -42,6 +42,12 @@ def test_what_a_real_robot_meets_is_not_ours_to_say(bundle, capsys):
     assert "plant: got {'friction': 0.4}; expected interface=sim" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["network=eth0", "domain=1", "release=true"])
+def test_a_simulated_robot_is_on_no_network(bundle, word, capsys):
+    assert main(["deploy", f"policy={bundle}", word]) == 2
+    assert f"{word.partition('=')[0]}: got" in capsys.readouterr().err
+
+
 KEY = "a secret of more than sixteen bytes"
 
 

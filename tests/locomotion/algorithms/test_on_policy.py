@@ -56,6 +56,18 @@ def test_a_learner_comes_to_the_table_s_answer_though_time_limits_cut_its_episod
     np.testing.assert_allclose(value, V, rtol=0.08)
 
 
+@pytest.mark.parametrize("unit", [0.001, 1000.0])
+def test_values_that_are_normalised_are_learned_whatever_the_unit_of_rewards(unit):
+    env = Finite(TWO_STATES, 16, max_steps=4)
+    inner, env.rewards = env.rewards, lambda: unit * inner()
+    learner = make("ppo", env, "algorithm.gamma=0.9", "algorithm.normalize_values=true")
+    for _ in range(60):
+        learner.iterate()
+    with torch.no_grad():
+        value = learner.critic(torch.eye(2)).numpy()
+    np.testing.assert_allclose(value, unit * V, rtol=0.08)
+
+
 @pytest.mark.parametrize("name", TUNED)
 def test_policies_of_numbers_move_to_what_is_rewarded(name):
     class Target(Finite):

@@ -40,6 +40,26 @@ def test_normalisers_do_not_move_between_acting_and_updating():
     assert not torch.equal(learner.actor.normalizer.mean, before)
 
 
+def test_normalised_targets_are_those_of_all_that_was_learned_and_values_stay_in_units_of_reward():
+    learner = make("algorithm.normalize_values=true", "randomization=none")
+    plain, inner = [], learner.estimate
+    learner.estimate = lambda seen: plain.append(inner(seen)) or plain[-1]
+    for _ in range(2):
+        with torch.inference_mode():
+            learner.rollout.collect(learner.generator)
+            batch = learner.prepare()
+        learner.update(batch)
+    seen = torch.cat([target.flatten() for _, target in plain]).double()
+    torch.testing.assert_close(learner.critic.targets.mean[0], seen.mean())
+    torch.testing.assert_close(learner.critic.targets.var[0], seen.var(correction=0))
+    std = (seen.var(correction=0) + 1e-4).sqrt()
+    expected = (plain[1][1].flatten().double() - seen.mean()) / std
+    torch.testing.assert_close(batch["target"].flatten().double(), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        value, said = learner.critic.value(batch["critic"]), learner.critic.network(batch["critic"]).squeeze(-1)
+    torch.testing.assert_close(value.double(), said.double() * std + seen.mean(), rtol=1e-4, atol=1e-5)
+
+
 def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_state():
     learner = make("task.episode_seconds=0.1", "randomization=none")
     seen, inner = [], learner.env.ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def test_what_is_not_whole_is_refused_by_name(tmp_path: Path, name: str, message
 
 @pytest.mark.parametrize("name", ["observations", "actions", "rewards", "terminations", "truncations"])
 def test_a_missing_table_is_named(tmp_path: Path, name: str) -> None:
-    exchange.in_one_file(_reread(written(tmp_path / "a", episode(), episode())), tmp_path / "b")
+    exchange.copied(_reread(written(tmp_path / "a", episode(), episode())), tmp_path / "b", one_file=True)
     with h5py.File(tmp_path / "b" / "data" / "main_data.hdf5", "a") as file:
         del file[f"episode_1/{name}"]
     with pytest.raises(InputError, match=rf"dataset.episode_1.{name}"):
@@ -360,9 +361,22 @@ def test_an_import_that_fails_leaves_nothing_that_is_in_the_way_of_the_next(tmp_
             exchange.from_npz(tmp_path / "a.npz", tmp_path / "b", bounds, {})
 
 
+def test_an_import_that_is_killed_leaves_nothing_under_its_name(tmp_path: Path) -> None:
+    """Not even the parts that were on disk: they would be read as if they were all."""
+
+    def killed() -> Iterator[Episode]:
+        yield episode(module.PART_STEPS + 1)
+        assert list(tmp_path.glob(".*/a/data/part_*"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        exchange.whole(tmp_path / "a", GROUPS, BOUNDS, {}, killed())
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_file_for_minari_holds_the_same(tmp_path: Path) -> None:
     episodes = [episode(4, True, 1), episode(3, False, 2)]
-    exchange.in_one_file(_reread(written(tmp_path / "a", *episodes)), tmp_path / "b")
+    exchange.copied(_reread(written(tmp_path / "a", *episodes)), tmp_path / "b", one_file=True)
     assert [path.name for path in sorted((tmp_path / "b" / "data").iterdir())] == ["main_data.hdf5", "metadata.json"]
     assert all(same(a, b) for a, b in zip(episodes, Dataset(tmp_path / "b").episodes(), strict=True))
 

@@ -69,12 +69,28 @@ def test_symmetric_actor_and_critic_commute_with_the_mirror():
     assert torch.equal(copy(x), actor(x))  # the normaliser's float32 figures follow its moments
 
 
+@pytest.mark.parametrize("mirrors", [None, (MIRROR, ACTION)])
+@pytest.mark.parametrize(("name", "function"), [("tanh", torch.tanh), ("relu", torch.relu)])
+def test_networks_have_the_activation_that_is_asked_for_while_they_act_too(mirrors, name, function):
+    actor = Actor((4, 2), (16, 16), mirrors, 0.5, torch.Generator().manual_seed(0), activation=name)
+    critic = Critic(4, (16, 16), mirrors and mirrors[0], torch.Generator().manual_seed(0), name)
+    x = seen = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+    for module, given in ((actor, actor(x)), (critic, critic(x)[:, None])):
+        seen = module.normalizer(x)
+        *hidden, last = module.network.layers()
+        for weight, bias in hidden:
+            seen = function(seen @ weight.T + bias)
+        torch.testing.assert_close(given, seen @ last[0].T + last[1])
+    torch.testing.assert_close(actor.frozen()(x), actor(x))
+
+
 def test_normaliser_scales_and_clips():
     normalizer = Normalizer(1, None)
     normalizer.update(torch.tensor([[1.0], [2.0], [3.0], [10.0], [20.0]]))
     scale = 1 / math.sqrt(50.96 + 1e-4)
     x = torch.tensor([[7.2], [17.2], [1000.0], [-1000.0]])
     assert normalizer(x).flatten().tolist() == pytest.approx([0.0, 10 * scale, 10.0, -10.0], abs=1e-5)
+    torch.testing.assert_close(normalizer.inverse(normalizer(x[:2])), x[:2])
 
 
 def test_plain_actor_does_not():

@@ -130,6 +130,9 @@ def test_learning_from_logs_may_begin_as_the_logged_policy(data: Path, tmp_path:
     hidden = f"algorithm.actor_hidden={list(logged['config']['algorithm']['actor_hidden'])}"
     small = ["algorithm.symmetric=false", "algorithm.critic_group=actor", "algorithm.updates=1", "iterations=1", "score_every=0"]
     words = ["offline", "algorithm=iql", f"dataset={data}", *small, "algorithm.learning_rate=1e-9"]
+    assert main([*words, hidden, f"init={data.parent}/run", f"run={tmp_path}/other"]) == 2
+    assert "the same algorithm.activation: elu. It has tanh." in capsys.readouterr().err
+    words.append("algorithm.activation=tanh")
     assert main([*words, hidden, f"init={data.parent}/run", f"run={tmp_path}/near"]) == 0
     assert main([*words, hidden, f"run={tmp_path}/new"]) == 0
     near, new = (checkpoint.load(tmp_path / name / "last.pt")["learner"]["actor"] for name in ("near", "new"))
