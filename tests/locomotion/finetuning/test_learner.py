@@ -8,12 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from locomotion import build
+from locomotion.finetuning import base as bases
 from locomotion.finetuning import leash
 from locomotion.finetuning.adapter import hidden_of
 from locomotion.finetuning.batch import Batch
 from locomotion.finetuning.exploring import Noise
 from locomotion.finetuning.learner import Learner, trusted
-from tests.locomotion.finetuning.standing import recipe, standing_base
+from locomotion.runs import checkpoint
+from tests.conftest import tiny
+from tests.locomotion.finetuning.standing import recipe, standing_base, state_of
 
 NOISE = Noise(0.1, 0.1, 0.02)
 WALKS, STEPS = 4, 400
@@ -57,6 +61,22 @@ def run(base, learner: Learner, rounds: int, changed: bool = False) -> torch.Ten
     observation = torch.randn(500, base.spaces.groups["actor"], generator=torch.Generator().manual_seed(99))
     with torch.no_grad():
         return (learner.candidate()(observation) - base.actor(observation)).mean(dim=0)
+
+
+def test_a_base_says_what_its_checkpoint_says_whatever_its_networks_are_made_of(tmp_path) -> None:
+    words = ("algorithm.activation=tanh", "algorithm.normalize_values=true")
+    state = state_of(*words, weight=1.0)
+    settings = tiny(*words)
+    learner = build.algorithm(settings, build.task(settings))
+    learner.critic.targets.update(torch.tensor([[3.0], [5.0]]))
+    learner.actor.load_state_dict(state["learner"]["actor"])
+    state["learner"]["critic"] = learner.critic.state_dict()
+    checkpoint.save(tmp_path / "best.pt", state)
+    base = bases.load(str(tmp_path))
+    for ours, theirs, group in ((base.actor, learner.actor, "actor"), (base.critic, learner.critic, "critic")):
+        observation = torch.randn(20, base.spaces.groups[group], generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            torch.testing.assert_close(ours(observation), theirs(observation), rtol=1e-4, atol=1e-5)
 
 
 def test_it_moves_towards_what_is_paid_for_and_little_else(base) -> None:
