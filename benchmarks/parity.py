@@ -1,8 +1,8 @@
 """Our learners beside stable-baselines3's: the same environments, steps, evaluator and machine, several seeds.
 
 ``python -m benchmarks.parity [CASE ...] --seeds 5``. Each training leaves a file in ``--output``; what is there is not run again, so that
-this can be stopped and goes on. Two trainings run at any time, ours and theirs in turn, one thread each. The end is a table: interquartile
-means of the return without exploration (20 episodes after the last step), bootstrap intervals, and the ratio of speeds.
+this can be stopped and goes on. Two trainings run at any time, ours and theirs in turn, each on a CPU of its own. The end is a table:
+interquartile means of the return without exploration (20 episodes after the last step), bootstrap intervals, and the ratio of speeds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -182,17 +183,34 @@ def main() -> None:
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    cpus: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for cpu in sorted(os.sched_getaffinity(0))[:2]:
+        cpus.put(cpu)
 
     def train(case: tuple[int, str, str]) -> None:
         seed, name, library = case
         if (words.output / f"{name}-{library}-{seed}.json").exists():
             return
-        command = [sys.executable, "-m", "benchmarks.parity", "--output", str(words.output), "--one", name, library, str(seed)]
-        if subprocess.run(command, **quiet).returncode:
+        cpu = cpus.get()
+        command = [
+            "taskset",
+            "-c",
+            str(cpu),
+            sys.executable,
+            "-m",
+            "benchmarks.parity",
+            "--output",
+            str(words.output),
+            "--one",
+            name,
+            library,
+        ]
+        if subprocess.run([*command, str(seed)], **quiet).returncode:
             print(f"{name}, {library}, seed {seed}: failed", file=sys.stderr)
+        cpus.put(cpu)
 
-    with ThreadPoolExecutor(2) as two:
-        list(two.map(train, itertools.product(range(1, words.seeds + 1), words.cases or CASES, ("ours", "theirs"))))
+    with ThreadPoolExecutor(cpus.qsize()) as pool:
+        list(pool.map(train, itertools.product(range(1, words.seeds + 1), words.cases or CASES, ("ours", "theirs"))))
     return table(words.output)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -68,8 +69,10 @@ def pack(batch: dict[str, Tensor], names: Sequence[str]) -> tuple[Tensor, list[i
 
 @contextlib.contextmanager
 def side_by_side() -> Iterator[Executor]:
-    """A thread for networks that learn beside the caller's. In several processes one learns after the other: gradients meet in order."""
-    if distributed.world() > 1:
+    """A thread for networks that learn beside the caller's, where there is a CPU for it: else one learns after the other. So it is in
+    several processes, too: gradients meet in order."""
+    alone = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
+    if distributed.world() > 1 or alone:
         yield _AtOnce()
         return
     before = torch.get_num_threads()

@@ -1,5 +1,8 @@
 """PPO on the task: consistency between acting and learning, and that it learns."""
 
+import os
+import threading
+
 import pytest
 import torch
 
@@ -112,6 +115,22 @@ def test_an_iteration_holds_exploration_below_its_limit():
     learner.iteration = 2
     learner.iterate()
     assert learner.rollout.action.sub(learner.rollout.output).std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_two_networks_learn_the_same_one_after_the_other_on_one_cpu():
+    cpus, learned = os.sched_getaffinity(0), []
+    for allowed in (cpus, {min(cpus)}):
+        os.sched_setaffinity(0, allowed)
+        try:
+            learner, threads = make(), set()
+            inner = learner.critic_optimizer.descend
+            learner.critic_optimizer.descend = lambda *given, to=threads, do=inner: to.add(threading.get_ident()) or do(*given)
+            learner.iterate()
+        finally:
+            os.sched_setaffinity(0, cpus)
+        learned.append(learner.critic_optimizer.flat.clone())
+        assert (threads == {threading.get_ident()}) == (len(allowed) == 1)
+    assert torch.equal(*learned)
 
 
 def test_every_sample_is_used_once_an_epoch():
