@@ -31,7 +31,7 @@ def test_moments_advantages_gradients_and_figures_are_those_of_all(tmp_path):
 
 
 def test_two_processes_with_n_environments_equal_one_with_2n(tmp_path):
-    names = ("ppo", "trpo", "a2c", "reinforce", "cat", "lagrangian")
+    names = ("ppo", "ppo_gymnasium", "trpo", "a2c", "reinforce", "cat", "lagrangian")
     together(SCRIPT, ",".join(names), str(tmp_path))
     alone = subprocess.run([sys.executable, SCRIPT, ",".join(names), str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert alone.returncode == 0
