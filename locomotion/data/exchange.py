@@ -16,6 +16,8 @@ from locomotion.files import make_folder, write_atomically, writing
 from robots.errors import InputError, nearest
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
+WIDTHS = {"observations": 2, "next_observations": 2, "actions": 2, "rewards": 1, "terminals": 1, "timeouts": 1}
+"""Dimensions of each table that is read, the first of which are steps; one action may be a column."""
 
 
 def whole(
@@ -39,6 +41,8 @@ def whole(
             for episode in episodes:
                 writer.add(episode)
             writer.flush()
+            if not writer.total_episodes:
+                raise InputError("dataset", "nothing", "at least one episode", "There is not one step in it.")
             if one_file:
                 writer.merge()
         except InputError as error:
@@ -108,11 +112,31 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     for name in REQUIRED:
         if name not in plain:
             raise InputError(f"dataset.{name}", "nothing", f"a file with {', '.join(REQUIRED)}", nearest(name, plain) or "Add it.")
-    length = len(tables["rewards"])
-    for name, value in tables.items():
-        if name != "about" and len(value) != length:
-            raise InputError(f"dataset.{name}", len(value), f"{length} rows, as many as rewards", "The file is damaged.")
-    return tables
+    known = {name: value for name, value in tables.items() if name == "about" or name.partition(".")[0] in WIDTHS}
+    rows = {}
+    for name, value in known.items():
+        if name == "about":
+            continue
+        kind = name.partition(".")[0]
+        if value.dtype.kind not in "biuf":
+            raise InputError(f"dataset.{name}", str(value.dtype), "numbers", "The file is damaged, or of another format.")
+        if value.ndim != WIDTHS[kind] and not (kind == "actions" and value.ndim == 1):
+            raise InputError(f"dataset.{name}", list(value.shape), f"{WIDTHS[kind]} dimensions", "The first of them is steps.")
+        if kind in ("terminals", "timeouts") and not np.isin(value, (0, 1)).all():
+            raise InputError(f"dataset.{name}", "other numbers", "0 and 1", "1 is where an episode ends.")
+        rows[name] = len(value)
+    length = rows["rewards"]
+    for name, count in rows.items():
+        if count != length:
+            raise InputError(f"dataset.{name}", count, f"{length} rows, as many as rewards", "The file is damaged.")
+    if not length:
+        raise InputError("dataset", "nothing", "at least one episode", "There is not one step in it.")
+    for name, value in known.items():
+        before = known.get(name.removeprefix("next_"))
+        if name.startswith("next_") and (before is None or before.shape != value.shape):
+            wanted = "nothing, without observations of that group" if before is None else list(before.shape)
+            raise InputError(f"dataset.{name}", list(value.shape), f"{wanted}", "It is where each step led to.")
+    return known
 
 
 def _episodes(tables: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Iterator[Episode]:

@@ -361,6 +361,31 @@ def test_an_import_that_fails_leaves_nothing_that_is_in_the_way_of_the_next(tmp_
             exchange.from_npz(tmp_path / "a.npz", tmp_path / "b", bounds, {})
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rewards": np.array(1.0)}, r"dataset.rewards: got \[\]"),
+        ({"observations": np.zeros(6)}, r"dataset.observations: got \[6\]"),
+        ({"observations": np.zeros((6, 3, 2))}, r"dataset.observations: got \[6, 3, 2\]"),
+        ({"rewards": np.array(["a"] * 6)}, "dataset.rewards.*numbers"),
+        ({"rewards": np.zeros(6, complex)}, "dataset.rewards.*numbers"),
+        ({"terminals": np.full(6, np.nan)}, "dataset.terminals.*0 and 1"),
+        ({"timeouts": np.zeros((6, 2))}, "dataset.timeouts"),
+        ({"next_observations": np.zeros((6, 4))}, r"dataset.next_observations: got \[6, 4\]; expected \[6, 3\]"),
+        ({"next_observations.critic": np.zeros((6, 3))}, "without observations of that group"),
+        ({"actions": np.zeros((5, 2))}, "dataset.actions: got 5; expected 6 rows"),
+        ({name: np.zeros((0, *shape)) for name, shape in {"observations": [3], "actions": [2], "rewards": [], "terminals": []}.items()},
+         "at least one episode"),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_episodes_are_refused_by_name(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
+    arrays = {"observations": np.zeros((6, 3)), "actions": np.zeros((6, 2)), "rewards": np.zeros(6), "terminals": np.zeros(6, bool)}
+    np.savez(tmp_path / "a.npz", **arrays | changed, **{"infos/else": np.array("of another program")})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=message):
+        exchange.from_npz(tmp_path / "a.npz", tmp_path / "b", BOUNDS, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
 def test_an_import_that_is_killed_leaves_nothing_under_its_name(tmp_path: Path) -> None:
     """Not even the parts that were on disk: they would be read as if they were all."""
 
