@@ -244,20 +244,6 @@ def test_cql_learns_the_best_action() -> None:
     assert abs(value_of(learner.actor(torch.zeros(1, 1))) - TARGET) < 0.4
 
 
-def test_cql_weighs_the_gap_against_the_whole_squared_error_of_both_critics() -> None:
-    """As in its authors' code, where the paper has half of it: their weights of conservatism keep their meaning."""
-    learner = make("cql", actions=1)
-    batch, noise = data().sample(32, 1, 0.99, torch.Generator().manual_seed(3)), torch.zeros(4, 32, 1)
-    with torch.no_grad():
-        next_action = torch.tanh(learner.actor.outputs(batch.following["actor"])[0])
-        following = learner.target(torch.cat([batch.following["actor"], next_action], dim=-1)).squeeze(-1).amin(dim=0)
-        values = learner.critic(torch.cat([batch.observations["actor"], learner.actor.scale(batch.action)], dim=-1)).squeeze(-1)
-        error = (values - batch.reward - batch.discount * following).square()
-    figures = learner.update(batch, noise, torch.zeros(1, 32, 1))
-    assert len(values) == 2
-    assert float(figures[0]) == pytest.approx(float(error.mean(dim=-1).sum()), rel=1e-5)
-
-
 def test_behaviour_cloning_learns_the_mean_of_what_was_done() -> None:
     learner = make("bc", updates=200, learning_rate=1e-2)
     assert learner.iterate()["loss/imitation"] > 1.0  # 4/3 is the variance
@@ -271,11 +257,11 @@ def test_behaviour_cloning_learns_the_mean_of_what_was_done() -> None:
 def test_a_termination_ends_the_return_and_a_truncation_does_not(name: str) -> None:
     """Reward 1 a step, one state: the value is 1 where it terminates, and 1 / (1 - gamma) where it is cut off."""
     for terminated, value in ((True, 1.0), (False, 2.0)):
-        seen, ends = {"actor": torch.zeros(64, 1)}, torch.full((64,), terminated)
+        seen, ends = {"actor": torch.ones(64, 1)}, torch.full((64,), terminated)
         action = torch.rand(64, 1, generator=torch.Generator().manual_seed(0)) * 4 - 1
         replay = from_arrays(seen, action, torch.ones(64), seen, ends, ~ends)
         more = {"conservatism": 0.0, "critic_learning_rate": 0.02, "actions": 1} if name == "cql" else {}
-        learner = make(name, gamma=0.5, learning_rate=0.02, reward_scale=1.0, tau=0.2, updates=80, **more, replay=replay)
+        learner = make(name, gamma=0.5, learning_rate=0.02, reward_scale=1.0, tau=0.2, updates=80, normalize=False, **more, replay=replay)
         assert learner.iterate() is not None
         assert learner.iterate()["loss/q"] == pytest.approx(value, abs=0.1)
 
