@@ -39,7 +39,8 @@ class Lagrangian(PPO):
         super().__init__(settings, env, seed, iterations)
         self.constraints = settings
         initial = torch.Generator().manual_seed(seed)
-        self.cost_critic = make_costs(env.spaces, settings.critic_hidden, settings.symmetric, initial).to(env.device)
+        made = make_costs(env.spaces, settings.critic_hidden, settings.symmetric, initial, settings.activation)
+        self.cost_critic = made.to(env.device)
         self.cost_optimizer = FlatAdam(self.cost_critic.parameters(), settings.learning_rate)
         self.multipliers = torch.zeros(len(names), device=env.device)
 

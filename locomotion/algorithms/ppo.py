@@ -43,12 +43,12 @@ class PPOSettings(Settings):
     gamma: Annotated[float, Field(gt=0, le=1)]
     lam: Share
     clip: Annotated[float, Field(gt=0, lt=1)]
-    value_clip: Positive | None  # None: plain squared error
-    normalize_values: bool = False  # the critic learns values in standard deviations of its targets, whatever the rewards' units
+    value_clip: Positive | None  # of what the critic's network says; None: plain squared error
+    normalize_values: bool = False  # it says values in standard deviations of its targets, whatever the rewards' units; false: as they are
     entropy_coefficient: NotNegative
     max_grad_norm: Positive
     learning_rate: Positive
-    learning_rate_range: PositiveRange
+    learning_rate_range: PositiveRange | None  # of the policy's rate, which follows the KL divergence; None: it stays
     target_kl: Positive  # how far an iteration may move the policy,
     kl_of: Literal["iteration", "step"] = "iteration"  # ... or one step of the optimizer, looked at after each epoch
     annealed: Share  # of a run, at its end, over which learning settles:
@@ -97,7 +97,7 @@ class PPO:
         self.actor = self.make_actor(settings, env.spaces, initial).to(device)
         self.critic = make_critic(env.spaces, s.critic_hidden, s.symmetric, initial, s.activation, s.normalize_values).to(device)
         self.generator = initial if device.type == "cpu" else torch.Generator(device=device).manual_seed(seed)
-        # the actor's rate follows the KL divergence, the critic's stays
+        # the actor's rate may follow the KL divergence, the critic's stays
         self.actor_optimizer = FlatAdam(self.actor.policy_parameters(), s.learning_rate)
         self.critic_optimizer = FlatAdam(self.critic.parameters(), s.learning_rate)
         self.estimation = EstimatorTraining(estimator, s.max_grad_norm) if (estimator := self.actor.estimator) else None
@@ -191,7 +191,7 @@ class PPO:
     def _learn_policy(self, batch: dict[str, Tensor], minibatches: list[Tensor]) -> tuple[float, float, float]:
         """Mean surrogate, entropy and KL divergence over the minibatches."""
         s, names = self.settings, ("actor", "action", "output", "log_prob", "advantage")
-        target_kl, entropy_coefficient = self.target_kl, self.entropy_coefficient
+        target_kl, entropy_coefficient, between = self.target_kl, self.entropy_coefficient, s.learning_rate_range
         packed, widths = pack(batch, names)
         old = self.actor.present_distribution()
         sums, of_step = torch.zeros(3, device=packed.device), torch.zeros((), device=packed.device)
@@ -200,19 +200,19 @@ class PPO:
             policy = self.actor.distribution(self.actor.network(actor))
             with torch.no_grad():
                 kl = mean_(old(old_output).kl(policy).mean())
-            if s.kl_of == "iteration":
-                self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *s.learning_rate_range)
+            if between and s.kl_of == "iteration":
+                self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *between)
             ratio = torch.exp(policy.log_prob(action) - old_log_prob.squeeze(-1))
             surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), s.clip).mean()
             entropy = policy.entropy().mean()
             loss = -surrogate - entropy_coefficient * entropy
             self.actor_optimizer.descend(loss, s.max_grad_norm, self.learning_rate)
             sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
-            if s.kl_of == "step":
+            if between and s.kl_of == "step":
                 with torch.no_grad():
                     of_step += mean_(self.actor.distribution(self.actor.network(actor)).kl(policy).mean()) / s.minibatches
                 if i % s.minibatches == 0:
-                    self.learning_rate = adapt_learning_rate(self.learning_rate, float(of_step), target_kl, *s.learning_rate_range)
+                    self.learning_rate = adapt_learning_rate(self.learning_rate, float(of_step), target_kl, *between)
                     of_step.zero_()
         surrogate_mean, entropy_mean, kl_mean = (sums / len(minibatches)).tolist()
         return surrogate_mean, entropy_mean, kl_mean

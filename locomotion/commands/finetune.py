@@ -6,7 +6,7 @@ from typing import Any
 
 from locomotion.finetuning.settings import FinetuneSettings
 from locomotion.finetuning.start import start
-from locomotion.schema import check
+from locomotion.schema import check, refuse_unused
 
 EXITS = {"stopped": 130, "pressed": 3, "latched": 1}
 """The exit status of what did not go to its end; of what did, 0, or 1 where a person must look first."""
@@ -20,6 +20,10 @@ WORDS = {
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """A policy to a better one, on the robot."""
     settings = check(FinetuneSettings, config)
+    if settings.interface == "sim":
+        refuse_unused(
+            given, dict.fromkeys(("network", "domain", "release"), "A simulated robot is on no network (interface=unitree_dds is)")
+        )
     ended, verdict = start(settings)
     if settings.dry_run:
         return 0

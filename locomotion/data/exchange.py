@@ -35,9 +35,10 @@ def whole(
     ``output`` is in use or cannot be written.
     """
     Writer.refuse_if_used(output)
-    with tempfile.TemporaryDirectory(prefix=".dataset-", dir=make_folder(output.parent, "output")) as work:
+    there = output.is_dir()  # an empty one, which may be where somebody stands, or a disk's
+    with tempfile.TemporaryDirectory(prefix=".dataset-", dir=make_folder(output if there else output.parent, "output")) as work:
         try:
-            writer = Writer(Path(work) / output.name, groups, bounds, about, env_spec)
+            writer = Writer(Path(work) / output.resolve().name, groups, bounds, about, env_spec)
             for episode in episodes:
                 writer.add(episode)
             writer.flush()
@@ -50,7 +51,7 @@ def whole(
                 raise
             raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
         with writing("output", output):
-            writer.folder.replace(output)
+            (writer.folder / "data").replace(output / "data") if there else writer.folder.replace(output)
     return Dataset(output, "output")
 
 
@@ -108,11 +109,15 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             tables = {name: file[name] for name in file.files}
     except Exception as error:  # zipfile and numpy raise types of their own
         raise InputError("dataset", str(path), "an .npz file of arrays", f"{type(error).__name__}: {error}") from error
-    plain = {name.partition(".")[0] for name in tables}
+    plain = {name.partition(".")[0] if "observations" in name else name for name in tables}
     for name in REQUIRED:
         if name not in plain:
             raise InputError(f"dataset.{name}", "nothing", f"a file with {', '.join(REQUIRED)}", nearest(name, plain) or "Add it.")
-    known = {name: value for name, value in tables.items() if name == "about" or name.partition(".")[0] in WIDTHS}
+    known = {
+        name: value
+        for name, value in tables.items()
+        if name == "about" or name in WIDTHS or name.partition(".")[0] in ("observations", "next_observations")
+    }
     rows = {}
     for name, value in known.items():
         if name == "about":
@@ -121,7 +126,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         if value.dtype.kind not in "biuf":
             raise InputError(f"dataset.{name}", str(value.dtype), "numbers", "The file is damaged, or of another format.")
         if value.ndim != WIDTHS[kind] and not (kind == "actions" and value.ndim == 1):
-            raise InputError(f"dataset.{name}", list(value.shape), f"{WIDTHS[kind]} dimensions", "The first of them is steps.")
+            wanted = ("one dimension", "two dimensions")[WIDTHS[kind] - 1]
+            raise InputError(f"dataset.{name}", list(value.shape), wanted, "The first of them is steps.")
         if kind in ("terminals", "timeouts") and not np.isin(value, (0, 1)).all():
             raise InputError(f"dataset.{name}", "other numbers", "0 and 1", "1 is where an episode ends.")
         rows[name] = len(value)
@@ -131,11 +137,17 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"dataset.{name}", count, f"{length} rows, as many as rewards", "The file is damaged.")
     if not length:
         raise InputError("dataset", "nothing", "at least one episode", "There is not one step in it.")
-    for name, value in known.items():
-        before = known.get(name.removeprefix("next_"))
-        if name.startswith("next_") and (before is None or before.shape != value.shape):
-            wanted = "nothing, without observations of that group" if before is None else list(before.shape)
-            raise InputError(f"dataset.{name}", list(value.shape), f"{wanted}", "It is where each step led to.")
+    seen = {name.removeprefix("next_") for name in known if "observations" in name}
+    for name in sorted(seen):
+        if "observations" in known and len(seen) > 1:
+            raise InputError("dataset.observations", sorted(seen), "observations alone, or each with its group", "Name its group.")
+        before, after = known.get(name), known.get(f"next_{name}")
+        if before is None:
+            raise InputError(f"dataset.{name}", "nothing", "the observations before each step", f"next_{name} is where it led to.")
+        if after is None and any(other.startswith("next_") for other in known):
+            raise InputError(f"dataset.next_{name}", "nothing", "where each step led to, of every group or of none", "Add it.")
+        if after is not None and after.shape != before.shape:
+            raise InputError(f"dataset.next_{name}", list(after.shape), f"{list(before.shape)}", "It is where each step led to.")
     return known
 
 

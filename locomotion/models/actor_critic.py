@@ -172,7 +172,7 @@ class Critic(nn.Module):
         super().__init__()
         self.network = make_network([size, *hidden, 1], 1.0, generator, (mirror, INVARIANT) if mirror else None, activation)
         self.normalizer = Normalizer(size, mirror)
-        self.targets = Normalizer(1, None) if normalize_values else None
+        self.targets = Normalizer(1, None, floor=1e-12, limit=math.inf) if normalize_values else None
 
     def forward(self, observation: Tensor) -> Tensor:
         """[N]"""
@@ -223,11 +223,13 @@ def make_critic(
     return Critic(spaces.groups["critic"], hidden, mirror, generator, activation, normalize_values)
 
 
-def make_costs(spaces: Spaces, hidden: Sequence[int], symmetric: bool, generator: torch.Generator) -> MLP | SymmetricMLP:
+def make_costs(
+    spaces: Spaces, hidden: Sequence[int], symmetric: bool, generator: torch.Generator, activation: str = "elu"
+) -> MLP | SymmetricMLP:
     """From what a critic sees, normalised, to the value of each of ``spaces.costs``."""
     k = len(spaces.costs)
     mirrors = (_mirror(spaces).groups["critic"], (np.arange(k), np.ones(k))) if symmetric else None
-    return make_network([spaces.groups["critic"], *hidden, k], 1.0, generator, mirrors)
+    return make_network([spaces.groups["critic"], *hidden, k], 1.0, generator, mirrors, activation)
 
 
 def _mirror(spaces: Spaces) -> Symmetry:

@@ -38,7 +38,7 @@ class FlatAdam:
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
         self.flat, self.learning_rate = flatten(parameters), learning_rate
         self._moments = {name: torch.zeros_like(self.flat) for name in ("exp_avg", "exp_avg_sq")}
-        self._moments["step"] = torch.zeros((), device=self.flat.device)
+        self._moments["step"] = torch.zeros((), dtype=torch.float32, device=self.flat.device)
 
     def descend(self, loss: torch.Tensor, max_grad_norm: float | None, learning_rate: float | None = None) -> None:
         """One step down the gradient of ``loss``, its norm clipped to ``max_grad_norm``, if any; a ``learning_rate`` stays."""
@@ -61,6 +61,8 @@ class FlatAdam:
         return {"learning_rate": self.learning_rate} | {name: value.clone() for name, value in self._moments.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "param_groups" in state:  # of torch.optim.Adam, which older checkpoints have; before its first step it has no moments
+            state = {**self._moments, **state["state"].get(0, {}), "learning_rate": state["param_groups"][0]["lr"]}
         self.learning_rate = state["learning_rate"]
         for name, value in self._moments.items():
             value.copy_(state[name])

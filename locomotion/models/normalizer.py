@@ -30,7 +30,8 @@ def merge(count: Tensor, mean: Tensor, var: Tensor, n: Tensor, batch_mean: Tenso
 
 
 class Normalizer(nn.Module):
-    """(x - mean) / std, clipped to +-LIMIT. Where a mirror map is given, a state and its mirror image count as both seen."""
+    """(x - mean) / std, clipped to +-``limit``; ``floor`` is added to the variance. Where a mirror map is given, a state and its mirror
+    image count as both seen."""
 
     mean: Tensor
     var: Tensor
@@ -40,8 +41,9 @@ class Normalizer(nn.Module):
     mirror_index: Tensor
     mirror_sign: Tensor
 
-    def __init__(self, size: int, mirror: MirrorMap | None) -> None:
+    def __init__(self, size: int, mirror: MirrorMap | None, floor: float = 1e-4, limit: float = LIMIT) -> None:
         super().__init__()
+        self.floor, self.limit = floor, limit
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
@@ -54,7 +56,7 @@ class Normalizer(nn.Module):
         self._refresh()
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.shift) * self.scale).clip(-LIMIT, LIMIT)
+        return ((x - self.shift) * self.scale).clip(-self.limit, self.limit)
 
     def inverse(self, x: Tensor) -> Tensor:
         """What :meth:`forward` makes ``x`` of, where it does not clip."""
@@ -78,4 +80,4 @@ class Normalizer(nn.Module):
     @torch.no_grad()
     def _refresh(self) -> None:
         self.shift.copy_(self.mean)
-        self.scale.copy_(torch.rsqrt(self.var + 1e-4))
+        self.scale.copy_(torch.rsqrt(self.var + self.floor))

@@ -224,26 +224,35 @@ def initialize(run: Run, path: str) -> None:
         ("robot", lambda config: config["robot"]),
         ("task.observations.actor", lambda config: list(config["task"]["observations"]["actor"])),
         ("task.control_dt", lambda config: config["task"]["control_dt"]),
-        ("algorithm.activation", lambda config: config["algorithm"].get("activation", "elu")),
         ("algorithm.action_limit", lambda config: config["algorithm"].get("action_limit")),  # what 1 is of a bounded policy's output
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
+    allowed, (given, own) = "weights of the same networks and observations", (_networks(config) for config in (theirs, ours))
+    if given["activation"] != own["activation"]:  # such weights fit, and mean something else
+        reason = f"Their activation is {given['activation']}, and algorithm {own['name']} has {own['activation']} alone."
+        raise InputError("init", str(source), allowed, _unlike(theirs, ours) or reason)
     try:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError("init", str(source), "weights of the same networks and observations", _unlike(theirs, ours) or reason) from error
+        raise InputError("init", str(source), allowed, _unlike(theirs, ours) or reason) from error
 
 
 NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize", "normalize_values")
 
 
+def _networks(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an algorithm, and what its networks are like where it has no such setting."""
+    own = config["algorithm"]
+    return {"activation": "elu", **({"normalize_values": False} if "critic_hidden" in own else {}), **own}
+
+
 def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
-    a, b = theirs["algorithm"], ours["algorithm"]
+    a, b = _networks(theirs), ours["algorithm"]
     apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
-    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}" for name in apart]
+    words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}".replace('"', "") for name in apart]
     return f"Make them alike: {' '.join(words)}." if words else ""
 
 

@@ -69,11 +69,9 @@ def test_a_rollout_of_ppo_looks_at_no_value(host_generators):
 )
 def test_an_iteration_stays_on_the_environment_s_device(words, host_generators, monkeypatch):
     settings = check(TrainSettings, compose("train", [*words, f"algorithm.num_envs={N}"]))
-    adam = torch.optim.Adam
-    # what that device lacks, too: values for the learner's figures, a fused optimiser
+    # what that device lacks, too: values for the learner's figures
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 0.01, raising=False)
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.0] * self.numel())
-    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=lr))
     spaces = build.modules(robots.load(settings.robot), settings.task)[2]
     learner = build.algorithm(settings, MetaEnvironment(spaces))
     learner.iterate()

@@ -55,7 +55,7 @@ def test_normalised_targets_are_those_of_all_that_was_learned_and_values_stay_in
     seen = torch.cat([target.flatten() for _, target in plain]).double()
     torch.testing.assert_close(learner.critic.targets.mean[0], seen.mean())
     torch.testing.assert_close(learner.critic.targets.var[0], seen.var(correction=0))
-    std = (seen.var(correction=0) + 1e-4).sqrt()
+    std = seen.std(correction=0)
     expected = (plain[1][1].flatten().double() - seen.mean()) / std
     torch.testing.assert_close(batch["target"].flatten().double(), expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
@@ -131,6 +131,12 @@ def test_two_networks_learn_the_same_one_after_the_other_on_one_cpu():
         learned.append(learner.critic_optimizer.flat.clone())
         assert (threads == {threading.get_ident()}) == (len(allowed) == 1)
     assert torch.equal(*learned)
+
+
+def test_a_rate_without_a_range_stays():
+    learner = make("algorithm.learning_rate=0.003", "algorithm.learning_rate_range=null")
+    assert [learner.iterate()["policy/learning_rate"] for _ in range(2)] == [0.003, 0.003]
+    assert learner.iterate()["policy/kl"] > 0.0
 
 
 def test_every_sample_is_used_once_an_epoch():

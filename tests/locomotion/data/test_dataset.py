@@ -372,21 +372,43 @@ def test_an_import_that_fails_leaves_nothing_that_is_in_the_way_of_the_next(tmp_
         ({"terminals": np.full(6, np.nan)}, "dataset.terminals.*0 and 1"),
         ({"timeouts": np.zeros((6, 2))}, "dataset.timeouts"),
         ({"next_observations": np.zeros((6, 4))}, r"dataset.next_observations: got \[6, 4\]; expected \[6, 3\]"),
-        ({"next_observations.critic": np.zeros((6, 3))}, "without observations of that group"),
+        ({"next_observations.critic": np.zeros((6, 3))}, "each with its group"),
+        ({"observations.critic": np.zeros((6, 3))}, "each with its group"),
+        ({"actions.a": np.zeros((6, 2)), "actions": None}, "dataset.actions: got nothing|dataset.actions: got 'nothing'"),
+        ({"observations": None, "observations.actor": np.zeros((6, 3)), "observations.critic": np.zeros((6, 4)),
+          "next_observations.actor": np.zeros((6, 3))}, "dataset.next_observations.critic: got 'nothing'"),
+        ({"observations": None, "observations.actor": np.zeros((6, 3)), "next_observations.critic": np.zeros((6, 3))},
+         "dataset.next_observations.actor: got 'nothing'"),
         ({"actions": np.zeros((5, 2))}, "dataset.actions: got 5; expected 6 rows"),
         ({name: np.zeros((0, *shape)) for name, shape in {"observations": [3], "actions": [2], "rewards": [], "terminals": []}.items()},
          "at least one episode"),
     ],
 )  # fmt: skip
-def test_arrays_that_are_no_episodes_are_refused_by_name(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
+def test_arrays_that_are_no_episodes_are_refused_by_name(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     arrays = {"observations": np.zeros((6, 3)), "actions": np.zeros((6, 2)), "rewards": np.zeros(6), "terminals": np.zeros(6, bool)}
-    np.savez(tmp_path / "a.npz", **arrays | changed, **{"infos/else": np.array("of another program")})  # type: ignore[arg-type]
+    arrays = {name: value for name, value in (arrays | changed).items() if value is not None}
+    np.savez(tmp_path / "a.npz", **arrays, **{"infos/else": np.array("of another program")})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=message):
         exchange.from_npz(tmp_path / "a.npz", tmp_path / "b", BOUNDS, {})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
-def test_an_import_that_is_killed_leaves_nothing_under_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["new", "empty", "link", "here"])
+def test_a_new_or_empty_folder_takes_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    folder = tmp_path / "a"
+    if kind != "new":
+        folder.mkdir()
+    if kind == "link":
+        (tmp_path / "b").symlink_to(folder)
+    if kind == "here":
+        monkeypatch.chdir(folder)
+    output = {"link": tmp_path / "b", "here": Path()}.get(kind, folder)
+    exchange.whole(output, GROUPS, BOUNDS, {}, [episode()])
+    assert [path.name for path in folder.iterdir()] == ["data"]
+    assert Dataset(folder).metadata["dataset_id"] == "a-v0"
+
+
+def test_an_import_that_is_interrupted_leaves_nothing_under_its_name(tmp_path: Path) -> None:
     """Not even the parts that were on disk: they would be read as if they were all."""
 
     def killed() -> Iterator[Episode]:

@@ -8,6 +8,7 @@ import torch
 
 from locomotion.models.actor_critic import Actor, Critic
 from locomotion.models.distributions import Categorical, Gaussian, gaussian_entropy, gaussian_kl, gaussian_log_prob
+from locomotion.models.flat import FlatAdam
 from locomotion.models.mlp import SymmetricMLP
 from locomotion.models.normalizer import Normalizer, mean_and_var, merge
 
@@ -143,3 +144,26 @@ def test_exploration_samples_what_the_distribution_says():
     assert present(logits).log_std.exp().tolist() == pytest.approx([0.3] * 3)
     assert isinstance(numbers.distribution(logits), Gaussian)
     assert "log_std_parameter" not in choices.state_dict()
+
+
+def test_adam_on_one_vector_is_torch_s_clipped_as_torch_clips_and_goes_on_from_torch_s_state():
+    generator = torch.Generator().manual_seed(0)
+    start, goals = torch.randn(40, generator=generator), torch.randn(30, 40, generator=generator)
+    theirs, mine = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    adam, flat = torch.optim.Adam([theirs], lr=0.01, fused=True), FlatAdam([mine], 0.01)
+    for k, goal in enumerate(goals):
+        if k == 15:  # as an older checkpoint has it
+            again = FlatAdam([mine], 1.0)
+            again.load_state_dict(adam.state_dict())
+            assert again.learning_rate == 0.01
+            flat = again
+        adam.zero_grad()
+        (theirs - goal).square().sum().backward()
+        torch.nn.utils.clip_grad_norm_([theirs], 0.7)
+        adam.step()
+        flat.descend((mine - goal).square().sum(), 0.7)
+        assert torch.equal(mine, theirs)
+    other = FlatAdam([torch.nn.Parameter(start.clone())], 1.0)
+    other.load_state_dict(flat.state_dict())
+    assert other.learning_rate == 0.01
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in flat.state_dict().items() if name != "learning_rate")
