@@ -55,9 +55,9 @@ CASES = {
         for name, env in (("hopper", "Hopper"), ("walker", "Walker2d"), ("cheetah", "HalfCheetah"))
     },
     "sac_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
-    "sac_hopper": Case("Hopper-v5", 30_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
+    "sac_hopper": Case("Hopper-v5", 50_000, ("algorithm=sac",), "stable_baselines3:SAC", SAC),
     "td3_pendulum": Case("Pendulum-v1", 10_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
-    "td3_hopper": Case("Hopper-v5", 30_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
+    "td3_hopper": Case("Hopper-v5", 50_000, ("algorithm=td3",), "stable_baselines3:TD3", TD3, noise=0.1),
     "dqn_cartpole": Case(
         "CartPole-v1", 50_000, ("algorithm=dqn",), "stable_baselines3:DQN",
         {"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000, "target_update_interval": 10,
@@ -151,12 +151,20 @@ def one(name: str, library: str, seed: int, path: Path) -> None:
     path.with_suffix(".part").rename(path)
 
 
+def result_of(output: Path, name: str, library: str, seed: int | str) -> Path:
+    """Of one training: that of a case with other steps is another."""
+    return output / f"{name}-{CASES[name].steps}-{library}-{seed}.json"
+
+
 def table(output: Path) -> None:
     from locomotion.evaluation.seeds import interquartile_mean, interval
 
     print(f"{'':20} {'seeds':>5} {'ours':>28} {'theirs':>28} {'ratio of steps/s':>17}")
     for name in CASES:
-        both = {lib: [json.loads(p.read_text()) for p in sorted(output.glob(f"{name}-{lib}-*.json"))] for lib in ("ours", "theirs")}
+        both = {
+            lib: [json.loads(p.read_text()) for p in sorted(output.glob(result_of(output, name, lib, "*").name))]
+            for lib in ("ours", "theirs")
+        }
         if not all(both.values()):
             continue
         words, speed = [], {}
@@ -178,7 +186,7 @@ def main() -> None:
     words.output.mkdir(parents=True, exist_ok=True)
     if words.one:
         name, library, seed = words.one
-        return one(name, library, int(seed), words.output / f"{name}-{library}-{seed}.json")
+        return one(name, library, int(seed), result_of(words.output, name, library, int(seed)))
     unknown = set(words.cases) - set(CASES)
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
@@ -189,25 +197,15 @@ def main() -> None:
 
     def train(case: tuple[int, str, str]) -> None:
         seed, name, library = case
-        if (words.output / f"{name}-{library}-{seed}.json").exists():
+        if result_of(words.output, name, library, seed).exists():
             return
         cpu = cpus.get()
-        command = [
-            "taskset",
-            "-c",
-            str(cpu),
-            sys.executable,
-            "-m",
-            "benchmarks.parity",
-            "--output",
-            str(words.output),
-            "--one",
-            name,
-            library,
-        ]
-        if subprocess.run([*command, str(seed)], **quiet).returncode:
-            print(f"{name}, {library}, seed {seed}: failed", file=sys.stderr)
-        cpus.put(cpu)
+        command = [sys.executable, "-m", "benchmarks.parity", "--output", str(words.output), "--one", name, library, str(seed)]
+        try:
+            if subprocess.run(["taskset", "-c", str(cpu), *command], **quiet).returncode:
+                print(f"{name}, {library}, seed {seed}: failed", file=sys.stderr)
+        finally:
+            cpus.put(cpu)
 
     with ThreadPoolExecutor(cpus.qsize()) as pool:
         list(pool.map(train, itertools.product(range(1, words.seeds + 1), words.cases or CASES, ("ours", "theirs"))))
