@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,14 @@ def make_task(*overrides: str) -> Task:
 def _stable_baselines_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """stable-baselines3 makes a folder for every logger, in the temporary one unless it is told where."""
     os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("sb3"))
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[None]:
+    """SIGHUP as a terminal's programs have it, also where the tests run under nohup, which ignores it and all that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

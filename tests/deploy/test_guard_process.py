@@ -84,6 +84,7 @@ def assert_damped_at_the_deadline(folder):
 SIGNALS = ["SIGKILL", "SIGSTOP", "SIGTSTP", "SIGQUIT", "SIGINT", "SIGTERM", "SIGHUP"]
 
 
+@pytest.mark.usefixtures("hangs_up")
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_to_the_whole_group_of_the_runtime_ends_in_damping(tmp_path, name):
     number = signal.Signals[name]

@@ -148,6 +148,7 @@ def test_help_lists_the_algorithms_that_the_command_can_take(capsys):
         (["train", "seed=ü"], "a valid integer"),
         (["offline", "algorithm.name={a: 1}"], "dataset"),
         (["deploy", "policy=none.onnx", "deploy.limits=5"], "settings as {key: value}"),
+        (["finetune", "policy=none", "output=f", "network=eth0"], "network: got 'eth0'; expected nothing"),
         (["finetune", "policy=none", "output=f", "deploy.limits=null"], "settings as {key: value}"),
         (["finetune", "policy=none", "output=f", "learner.name={a: 1}"], "one of ppo, rlpd"),
         (["sweep"], "locomotion sweep seed=1,2,3"),

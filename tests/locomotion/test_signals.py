@@ -31,6 +31,7 @@ def half_written(tmp_path, monkeypatch):
     return page, sent
 
 
+@pytest.mark.usefixtures("hangs_up")
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_a_command_with_its_own_status_and_leaves_the_older_file(number, half_written, capsys):
     page, sent = half_written

@@ -125,6 +125,7 @@ def test_the_interquartile_mean_and_its_interval():
     assert seeds.interval(np.full(5, 7.0)) == (7.0, 7.0)
 
 
+@pytest.mark.usefixtures("hangs_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_a_sweep_ends_its_trainings(tmp_path, monkeypatch, number):
     stand_in(monkeypatch, "import time; time.sleep(60)")
