@@ -98,6 +98,10 @@ class Hurried(SimulatedTime):
         super().sleep_until(deadline)
 
 
+NO_NETWORK: dict[str, str] = dict.fromkeys(("network", "domain", "release"), "A simulated robot is on no network (interface=unitree_dds is)")
+"""Settings that play no part with interface=sim, and why: see :func:`~locomotion.schema.refuse_unused`."""
+
+
 def conditions_of(plant: Mapping[str, Any]) -> Conditions:
     """What a simulated robot meets, by name (see :class:`~deploy.hil.simulated_robot.Conditions`). Raises InputError."""
     known = Conditions.__dataclass_fields__

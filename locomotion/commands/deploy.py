@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from locomotion.deployment import conditions_of, extras_of, run_deployment
+from locomotion.deployment import NO_NETWORK, conditions_of, extras_of, run_deployment
 from locomotion.schema import check, refuse_unused
 from locomotion.settings import DeploySettings
 from robots.errors import InputError
@@ -23,7 +23,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     if settings.plant and settings.interface != "sim":
         raise InputError("plant", settings.plant, "interface=sim: what a robot meets, it meets", "Leave plant out.")
     if settings.interface == "sim":
-        refuse_unused(given, dict.fromkeys(dds, "A simulated robot is on no network (interface=unitree_dds is)"))
+        refuse_unused(given, NO_NETWORK)
     own = {"conditions": conditions_of(settings.plant)} if settings.interface == "sim" else dds
     way = {"name": settings.interface, **own}
     summary = run_deployment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from locomotion.deployment import NO_NETWORK
 from locomotion.finetuning.settings import FinetuneSettings
 from locomotion.finetuning.start import start
 from locomotion.schema import check, refuse_unused
@@ -21,9 +22,7 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """A policy to a better one, on the robot."""
     settings = check(FinetuneSettings, config)
     if settings.interface == "sim":
-        refuse_unused(
-            given, dict.fromkeys(("network", "domain", "release"), "A simulated robot is on no network (interface=unitree_dds is)")
-        )
+        refuse_unused(given, NO_NETWORK)
     ended, verdict = start(settings)
     if settings.dry_run:
         return 0

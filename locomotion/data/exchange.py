@@ -16,6 +16,8 @@ from locomotion.files import make_folder, write_atomically, writing
 from robots.errors import InputError, nearest
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
+GROUPED = ("observations", "next_observations")
+"""Tables that several observation groups have, each under its name: observations.critic."""
 WIDTHS = {"observations": 2, "next_observations": 2, "actions": 2, "rewards": 1, "terminals": 1, "timeouts": 1}
 """Dimensions of each table that is read, the first of which are steps; one action may be a column."""
 
@@ -51,7 +53,8 @@ def whole(
                 raise
             raise InputError("output", str(output), error.allowed, f"Nothing was written: {error.remedy.partition(':')[0]}.") from error
         with writing("output", output):
-            (writer.folder / "data").replace(output / "data") if there else writer.folder.replace(output)
+            made, place = (writer.folder / "data", output / "data") if there else (writer.folder, output)
+            made.replace(place)
     return Dataset(output, "output")
 
 
@@ -109,19 +112,20 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             tables = {name: file[name] for name in file.files}
     except Exception as error:  # zipfile and numpy raise types of their own
         raise InputError("dataset", str(path), "an .npz file of arrays", f"{type(error).__name__}: {error}") from error
-    plain = {name.partition(".")[0] if "observations" in name else name for name in tables}
+    plain = {kind if (kind := name.partition(".")[0]) in GROUPED else name for name in tables}
     for name in REQUIRED:
         if name not in plain:
             raise InputError(f"dataset.{name}", "nothing", f"a file with {', '.join(REQUIRED)}", nearest(name, plain) or "Add it.")
-    known = {
-        name: value
-        for name, value in tables.items()
-        if name == "about" or name in WIDTHS or name.partition(".")[0] in ("observations", "next_observations")
-    }
-    rows = {}
-    for name, value in known.items():
-        if name == "about":
-            continue
+    ours = {name: value for name, value in tables.items() if name in WIDTHS or name.partition(".")[0] in GROUPED}
+    _check_tables(ours)
+    _check_groups({name: value for name, value in ours.items() if name.partition(".")[0] in GROUPED})
+    return ours | ({"about": tables["about"]} if "about" in tables else {})
+
+
+def _check_tables(tables: Mapping[str, np.ndarray]) -> None:
+    """Raises InputError where one is not of numbers, of the dimensions that it should have, as long as the others."""
+    length = len(tables["rewards"]) if tables["rewards"].ndim else 0
+    for name, value in tables.items():
         kind = name.partition(".")[0]
         if value.dtype.kind not in "biuf":
             raise InputError(f"dataset.{name}", str(value.dtype), "numbers", "The file is damaged, or of another format.")
@@ -130,25 +134,27 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"dataset.{name}", list(value.shape), wanted, "The first of them is steps.")
         if kind in ("terminals", "timeouts") and not np.isin(value, (0, 1)).all():
             raise InputError(f"dataset.{name}", "other numbers", "0 and 1", "1 is where an episode ends.")
-        rows[name] = len(value)
-    length = rows["rewards"]
-    for name, count in rows.items():
-        if count != length:
-            raise InputError(f"dataset.{name}", count, f"{length} rows, as many as rewards", "The file is damaged.")
+    for name, value in tables.items():
+        if len(value) != length:
+            raise InputError(f"dataset.{name}", len(value), f"{length} rows, as many as rewards", "The file is damaged.")
     if not length:
         raise InputError("dataset", "nothing", "at least one episode", "There is not one step in it.")
-    seen = {name.removeprefix("next_") for name in known if "observations" in name}
-    for name in sorted(seen):
-        if "observations" in known and len(seen) > 1:
-            raise InputError("dataset.observations", sorted(seen), "observations alone, or each with its group", "Name its group.")
-        before, after = known.get(name), known.get(f"next_{name}")
+
+
+def _check_groups(tables: Mapping[str, np.ndarray]) -> None:
+    """Raises InputError where not every observation group has its observations, or some lack where their steps led to."""
+    names = sorted({name.removeprefix("next_") for name in tables})
+    if "observations" in names and len(names) > 1:
+        raise InputError("dataset.observations", names, "observations alone, or each with its group", "Name its group.")
+    led = any(name.startswith("next_") for name in tables)
+    for name in names:
+        before, after = tables.get(name), tables.get(f"next_{name}")
         if before is None:
             raise InputError(f"dataset.{name}", "nothing", "the observations before each step", f"next_{name} is where it led to.")
-        if after is None and any(other.startswith("next_") for other in known):
+        if led and after is None:
             raise InputError(f"dataset.next_{name}", "nothing", "where each step led to, of every group or of none", "Add it.")
         if after is not None and after.shape != before.shape:
             raise InputError(f"dataset.next_{name}", list(after.shape), f"{list(before.shape)}", "It is where each step led to.")
-    return known
 
 
 def _episodes(tables: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Iterator[Episode]:
