@@ -98,7 +98,8 @@ class Hurried(SimulatedTime):
         super().sleep_until(deadline)
 
 
-NO_NETWORK: dict[str, str] = dict.fromkeys(("network", "domain", "release"), "A simulated robot is on no network (interface=unitree_dds is)")
+WHY = "A simulated robot is on no network (interface=unitree_dds is)"
+NO_NETWORK: dict[str, str] = dict.fromkeys(("network", "domain", "release"), WHY)
 """Settings that play no part with interface=sim, and why: see :func:`~locomotion.schema.refuse_unused`."""
 
 
