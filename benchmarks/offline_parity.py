@@ -4,8 +4,8 @@
 
 d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
 dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals.
-Data are of stable-baselines3's SAC: "mixed" is all that it lived through until it was half good, "medium" what it then does, exploring.
-Every piece (behaviour, data, each run) is a file of its own in the folder: the same command goes on after a kill, and may run
+Data are of stable-baselines3's PPO: "mixed" is all that it lived through until it was half good, "medium" what it then does, exploring.
+Every piece (the data, each run) is a file of its own in the folder: the same command goes on after a kill, and may run
 in the background. It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
 """
 
@@ -24,8 +24,9 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
-from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
 from benchmarks.common import machine
@@ -41,9 +42,10 @@ from locomotion.files import write_json
 from locomotion.schema import check
 
 # a return that is clearly better than chance, and clearly worse than what the learner comes to
-MEDIUM = {"Hopper-v5": 1500.0, "HalfCheetah-v5": 4500.0, "Pendulum-v1": -600.0}
+MEDIUM = {"Hopper-v5": 1500.0, "HalfCheetah-v5": 1500.0, "Pendulum-v1": -600.0}
 QUALITIES = ("medium", "mixed")
-EVERY, MOST, EPISODES, EVALUATION_SEED = 5000, 1_000_000, 10, 1_000_003
+COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
+COPIES, EVERY, MOST, SEED, EPISODES, EVALUATION_SEED = 8, 16_384, 1_000_000, 1, 10, 1_000_003
 
 
 def _iql() -> Any:
@@ -67,74 +69,86 @@ def _td3_bc() -> Any:
 MAKERS: dict[str, Callable[[], Any]] = {"iql_gymnasium": _iql, "cql": _cql, "td3_bc": _td3_bc}
 
 
-def train_behaviour(identity: str, folder: Path, target: float) -> None:
-    """SAC until its mean return is ``target``; it goes on where it was."""
-    if (folder / "behaviour.json").exists():
+class Theirs(nn.Module):
+    """A policy of another library, arrays in and out, as ours are called."""
+
+    def __init__(self, act: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(self.act(observation.numpy()), dtype=np.float32))
+
+
+class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that keeps what it lives through, in the order of :data:`COLUMNS`."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.rows: list[tuple[Any, ...]] = []
+        self._seen: Any = None
+
+    def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
+        self._seen, about = super().reset(**words)
+        return self._seen, about
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        after, reward, terminated, truncated, about = super().step(action)
+        self.rows.append((self._seen, after, action, float(reward), terminated, truncated and not terminated))
+        self._seen = after
+        return after, reward, terminated, truncated, about
+
+
+def make_data(identity: str, folder: Path, target: float, steps: int) -> None:
+    """``mixed`` and ``medium``: a file of arrays and a dataset of each; what is there stays."""
+    if all((folder / f"{quality}.json").exists() for quality in QUALITIES):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    env, model_file, memory = gymnasium.make(identity), folder / "sac.zip", folder / "memory.pkl"
-    if model_file.exists() and memory.exists():
-        model = stable_baselines3.SAC.load(model_file, env=env, device="cpu")
-        model.load_replay_buffer(memory)
-    else:
-        model = stable_baselines3.SAC("MlpPolicy", env, seed=1, device="cpu", buffer_size=MOST)
+    copies: list[Recorded] = []
+
+    def copy() -> Recorded:
+        copies.append(Recorded(gymnasium.make(identity)))
+        return copies[-1]
+
+    env = VecNormalize(make_vec_env(copy, n_envs=COPIES, seed=SEED))
+    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=256, batch_size=64, seed=SEED, device="cpu")
     model.set_logger(Logger(None, []))  # its own leaves a folder behind
+
+    def act(observation: np.ndarray, deterministic: bool) -> np.ndarray:
+        return np.asarray(model.predict(env.normalize_obs(observation), deterministic=deterministic)[0])
+
     mean = -np.inf
     while mean < target and model.num_timesteps < MOST:
-        model.learn(EVERY, reset_num_timesteps=False, log_interval=None)
-        mean = float(evaluate_policy(model, gymnasium.make(identity), EPISODES, warn=False)[0])
-        model.save(model_file)
-        model.save_replay_buffer(memory)
-        print(f"{identity}: SAC, {model.num_timesteps:,} steps, return {mean:.0f}", flush=True)
-    write_json(folder / "behaviour.json", {"return": mean, "steps": model.num_timesteps}, "output")
+        model.learn(EVERY, reset_num_timesteps=False)
+        mean = float(returns(GymnasiumEnvironment(identity, EPISODES, EVALUATION_SEED), Theirs(lambda seen: act(seen, True))).mean())
+        print(f"{identity}: PPO, {model.num_timesteps:,} steps, return {mean:.0f}", flush=True)
+    write_data(identity, folder, "mixed", [one.rows for one in copies], {"return": mean, "of": model.num_timesteps})
+    medium = Recorded(gymnasium.make(identity))
+    seen, _ = medium.reset(seed=SEED)
+    for _ in range(steps):
+        seen, *ends, _ = medium.step(act(seen, False))
+        if any(ends[1:]):
+            seen, _ = medium.reset()
+    write_data(identity, folder, "medium", [medium.rows], {"return": mean, "of": model.num_timesteps})
 
 
-def make_data(identity: str, folder: Path, steps: int) -> None:
-    """``medium.npz`` and ``mixed.npz``, and datasets of them."""
+def write_data(identity: str, folder: Path, quality: str, runs: list[list[tuple[Any, ...]]], about: dict[str, Any]) -> None:
+    """One run after the other, each cut at its end."""
+    rows = [row for run in runs for row in [*run[:-1], (*run[-1][:-1], not run[-1][-2])]]
+    arrays = (np.array(column) for column in zip(*rows, strict=True))
+    tables = {n: v.astype(np.float32) if v.dtype == np.float64 else v for n, v in zip(COLUMNS, arrays, strict=True)}
+    np.savez(folder / f"{quality}.npz", **tables)  # type: ignore[arg-type]
     env = GymnasiumEnvironment(identity, 1, 0)
     bounds = np.stack([env.spaces.action.low.numpy(), env.spaces.action.high.numpy()])  # type: ignore[union-attr]
-    about = {"config": {"env": f"gymnasium:{identity}"}, "robot_sha256": None}
-    model = stable_baselines3.SAC.load(folder / "sac.zip", device="cpu")
-    for quality in QUALITIES:
-        if (folder / f"{quality}.json").exists():
-            continue
-        tables = _mixed(model, folder) if quality == "mixed" else _medium(model, identity, steps)
-        np.savez(folder / f"{quality}.npz", **tables)
-        written = exchange.from_npz(
-            folder / f"{quality}.npz", folder / f"{identity.lower()}-{quality}-{int(time.time())}-v0", bounds, about
-        )
-        write_json(folder / f"{quality}.json", {"dataset": written.path.name, "steps": written.total_steps}, "output")
-
-
-def _mixed(model: Any, folder: Path) -> dict[str, np.ndarray]:
-    model.load_replay_buffer(folder / "memory.pkl")
-    memory, n = model.replay_buffer, model.replay_buffer.size()
-    done, cut = (x[:n, 0].astype(bool) for x in (memory.dones, memory.timeouts))
-    names = {"observations": memory.observations, "next_observations": memory.next_observations}
-    low, high = model.action_space.low, model.action_space.high
-    action = low + 0.5 * (memory.actions[:n, 0] + 1.0) * (high - low)  # it keeps them scaled
-    tables = {name: value[:n, 0].astype(np.float32) for name, value in names.items()}
-    return tables | {"actions": action, "rewards": memory.rewards[:n, 0], "terminals": done & ~cut, "timeouts": cut}
-
-
-def _medium(model: Any, identity: str, steps: int) -> dict[str, np.ndarray]:
-    env, rows = gymnasium.make(identity), []
-    seen, _ = env.reset(seed=7)
-    for _ in range(steps):
-        action, _ = model.predict(seen, deterministic=False)
-        after, reward, terminated, truncated, _ = env.step(action)
-        rows.append((seen, after, action, reward, terminated, truncated and not terminated))
-        seen = env.reset()[0] if terminated or truncated else after
-    names = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
-    tables = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-    return {name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in tables.items()}
+    name = f"{identity.lower()}-{quality}-{int(time.time())}-v0"
+    source = {"config": {"env": f"gymnasium:{identity}"}, "robot_sha256": None}
+    written = exchange.from_npz(folder / f"{quality}.npz", folder / name, bounds, source)
+    write_json(folder / f"{quality}.json", {"dataset": written.path.name, "steps": written.total_steps} | about, "output")
 
 
 def their_dataset(tables: dict[str, np.ndarray]) -> Any:
-    """d3rlpy's, in the same order. It wants an end at the end."""
-    cut = tables["timeouts"].astype(np.float32)
-    cut[-1] = 1.0 - float(tables["terminals"][-1])
-    terminals, rewards = tables["terminals"].astype(np.float32), tables["rewards"].astype(np.float32)
+    """d3rlpy's, in the same order."""
+    terminals, cut, rewards = (tables[name].astype(np.float32) for name in ("terminals", "timeouts", "rewards"))
     return d3rlpy.dataset.MDPDataset(tables["observations"], tables["actions"], rewards, terminals, cut)
 
 
@@ -149,24 +163,13 @@ def ours(identity: str, folder: Path, name: str, seed: int, updates: int) -> Any
     return learner.actor
 
 
-class Theirs(nn.Module):
-    """A policy of d3rlpy as ours are called."""
-
-    def __init__(self, learner: Any) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def forward(self, observation: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.learner.predict(observation.numpy()), dtype=np.float32))
-
-
 def theirs(tables: dict[str, np.ndarray], scale: float, name: str, seed: int, updates: int) -> Any:
     d3rlpy.seed(seed)
     learner = MAKERS[name]()
     scaled = tables | {"rewards": tables["rewards"] * scale}
     quiet = d3rlpy.logging.NoopAdapterFactory()
     learner.fit(their_dataset(scaled), n_steps=updates, n_steps_per_epoch=updates, logger_adapter=quiet, show_progress=False)
-    return Theirs(learner)
+    return Theirs(learner.predict)
 
 
 def run(identity: str, folder: Path, quality: str, name: str, library: str, seed: int, updates: int) -> None:
@@ -215,9 +218,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for identity in [] if options.only_table else options.environments:
         folder = options.output / identity
-        target = options.target if options.target is not None else MEDIUM[identity]
-        train_behaviour(identity, folder, target)
-        make_data(identity, folder, options.steps)
+        make_data(identity, folder, options.target if options.target is not None else MEDIUM[identity], options.steps)
         for seed, quality, name, library in itertools.product(range(options.seeds), QUALITIES, options.algorithms, ("ours", "d3rlpy")):
             run(identity, folder, quality, name, library, seed, options.updates)
     table(options.output, options.environments, options.updates)

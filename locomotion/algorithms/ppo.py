@@ -198,14 +198,15 @@ class PPO:
         for i, ids in enumerate(minibatches, start=1):
             actor, action, old_output, old_log_prob, advantage = packed[ids].split(widths, dim=-1)
             policy = self.actor.distribution(self.actor.network(actor))
-            with torch.no_grad():
-                kl = mean_(old(old_output).kl(policy).mean())
+            log_ratio = policy.log_prob(action) - old_log_prob.squeeze(-1)
+            ratio = torch.exp(log_ratio)
+            with torch.no_grad():  # of a rate that stays, by the actions alone, which is quicker: it has the same mean
+                kl = mean_(old(old_output).kl(policy).mean() if between else (ratio - 1.0 - log_ratio).mean())
             if between and s.kl_of == "iteration":
                 self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *between)
-            ratio = torch.exp(policy.log_prob(action) - old_log_prob.squeeze(-1))
             surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), s.clip).mean()
             entropy = policy.entropy().mean()
-            loss = -surrogate - entropy_coefficient * entropy
+            loss = -surrogate - entropy_coefficient * entropy if entropy_coefficient else -surrogate
             self.actor_optimizer.descend(loss, s.max_grad_norm, self.learning_rate)
             sums += torch.stack([surrogate.detach(), entropy.detach(), kl])
             if between and s.kl_of == "step":

@@ -30,7 +30,7 @@ class Actor(nn.Module):
     None for choices. Learners know the network's output [..., P] and the :meth:`distribution` that it means.
     """
 
-    mirror_index: Tensor
+    mirror_index: Tensor | None  # None: not symmetric
     mirror_sign: Tensor
     log_std_parameter: Any  # nn.Parameter [A], or None for choices
     memory_size = 0  # numbers carried from step to step
@@ -56,8 +56,7 @@ class Actor(nn.Module):
         self.normalizer = Normalizer(sizes[0], mirrors[0] if mirrors else None)
         spread = None if initial_std is None else nn.Parameter(torch.full((sizes[1],), math.log(initial_std)))
         self.register_parameter("log_std_parameter", spread)
-        partner = mirrors[1][0] if mirrors else np.arange(sizes[1])
-        self.register_buffer("mirror_index", torch.tensor(partner), persistent=False)
+        self.register_buffer("mirror_index", torch.tensor(mirrors[1][0]) if mirrors else None, persistent=False)
         self.register_buffer("mirror_sign", torch.ones(sizes[1]), persistent=False)  # a spread has no direction
 
     def make_network(
@@ -68,6 +67,8 @@ class Actor(nn.Module):
     @property
     def log_std(self) -> Tensor:
         """[A], of numbers"""
+        if self.mirror_index is None:
+            return self.log_std_parameter
         return 0.5 * (self.log_std_parameter + mirrored(self.log_std_parameter, self.mirror_index, self.mirror_sign))
 
     def forward(self, observation: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
 
 def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Tensor) -> Tensor:
     """KL(p || q)."""
-    var_ratio = torch.exp(2.0 * (log_std_p - log_std_q))
+    log_ratio = 2.0 * (log_std_p - log_std_q)  # of the variances
     shift = (mean_p - mean_q).square() * torch.exp(-2.0 * log_std_q)
-    return 0.5 * (var_ratio + shift - 1.0 - 2.0 * (log_std_p - log_std_q)).sum(dim=-1)
+    return 0.5 * (torch.exp(log_ratio) + shift - 1.0 - log_ratio).sum(dim=-1)
 
 
 def squashed_log_prob(noise: Tensor, u: Tensor, log_std: Tensor) -> Tensor:
