@@ -1,6 +1,7 @@
 """The losses of a first gradient step, ours against stable-baselines3's: the same weights, the same batch, the same noise.
 
-PPO (a whole rollout in which episodes end, its advantages among it), SAC, TD3 and DQN (without double targets, which theirs has not).
+PPO, A2C and TRPO (a whole rollout in which episodes end, its advantages among it; TRPO of sb3-contrib, its whole step), SAC, TD3 and DQN
+(without double targets, which theirs has not).
 Prints each pair and ends with status 1 where any differs by more than 1e-5 of itself. Theirs clips log(1 - tanh^2 + 1e-6); with its own
 epsilon the losses of SAC differ by what that line says.
 """
@@ -15,22 +16,25 @@ import gymnasium
 import numpy as np
 import stable_baselines3 as theirs
 import torch
+from sb3_contrib import TRPO as TheirTRPO
 from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 from benchmarks.updates import ACTIONS, OBSERVATIONS, Nothing, NothingGym, own, silent
+from locomotion.algorithms.a2c import A2C, A2CSettings
 from locomotion.algorithms.dqn import DQN, DQNSettings
 from locomotion.algorithms.ppo import PPO, PPOSettings
 from locomotion.algorithms.replay import Batch
 from locomotion.algorithms.returns import generalized_advantages, normalized
 from locomotion.algorithms.sac import SAC, SACSettings
 from locomotion.algorithms.td3 import TD3, TD3Settings
+from locomotion.algorithms.trpo import TRPO, TRPOSettings
 from locomotion.environment import DiscreteActions, Spaces
 from locomotion.models.ensemble import Ensemble
 
 SIZE, CHOICES = 256, 4
-STEPS, ROBOTS = 32, 8  # of a rollout
+STEPS, ROBOTS, GAMMA, LAM = 32, 8, 0.98, 0.9  # of a rollout
 
 
 class Choices(NothingGym):
@@ -78,14 +82,11 @@ def logged(model: Any, samples: ReplayBufferSamples) -> dict[str, float]:
     return model.logger.name_to_value
 
 
-def ppo() -> list[tuple[str, float, float]]:
-    """One step over a whole rollout whose actions another policy took, so that ratios are not 1 and some are clipped."""
-    torch.manual_seed(3)
-    policy = {"net_arch": [64, 64], "activation_fn": nn.ELU}
-    model: Any = theirs.PPO("MlpPolicy", DummyVecEnv([NothingGym] * ROBOTS), n_steps=STEPS, batch_size=STEPS * ROBOTS, n_epochs=1,
-                            gamma=0.98, gae_lambda=0.9, ent_coef=0.003, policy_kwargs=policy, device="cpu")  # fmt: skip
-    ours = own(PPO, PPOSettings, "ppo", ROBOTS, f"steps={STEPS}", "epochs=1", "minibatches=1", "actor_hidden=[64,64]",
-               "critic_hidden=[64,64]", "symmetric=false", "initial_std=1.0", "gamma=0.98", "lam=0.9")  # fmt: skip
+def on_policy(model: Any, ours: Any, moved: float = 0.0) -> dict[str, Tensor]:
+    """The same weights for both, and a rollout in which episodes end: in theirs' buffer, and as columns [B, ...] of ours.
+
+    Another policy took its actions; it was likelier to than ours by exp(``moved`` * noise).
+    """
     nets = model.policy
     for mine, other in (
         (ours.actor.network, [nets.mlp_extractor.policy_net, nets.action_net]),
@@ -93,27 +94,81 @@ def ppo() -> list[tuple[str, float, float]]:
     ):
         layers = [layer for module in other for layer in linears(module)]
         copy_layers(linears(mine), [layer.weight for layer in layers], [layer.bias for layer in layers])
-    seen, action, reward = torch.randn(STEPS + 1, ROBOTS, OBSERVATIONS), torch.randn(STEPS, ROBOTS, ACTIONS), torch.randn(STEPS, ROBOTS)
+    seen, reward = torch.randn(STEPS + 1, ROBOTS, OBSERVATIONS), torch.randn(STEPS, ROBOTS)
+    chosen = torch.randint(CHOICES, (STEPS, ROBOTS, 1)).float()
+    action = chosen if ours.rollout.choices else torch.randn(STEPS, ROBOTS, ACTIONS)
     done = torch.rand(STEPS, ROBOTS) < 0.1
     with torch.no_grad():
-        value, log_prob = ours.critic(seen), ours.actor.distribution(ours.actor(seen[:-1])).log_prob(action)
-        log_prob += 0.3 * torch.randn_like(log_prob)
-        advantage = generalized_advantages(reward, value[:-1], value[1:] * ~done, done, 0.98, 0.9)
-        rows = {"actor": seen[:-1], "critic": seen[:-1], "action": action, "output": ours.actor(seen[:-1])}
-    columns = {"log_prob": log_prob, "advantage": normalized(advantage), "target": advantage + value[:-1], "value": value[:-1]}
+        output, value = ours.actor(seen[:-1]), ours.critic(seen)
+        log_prob = ours.actor.distribution(output).log_prob(action)
+        log_prob += moved * torch.randn_like(log_prob)
+        advantage = generalized_advantages(reward, value[:-1], value[1:] * ~done, done, GAMMA, LAM)
     buffer, begins = model.rollout_buffer, np.ones(ROBOTS)
     for t in range(STEPS):
         buffer.add(seen[t].numpy(), action[t].numpy(), reward[t].numpy(), begins, value[t], log_prob[t])
         begins = done[t].numpy().astype(float)
     buffer.compute_returns_and_advantage(value[-1], begins)
+    rows = {"actor": seen[:-1], "critic": seen[:-1], "action": action, "output": output}
+    columns = {"log_prob": log_prob, "advantage": normalized(advantage), "target": advantage + value[:-1], "value": value[:-1]}
+    return {name: x.flatten(0, 1) for name, x in rows.items()} | {name: x.reshape(-1, 1) for name, x in columns.items()}
+
+
+def on_policy_pair(
+    name: str, cls: Any, settings: Any, other: Any, words: list[str], arguments: dict[str, Any], choices: bool = False
+) -> tuple[Any, Any]:
+    """One of theirs and one of ours, with the same networks and discounts, that take a rollout as one batch."""
+    common = [f"steps={STEPS}", "actor_hidden=[64,64]", "critic_hidden=[64,64]", "symmetric=false", "initial_std=1.0"]
+    envs = NothingToChoose(ROBOTS) if choices else Nothing(ROBOTS)
+    ours = own(cls, settings, name, ROBOTS, *common, f"gamma={GAMMA}", f"lam={LAM}", *words, env=envs)
+    policy = {"net_arch": [64, 64], "activation_fn": nn.ELU}
+    env = DummyVecEnv([Choices if choices else NothingGym] * ROBOTS)
+    return other("MlpPolicy", env, n_steps=STEPS, gamma=GAMMA, gae_lambda=LAM, policy_kwargs=policy, device="cpu", **arguments), ours
+
+
+def ppo() -> list[tuple[str, float, float]]:
+    """One step in which ratios are not 1 and some are clipped."""
+    torch.manual_seed(3)
+    whole = {"batch_size": STEPS * ROBOTS, "n_epochs": 1, "ent_coef": 0.003}
+    model, ours = on_policy_pair("ppo", PPO, PPOSettings, theirs.PPO, ["epochs=1", "minibatches=1"], whole)
+    figures = ours.update(on_policy(model, ours, 0.3))
     silent(model).train()
-    figures = ours.update({name: x.flatten(0, 1) for name, x in rows.items()} | {name: x.reshape(-1, 1) for name, x in columns.items()})
     log = model.logger.name_to_value
     pairs = (("surrogate", "policy_gradient_loss", -1), ("value", "value_loss", 1))
     return [
         *((name, sign * figures[f"loss/{name}"], log[f"train/{other}"]) for name, other, sign in pairs),
         ("entropy", -figures["policy/entropy"], log["train/entropy_loss"]),
     ]
+
+
+def a2c() -> list[tuple[str, float, float]]:
+    torch.manual_seed(4)
+    normal = {"normalize_advantage": True}
+    model, ours = on_policy_pair("a2c", A2C, A2CSettings, theirs.A2C, ["entropy_coefficient=0.0"], normal)
+    figures = improve(ours, on_policy(model, ours))
+    silent(model).train()
+    log = model.logger.name_to_value
+    names = (("loss/policy", "policy_loss", 1), ("loss/value", "value_loss", 1), ("policy/entropy", "entropy_loss", -1))
+    return [(name.split("/")[1], figures[name], sign * log[f"train/{other}"]) for name, other, sign in names]
+
+
+def trpo() -> list[tuple[str, float, float]]:
+    """The whole step: the natural gradient, its length, and the search along it. Of choices: of numbers theirs takes the mean KL
+    divergence over the columns of an action, where it is their sum."""
+    torch.manual_seed(5)
+    whole = {"batch_size": STEPS * ROBOTS, "n_critic_updates": 1, "cg_max_steps": 10, "cg_damping": 0.1, "target_kl": 0.01}
+    words = ["value_epochs=1", "value_minibatches=1", "max_kl=0.01", "damping=0.1", "conjugate_iterations=10", "backtrack_ratio=0.8"]
+    model, ours = on_policy_pair("trpo", TRPO, TRPOSettings, TheirTRPO, words, whole, choices=True)
+    figures = improve(ours, on_policy(model, ours))
+    silent(model).train()
+    log = model.logger.name_to_value
+    names = (("loss/surrogate", "policy_objective"), ("loss/value", "value_loss"))
+    after = [float(linears(network)[-1].weight.detach().norm()) for network in (ours.actor.network, model.policy.action_net)]
+    return [*((name.split("/")[1], figures[name], log[f"train/{other}"]) for name, other in names), ("norm after it", *after)]
+
+
+def improve(ours: Any, rows: dict[str, Tensor]) -> dict[str, float]:
+    figures = ours.improve(rows["actor"], rows["action"], rows["output"], rows["advantage"].squeeze(-1))
+    return figures | {"loss/value": ours.learn_value(rows["critic"], rows["target"].squeeze(-1))}
 
 
 def sac(epsilon: float) -> list[tuple[str, float, float]]:
@@ -174,11 +229,13 @@ def main() -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     differences = []
-    for name, rows in (("PPO", ppo()), ("SAC", sac(0.0)), ("SAC, theirs with its epsilon", sac(1e-6)), ("TD3", td3()), ("DQN", dqn())):
+    clipped = "SAC, theirs with its epsilon"
+    off_policy = (("SAC", sac(0.0)), (clipped, sac(1e-6)), ("TD3", td3()), ("DQN", dqn()))
+    for name, rows in (("PPO", ppo()), ("A2C", a2c()), ("TRPO", trpo()), *off_policy):
         for loss, ours, other in rows:
             difference = abs(ours - other) / max(abs(other), 1e-9)
             print(f"{name}, {loss}: {ours:.8f}, stable-baselines3 {other:.8f}, relative difference {difference:.1e}")
-            differences += [difference] if "epsilon" not in name else []
+            differences += [difference] if name != clipped else []
     return int(not all(difference <= 1e-5 for difference in differences))
 
 
