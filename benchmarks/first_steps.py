@@ -85,7 +85,7 @@ def logged(model: Any, samples: ReplayBufferSamples) -> dict[str, float]:
 def on_policy(model: Any, ours: Any, moved: float = 0.0) -> dict[str, Tensor]:
     """The same weights for both, and a rollout in which episodes end: in theirs' buffer, and as columns [B, ...] of ours.
 
-    Another policy took its actions; it was likelier to than ours by exp(``moved`` * noise).
+    Its actions are not of ours, and their probabilities when they were taken were ours times exp(``moved`` * noise).
     """
     nets = model.policy
     for mine, other in (
@@ -116,7 +116,7 @@ def on_policy(model: Any, ours: Any, moved: float = 0.0) -> dict[str, Tensor]:
 def on_policy_pair(
     name: str, cls: Any, settings: Any, other: Any, words: list[str], arguments: dict[str, Any], choices: bool = False
 ) -> tuple[Any, Any]:
-    """One of theirs and one of ours, with the same networks and discounts, that take a rollout as one batch."""
+    """One of theirs (class ``other``, ``arguments``) and one of ours (settings ``words``), with the same networks and discounts."""
     common = [f"steps={STEPS}", "actor_hidden=[64,64]", "critic_hidden=[64,64]", "symmetric=false", "initial_std=1.0"]
     envs = NothingToChoose(ROBOTS) if choices else Nothing(ROBOTS)
     ours = own(cls, settings, name, ROBOTS, *common, f"gamma={GAMMA}", f"lam={LAM}", *words, env=envs)
@@ -152,8 +152,8 @@ def a2c() -> list[tuple[str, float, float]]:
 
 
 def trpo() -> list[tuple[str, float, float]]:
-    """The whole step: the natural gradient, its length, and the search along it. Of choices: of numbers theirs takes the mean KL
-    divergence over the columns of an action, where it is their sum."""
+    """The whole step: the natural gradient, its length, and the search along it. Of choices, since for actions of several numbers theirs
+    averages the KL divergence over these, instead of summing it."""
     torch.manual_seed(5)
     whole = {"batch_size": STEPS * ROBOTS, "n_critic_updates": 1, "cg_max_steps": 10, "cg_damping": 0.1, "target_kl": 0.01}
     words = ["value_epochs=1", "value_minibatches=1", "max_kl=0.01", "damping=0.1", "conjugate_iterations=10", "backtrack_ratio=0.8"]
@@ -229,13 +229,13 @@ def main() -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     differences = []
-    clipped = "SAC, theirs with its epsilon"
-    off_policy = (("SAC", sac(0.0)), (clipped, sac(1e-6)), ("TD3", td3()), ("DQN", dqn()))
+    not_the_same = "SAC, theirs with its epsilon"
+    off_policy = (("SAC", sac(0.0)), (not_the_same, sac(1e-6)), ("TD3", td3()), ("DQN", dqn()))
     for name, rows in (("PPO", ppo()), ("A2C", a2c()), ("TRPO", trpo()), *off_policy):
         for loss, ours, other in rows:
             difference = abs(ours - other) / max(abs(other), 1e-9)
-            print(f"{name}, {loss}: {ours:.8f}, stable-baselines3 {other:.8f}, relative difference {difference:.1e}")
-            differences += [difference] if name != clipped else []
+            print(f"{name}, {loss}: {ours:.8f}, theirs {other:.8f}, relative difference {difference:.1e}")
+            differences += [difference] if name != not_the_same else []
     return int(not all(difference <= 1e-5 for difference in differences))
 
 

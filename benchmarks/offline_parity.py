@@ -4,9 +4,11 @@
 
 d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
 dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals.
-Data are of stable-baselines3's PPO: "mixed" is all that it lived through until it was half good, "medium" what it then does, exploring.
-Every piece (the data, each run) is a file of its own in the folder: the same command goes on after a kill, and may run
-in the background. It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
+Data are of stable-baselines3's PPO: "mixed" is all that it lived through until its last hundred episodes, exploring, had a mean return
+of ``--target``; "medium" is what it then does, exploring. Sizes, rates, batches and weights are the same on both sides. What is not:
+d3rlpy's CQL takes the policy's mean, not a sample, as the next action, its IQL begins with a smaller spread, and it leaves out the last
+step of a truncated episode. The data, and each training, are written when they are whole: the same command goes on after a kill.
+It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,19 +44,23 @@ from locomotion.evaluation.seeds import interquartile_mean, interval
 from locomotion.files import write_json
 from locomotion.schema import check
 
-# a return that is clearly better than chance, and clearly worse than what the learner comes to
-MEDIUM = {"Hopper-v5": 1500.0, "HalfCheetah-v5": 1500.0, "Pendulum-v1": -600.0}
+MEDIUM = {"Hopper-v5": 1000.0, "HalfCheetah-v5": 1000.0}  # clearly better than chance, and worse than what the learner comes to
 QUALITIES = ("medium", "mixed")
 COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
-COPIES, EVERY, MOST, SEED, EPISODES, EVALUATION_SEED = 8, 16_384, 1_000_000, 1, 10, 1_000_003
+COPIES, ROLLOUT, MOST, SEED = 8, 256, 1_000_000, 1  # of the behaviour's training
+EPISODES, EVALUATION_SEED = 10, 1_000_003
+UPDATES = 250  # gradient steps of an iteration of ours
 
 
-def _iql() -> Any:
-    config = d3rlpy.algos.IQLConfig(actor_learning_rate=3e-4, critic_learning_rate=3e-4, batch_size=256, expectile=0.7, weight_temp=3.0)
+def _iql(updates: int) -> Any:
+    falling = d3rlpy.optimizers.AdamFactory(lr_scheduler_factory=d3rlpy.optimizers.CosineAnnealingLRFactory(T_max=updates))
+    config = d3rlpy.algos.IQLConfig(
+        actor_learning_rate=3e-4, critic_learning_rate=3e-4, batch_size=256, expectile=0.7, weight_temp=3.0, actor_optim_factory=falling,
+    )  # fmt: skip
     return config.create(device="cpu")
 
 
-def _cql() -> Any:
+def _cql(updates: int) -> Any:
     config = d3rlpy.algos.CQLConfig(
         actor_learning_rate=1e-4, critic_learning_rate=3e-4, temp_learning_rate=1e-4, alpha_learning_rate=0.0, batch_size=256,
         conservative_weight=5.0, n_action_samples=10,
@@ -61,12 +68,12 @@ def _cql() -> Any:
     return config.create(device="cpu")
 
 
-def _td3_bc() -> Any:
+def _td3_bc(updates: int) -> Any:
     scaler = d3rlpy.preprocessing.StandardObservationScaler()
     return d3rlpy.algos.TD3PlusBCConfig(batch_size=256, alpha=2.5, observation_scaler=scaler).create(device="cpu")
 
 
-MAKERS: dict[str, Callable[[], Any]] = {"iql_gymnasium": _iql, "cql": _cql, "td3_bc": _td3_bc}
+MAKERS: dict[str, Callable[[int], Any]] = {"iql_gymnasium": _iql, "cql": _cql, "td3_bc": _td3_bc}
 
 
 class Theirs(nn.Module):
@@ -99,10 +106,14 @@ class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
         return after, reward, terminated, truncated, about
 
 
-def make_data(identity: str, folder: Path, target: float, steps: int) -> None:
-    """``mixed`` and ``medium``: a file of arrays and a dataset of each; what is there stays."""
-    if all((folder / f"{quality}.json").exists() for quality in QUALITIES):
-        return
+def make_data(identity: str, folder: Path, target: float, steps: int) -> dict[str, Any]:
+    """Arrays and a dataset of each quality. Returns what ``data.json`` says of them; once that is there, they stay."""
+    asked = {"target": target, "steps": steps}
+    if (folder / "data.json").exists():
+        made = json.loads((folder / "data.json").read_text())
+        if {name: made[name] for name in asked} != asked:
+            sys.exit(f"{folder} holds data of {made}, not of {asked}: choose another --output")
+        return made
     folder.mkdir(parents=True, exist_ok=True)
     copies: list[Recorded] = []
 
@@ -111,29 +122,36 @@ def make_data(identity: str, folder: Path, target: float, steps: int) -> None:
         return copies[-1]
 
     env = VecNormalize(make_vec_env(copy, n_envs=COPIES, seed=SEED))
-    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=256, batch_size=64, seed=SEED, device="cpu")
+    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=ROLLOUT, batch_size=64, seed=SEED, device="cpu")
     model.set_logger(Logger(None, []))  # its own leaves a folder behind
+    mean = -np.inf
+    while mean < target:
+        model.learn(COPIES * ROLLOUT, reset_num_timesteps=False)
+        mean = float(np.mean([episode["r"] for episode in model.ep_info_buffer or [{"r": -np.inf}]]))
+        if model.num_timesteps > MOST:
+            sys.exit(f"{identity}: the behaviour came to {mean:.0f} of {target:.0f} in {MOST:,} steps: lower --target")
 
     def act(observation: np.ndarray, deterministic: bool) -> np.ndarray:
         return np.asarray(model.predict(env.normalize_obs(observation), deterministic=deterministic)[0])
 
-    mean = -np.inf
-    while mean < target and model.num_timesteps < MOST:
-        model.learn(EVERY, reset_num_timesteps=False)
-        mean = float(returns(GymnasiumEnvironment(identity, EPISODES, EVALUATION_SEED), Theirs(lambda seen: act(seen, True))).mean())
-        print(f"{identity}: PPO, {model.num_timesteps:,} steps, return {mean:.0f}", flush=True)
-    write_data(identity, folder, "mixed", [one.rows for one in copies], {"return": mean, "of": model.num_timesteps})
     medium = Recorded(gymnasium.make(identity))
-    seen, _ = medium.reset(seed=SEED)
+    seen, _ = medium.reset(seed=SEED + COPIES)
     for _ in range(steps):
         seen, *ends, _ = medium.step(act(seen, False))
         if any(ends[1:]):
             seen, _ = medium.reset()
-    write_data(identity, folder, "medium", [medium.rows], {"return": mean, "of": model.num_timesteps})
+    best = returns(GymnasiumEnvironment(identity, EPISODES, EVALUATION_SEED), Theirs(lambda seen: act(seen, True)))
+    made = asked | {
+        "behaviour": {"steps": model.num_timesteps, "return": float(best.mean())},
+        "medium": write_data(identity, folder, "medium", [medium.rows]),
+        "mixed": write_data(identity, folder, "mixed", [one.rows for one in copies]),
+    }
+    write_json(folder / "data.json", made, "output")
+    return made
 
 
-def write_data(identity: str, folder: Path, quality: str, runs: list[list[tuple[Any, ...]]], about: dict[str, Any]) -> None:
-    """One run after the other, each cut at its end."""
+def write_data(identity: str, folder: Path, quality: str, runs: list[list[tuple[Any, ...]]]) -> dict[str, Any]:
+    """One run after the other, each cut at its end. Returns the dataset's name, steps, episodes and mean return."""
     rows = [row for run in runs for row in [*run[:-1], (*run[-1][:-1], not run[-1][-2])]]
     arrays = (np.array(column) for column in zip(*rows, strict=True))
     tables = {n: v.astype(np.float32) if v.dtype == np.float64 else v for n, v in zip(COLUMNS, arrays, strict=True)}
@@ -143,7 +161,9 @@ def write_data(identity: str, folder: Path, quality: str, runs: list[list[tuple[
     name = f"{identity.lower()}-{quality}-{int(time.time())}-v0"
     source = {"config": {"env": f"gymnasium:{identity}"}, "robot_sha256": None}
     written = exchange.from_npz(folder / f"{quality}.npz", folder / name, bounds, source)
-    write_json(folder / f"{quality}.json", {"dataset": written.path.name, "steps": written.total_steps} | about, "output")
+    episodes = int((tables["terminals"] | tables["timeouts"]).sum())
+    mean = float(tables["rewards"].sum(dtype=np.float64)) / episodes
+    return {"dataset": written.path.name, "steps": written.total_steps, "episodes": episodes, "return": mean}
 
 
 def their_dataset(tables: dict[str, np.ndarray]) -> Any:
@@ -153,19 +173,19 @@ def their_dataset(tables: dict[str, np.ndarray]) -> Any:
 
 
 def ours(identity: str, folder: Path, name: str, seed: int, updates: int) -> Any:
-    settings: dict[str, Any] = {**compose("train", [f"algorithm={name}"])["algorithm"], "dataset": str(folder)}
+    settings: dict[str, Any] = {**compose("train", [f"algorithm={name}"])["algorithm"], "dataset": str(folder), "updates": UPDATES}
     cls, env = ALGORITHMS[settings.pop("name")], GymnasiumEnvironment(identity, 1, seed)
     own = check(cls.settings_type, settings, "algorithm")
     replay = replay_of(str(folder), env, {"actor"}, "recorded", own.reward_scale, None)
-    learner = cls(own, env, seed, updates // own.updates, replay)
-    for _ in range(updates // own.updates):
+    learner = cls(own, env, seed, updates // UPDATES, replay)
+    for _ in range(updates // UPDATES):
         learner.iterate()
     return learner.actor
 
 
 def theirs(tables: dict[str, np.ndarray], scale: float, name: str, seed: int, updates: int) -> Any:
     d3rlpy.seed(seed)
-    learner = MAKERS[name]()
+    learner = MAKERS[name](updates)
     scaled = tables | {"rewards": tables["rewards"] * scale}
     quiet = d3rlpy.logging.NoopAdapterFactory()
     learner.fit(their_dataset(scaled), n_steps=updates, n_steps_per_epoch=updates, logger_adapter=quiet, show_progress=False)
@@ -177,7 +197,7 @@ def run(identity: str, folder: Path, quality: str, name: str, library: str, seed
     path = folder / f"{quality}_{name}_{library}_{seed}_{updates}.json"
     if path.exists():
         return
-    dataset = folder / json.loads((folder / f"{quality}.json").read_text())["dataset"]
+    dataset = folder / json.loads((folder / "data.json").read_text())[quality]["dataset"]
     began = time.perf_counter()
     if library == "ours":
         actor = ours(identity, dataset, name, seed, updates)
@@ -194,6 +214,9 @@ def run(identity: str, folder: Path, quality: str, name: str, library: str, seed
 
 def table(root: Path, environments: list[str], updates: int) -> None:
     print(f"{machine()}; {updates:,} gradient steps, mean return of {EPISODES} episodes, IQM [95 %]")
+    for identity, quality in itertools.product(environments, QUALITIES):
+        made = json.loads((root / identity / "data.json").read_text())
+        print(f"{identity} {quality}: {made[quality]}, of {made['behaviour']}")
     for identity, quality, name in itertools.product(environments, QUALITIES, MAKERS):
         cells = []
         for library in ("ours", "d3rlpy"):
@@ -215,6 +238,8 @@ def main() -> None:
     parser.add_argument("--target", type=float, help="return at which the behaviour is half good; default: the environment's")
     parser.add_argument("--only-table", action="store_true")
     options = parser.parse_args()
+    if options.updates % UPDATES:
+        parser.error(f"--updates {options.updates}: ours makes {UPDATES} an iteration, give a multiple")
     torch.set_num_threads(1)
     for identity in [] if options.only_table else options.environments:
         folder = options.output / identity

@@ -54,7 +54,7 @@ def ours(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
 
 def theirs(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
     dataset = their_dataset(data)
-    learner = MAKERS[name]()
+    learner = MAKERS[name](1_000_000)
     learner.build_with_dataset(dataset)
 
     def learn() -> None:

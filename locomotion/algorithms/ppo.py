@@ -200,7 +200,7 @@ class PPO:
             policy = self.actor.distribution(self.actor.network(actor))
             log_ratio = policy.log_prob(action) - old_log_prob.squeeze(-1)
             ratio = torch.exp(log_ratio)
-            with torch.no_grad():  # of a rate that stays, by the actions alone, which is quicker: it has the same mean
+            with torch.no_grad():  # where no rate follows it, it is a figure alone: estimated from the actions that were taken, quicker
                 kl = mean_(old(old_output).kl(policy).mean() if between else (ratio - 1.0 - log_ratio).mean())
             if between and s.kl_of == "iteration":
                 self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *between)

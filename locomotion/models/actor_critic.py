@@ -66,9 +66,9 @@ class Actor(nn.Module):
 
     @property
     def log_std(self) -> Tensor:
-        """[A], of numbers"""
+        """[A], of numbers; not the parameter, which an optimizer moves in place."""
         if self.mirror_index is None:
-            return self.log_std_parameter
+            return self.log_std_parameter.clone()
         return 0.5 * (self.log_std_parameter + mirrored(self.log_std_parameter, self.mirror_index, self.mirror_sign))
 
     def forward(self, observation: Tensor) -> Tensor:
