@@ -18,18 +18,19 @@ import stable_baselines3 as theirs
 import torch
 from sb3_contrib import TRPO as TheirTRPO
 from stable_baselines3.common.buffers import ReplayBufferSamples
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 from benchmarks.updates import ACTIONS, OBSERVATIONS, Nothing, NothingGym, own, silent
-from locomotion.algorithms.a2c import A2C, A2CSettings
+from locomotion.algorithms.a2c import A2C
 from locomotion.algorithms.dqn import DQN, DQNSettings
-from locomotion.algorithms.ppo import PPO, PPOSettings
+from locomotion.algorithms.ppo import PPO
 from locomotion.algorithms.replay import Batch
 from locomotion.algorithms.returns import generalized_advantages, normalized
 from locomotion.algorithms.sac import SAC, SACSettings
 from locomotion.algorithms.td3 import TD3, TD3Settings
-from locomotion.algorithms.trpo import TRPO, TRPOSettings
+from locomotion.algorithms.trpo import TRPO
 from locomotion.environment import DiscreteActions, Spaces
 from locomotion.models.ensemble import Ensemble
 
@@ -114,59 +115,56 @@ def on_policy(model: Any, ours: Any, moved: float = 0.0) -> dict[str, Tensor]:
 
 
 def on_policy_pair(
-    name: str, cls: Any, settings: Any, other: Any, words: list[str], arguments: dict[str, Any], choices: bool = False
+    name: str, cls: Any, other: Any, words: list[str], arguments: dict[str, Any], choices: bool = False, seed: int = 0
 ) -> tuple[Any, Any]:
     """One of theirs (class ``other``, ``arguments``) and one of ours (settings ``words``), with the same networks and discounts."""
+    set_random_seed(seed)  # theirs shuffles by numpy's
     common = [f"steps={STEPS}", "actor_hidden=[64,64]", "critic_hidden=[64,64]", "symmetric=false", "initial_std=1.0"]
     envs = NothingToChoose(ROBOTS) if choices else Nothing(ROBOTS)
-    ours = own(cls, settings, name, ROBOTS, *common, f"gamma={GAMMA}", f"lam={LAM}", *words, env=envs)
+    ours = own(cls, cls.settings_type, name, ROBOTS, *common, f"gamma={GAMMA}", f"lam={LAM}", *words, env=envs)
     policy = {"net_arch": [64, 64], "activation_fn": nn.ELU}
     env = DummyVecEnv([Choices if choices else NothingGym] * ROBOTS)
     return other("MlpPolicy", env, n_steps=STEPS, gamma=GAMMA, gae_lambda=LAM, policy_kwargs=policy, device="cpu", **arguments), ours
 
 
-def ppo() -> list[tuple[str, float, float]]:
-    """One step in which ratios are not 1 and some are clipped."""
-    torch.manual_seed(3)
-    whole = {"batch_size": STEPS * ROBOTS, "n_epochs": 1, "ent_coef": 0.003}
-    model, ours = on_policy_pair("ppo", PPO, PPOSettings, theirs.PPO, ["epochs=1", "minibatches=1"], whole)
-    figures = ours.update(on_policy(model, ours, 0.3))
+def compared(model: Any, figures: dict[str, float], names: dict[str, tuple[str, int]]) -> list[tuple[str, float, float]]:
+    """Figures of ours beside what the ``model``'s step over its buffer says: under which name, with which sign."""
     silent(model).train()
     log = model.logger.name_to_value
-    pairs = (("surrogate", "policy_gradient_loss", -1), ("value", "value_loss", 1))
-    return [
-        *((name, sign * figures[f"loss/{name}"], log[f"train/{other}"]) for name, other, sign in pairs),
-        ("entropy", -figures["policy/entropy"], log["train/entropy_loss"]),
-    ]
+    return [(name.split("/")[1], figures[name], sign * log[f"train/{other}"]) for name, (other, sign) in names.items()]
+
+
+def ppo() -> list[tuple[str, float, float]]:
+    """One step in which ratios are not 1 and some are clipped."""
+    whole = {"batch_size": STEPS * ROBOTS, "n_epochs": 1, "ent_coef": 0.003}
+    model, ours = on_policy_pair("ppo", PPO, theirs.PPO, ["epochs=1", "minibatches=1"], whole, seed=3)
+    figures = ours.update(on_policy(model, ours, 0.3))
+    names = {"loss/surrogate": ("policy_gradient_loss", -1), "loss/value": ("value_loss", 1), "policy/entropy": ("entropy_loss", -1)}
+    return compared(model, figures, names)
 
 
 def a2c() -> list[tuple[str, float, float]]:
-    torch.manual_seed(4)
     normal = {"normalize_advantage": True}
-    model, ours = on_policy_pair("a2c", A2C, A2CSettings, theirs.A2C, ["entropy_coefficient=0.0"], normal)
+    model, ours = on_policy_pair("a2c", A2C, theirs.A2C, ["entropy_coefficient=0.0"], normal, seed=4)
     figures = improve(ours, on_policy(model, ours))
-    silent(model).train()
-    log = model.logger.name_to_value
-    names = (("loss/policy", "policy_loss", 1), ("loss/value", "value_loss", 1), ("policy/entropy", "entropy_loss", -1))
-    return [(name.split("/")[1], figures[name], sign * log[f"train/{other}"]) for name, other, sign in names]
+    names = {"loss/policy": ("policy_loss", 1), "loss/value": ("value_loss", 1), "policy/entropy": ("entropy_loss", -1)}
+    return compared(model, figures, names)
 
 
 def trpo() -> list[tuple[str, float, float]]:
     """The whole step: the natural gradient, its length, and the search along it. Of choices, since for actions of several numbers theirs
     averages the KL divergence over these, instead of summing it."""
-    torch.manual_seed(5)
     whole = {"batch_size": STEPS * ROBOTS, "n_critic_updates": 1, "cg_max_steps": 10, "cg_damping": 0.1, "target_kl": 0.01}
     words = ["value_epochs=1", "value_minibatches=1", "max_kl=0.01", "damping=0.1", "conjugate_iterations=10", "backtrack_ratio=0.8"]
-    model, ours = on_policy_pair("trpo", TRPO, TRPOSettings, TheirTRPO, words, whole, choices=True)
+    model, ours = on_policy_pair("trpo", TRPO, TheirTRPO, words, whole, choices=True, seed=5)
     figures = improve(ours, on_policy(model, ours))
-    silent(model).train()
-    log = model.logger.name_to_value
-    names = (("loss/surrogate", "policy_objective"), ("loss/value", "value_loss"))
+    rows = compared(model, figures, {"loss/surrogate": ("policy_objective", 1), "loss/value": ("value_loss", 1)})
     after = [float(linears(network)[-1].weight.detach().norm()) for network in (ours.actor.network, model.policy.action_net)]
-    return [*((name.split("/")[1], figures[name], log[f"train/{other}"]) for name, other in names), ("norm after it", *after)]
+    return [*rows, ("norm of the last weights after it", *after)]
 
 
 def improve(ours: Any, rows: dict[str, Tensor]) -> dict[str, float]:
+    """A step of the policy, and one of the value, as :meth:`OnPolicy.iterate` makes them."""
     figures = ours.improve(rows["actor"], rows["action"], rows["output"], rows["advantage"].squeeze(-1))
     return figures | {"loss/value": ours.learn_value(rows["critic"], rows["target"].squeeze(-1))}
 

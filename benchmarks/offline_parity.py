@@ -126,10 +126,10 @@ def make_data(identity: str, folder: Path, target: float, steps: int) -> dict[st
     model.set_logger(Logger(None, []))  # its own leaves a folder behind
     mean = -np.inf
     while mean < target:
+        if model.num_timesteps >= MOST:
+            sys.exit(f"{identity}: the behaviour came to {mean:.0f} of {target:.0f} in {MOST:,} steps: lower --target")
         model.learn(COPIES * ROLLOUT, reset_num_timesteps=False)
         mean = float(np.mean([episode["r"] for episode in model.ep_info_buffer or [{"r": -np.inf}]]))
-        if model.num_timesteps > MOST:
-            sys.exit(f"{identity}: the behaviour came to {mean:.0f} of {target:.0f} in {MOST:,} steps: lower --target")
 
     def act(observation: np.ndarray, deterministic: bool) -> np.ndarray:
         return np.asarray(model.predict(env.normalize_obs(observation), deterministic=deterministic)[0])
@@ -192,12 +192,12 @@ def theirs(tables: dict[str, np.ndarray], scale: float, name: str, seed: int, up
     return Theirs(learner.predict)
 
 
-def run(identity: str, folder: Path, quality: str, name: str, library: str, seed: int, updates: int) -> None:
-    """Train and evaluate one; the result is a file."""
+def run(identity: str, folder: Path, made: dict[str, Any], quality: str, name: str, library: str, seed: int, updates: int) -> None:
+    """Train on the data that were ``made`` and evaluate one; the result is a file."""
     path = folder / f"{quality}_{name}_{library}_{seed}_{updates}.json"
     if path.exists():
         return
-    dataset = folder / json.loads((folder / "data.json").read_text())[quality]["dataset"]
+    dataset = folder / made[quality]["dataset"]
     began = time.perf_counter()
     if library == "ours":
         actor = ours(identity, dataset, name, seed, updates)
@@ -235,17 +235,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=100_000, help="of the medium data")
-    parser.add_argument("--target", type=float, help="return at which the behaviour is half good; default: the environment's")
+    parser.add_argument(
+        "--target", type=float, help="mean return of exploring episodes at which the behaviour stops learning; default: the environment's"
+    )
     parser.add_argument("--only-table", action="store_true")
     options = parser.parse_args()
     if options.updates % UPDATES:
         parser.error(f"--updates {options.updates}: ours makes {UPDATES} an iteration, give a multiple")
+    for identity in options.environments:
+        if options.only_table and not (options.output / identity / "data.json").exists():
+            parser.error(f"--only-table: {options.output / identity} holds no data yet")
+        if options.target is None and identity not in MEDIUM:
+            parser.error(f"--environments {identity}: there is a target for {', '.join(MEDIUM)} alone, give --target")
     torch.set_num_threads(1)
     for identity in [] if options.only_table else options.environments:
         folder = options.output / identity
-        make_data(identity, folder, options.target if options.target is not None else MEDIUM[identity], options.steps)
+        made = make_data(identity, folder, options.target if options.target is not None else MEDIUM[identity], options.steps)
         for seed, quality, name, library in itertools.product(range(options.seeds), QUALITIES, options.algorithms, ("ours", "d3rlpy")):
-            run(identity, folder, quality, name, library, seed, options.updates)
+            run(identity, folder, made, quality, name, library, seed, options.updates)
     table(options.output, options.environments, options.updates)
 
 
