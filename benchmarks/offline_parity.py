@@ -3,7 +3,7 @@
     python -m benchmarks.offline_parity --output runs/offline_parity
 
 d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
-dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals.
+dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals tqdm.
 Data are of stable-baselines3's PPO: "mixed" is all that it lived through until its last hundred episodes, exploring, had a mean return
 of ``--target``; "medium" is what it then does, exploring. Sizes, rates, batches and weights are the same on both sides. What is not:
 d3rlpy's CQL takes the policy's mean, not a sample, as the next action, its IQL begins with a smaller spread, and it leaves out the last

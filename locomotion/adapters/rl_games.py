@@ -15,7 +15,7 @@ try:
     from rl_games.common import env_configurations, vecenv
     from rl_games.common.ivecenv import IVecEnv
 except ImportError as error:
-    raise InputError("rl_games", str(error), "rl_games, installed", "pip install 'sim2real-locomotion[rl_games]'") from error
+    raise InputError("rl_games", str(error), "rl_games, installed", "pip install 'sim2real-locomotion[rl-games]'") from error
 
 
 def register(name: str, task: Task) -> None:

@@ -16,7 +16,7 @@ try:
     from rsl_rl.env import VecEnv
     from tensordict import TensorDict
 except ImportError as error:
-    raise InputError("rsl_rl", str(error), "rsl_rl, installed", "pip install 'sim2real-locomotion[rsl_rl]'") from error
+    raise InputError("rsl_rl", str(error), "rsl_rl, installed", "pip install 'sim2real-locomotion[rsl-rl]'") from error
 
 LOG_EVERY = 16  # steps between figures for rsl_rl's log
 

@@ -20,7 +20,7 @@ try:
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 except ImportError as error:
-    remedy = "pip install 'sim2real-locomotion[stable_baselines]'"
+    remedy = "pip install 'sim2real-locomotion[stable-baselines]'"
     raise InputError("stable_baselines", str(error), "stable-baselines3, installed", remedy) from error
 
 
