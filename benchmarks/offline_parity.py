@@ -5,9 +5,10 @@
 d3rlpy asks for an older Gymnasium, so it is installed beside: pip install --no-deps d3rlpy gym==0.26.2 gym-notices structlog colorama
 dataclasses-json marshmallow typing-inspect mypy-extensions click scikit-learn scipy joblib threadpoolctl narwhals tqdm.
 Data are of stable-baselines3's PPO: "mixed" is all that it lived through until its last hundred episodes, exploring, had a mean return
-of ``--target``; "medium" is what it then does, exploring. Sizes, rates, batches and weights are the same on both sides. What is not:
-d3rlpy's CQL takes the policy's mean, not a sample, as the next action, its IQL begins with a smaller spread, and it leaves out the last
-step of a truncated episode. The data, and each training, are written when they are whole: the same command goes on after a kill.
+of ``--target``; "medium" is what it then does, exploring. Sizes, rates, batches and weights are the same on both sides (CQL's batches are
+smaller than usual). What is not: d3rlpy's CQL takes the policy's mean, not a sample, as the next action, its IQL begins with a smaller
+spread, and it leaves out the last step of a truncated episode. The data, and each training, are written when they are whole: the same
+command goes on after a kill.
 It prints a table of interquartile means with 95 % bootstrap intervals of what is there.
 """
 
@@ -50,6 +51,7 @@ COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals
 COPIES, ROLLOUT, MOST, SEED = 8, 256, 1_000_000, 1  # of the behaviour's training
 EPISODES, EVALUATION_SEED = 10, 1_000_003
 UPDATES = 250  # gradient steps of an iteration of ours
+SMALLER = {"cql": {"batch_size": 64, "actions": 4}}  # on both sides: a tenth of the work of its 256 and 10
 
 
 def _iql(updates: int) -> Any:
@@ -62,8 +64,8 @@ def _iql(updates: int) -> Any:
 
 def _cql(updates: int) -> Any:
     config = d3rlpy.algos.CQLConfig(
-        actor_learning_rate=1e-4, critic_learning_rate=3e-4, temp_learning_rate=1e-4, alpha_learning_rate=0.0, batch_size=256,
-        conservative_weight=5.0, n_action_samples=10,
+        actor_learning_rate=1e-4, critic_learning_rate=3e-4, temp_learning_rate=1e-4, alpha_learning_rate=0.0,
+        batch_size=SMALLER["cql"]["batch_size"], conservative_weight=5.0, n_action_samples=SMALLER["cql"]["actions"],
     )  # fmt: skip
     return config.create(device="cpu")
 
@@ -173,7 +175,7 @@ def their_dataset(tables: dict[str, np.ndarray]) -> Any:
 
 
 def ours(identity: str, folder: Path, name: str, seed: int, updates: int) -> Any:
-    settings: dict[str, Any] = {**compose("train", [f"algorithm={name}"])["algorithm"], "dataset": str(folder), "updates": UPDATES}
+    settings = compose("train", [f"algorithm={name}"])["algorithm"] | SMALLER.get(name, {}) | {"dataset": str(folder), "updates": UPDATES}
     cls, env = ALGORITHMS[settings.pop("name")], GymnasiumEnvironment(identity, 1, seed)
     own = check(cls.settings_type, settings, "algorithm")
     replay = replay_of(str(folder), env, {"actor"}, "recorded", own.reward_scale, None)

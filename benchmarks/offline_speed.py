@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import machine
-from benchmarks.offline_parity import MAKERS, their_dataset
+from benchmarks.offline_parity import MAKERS, SMALLER, their_dataset
 from benchmarks.updates import ACTIONS, OBSERVATIONS, Nothing
 from locomotion.algorithms import ALGORITHMS
 from locomotion.algorithms.replay import from_arrays
@@ -49,7 +49,7 @@ def learner_of(name: str, data: dict[str, np.ndarray], *overrides: str) -> Any:
 
 
 def ours(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
-    return learner_of(name, data, f"updates={UPDATES}").iterate
+    return learner_of(name, data, f"updates={UPDATES}", *(f"{word}={value}" for word, value in SMALLER.get(name, {}).items())).iterate
 
 
 def theirs(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
@@ -59,7 +59,7 @@ def theirs(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
 
     def learn() -> None:
         for _ in range(UPDATES):
-            learner.update(dataset.sample_transition_batch(256))
+            learner.update(dataset.sample_transition_batch(learner.batch_size))
 
     return learn
 
