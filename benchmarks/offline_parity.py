@@ -58,6 +58,7 @@ def _iql(updates: int) -> Any:
     falling = d3rlpy.optimizers.AdamFactory(lr_scheduler_factory=d3rlpy.optimizers.CosineAnnealingLRFactory(T_max=updates))
     config = d3rlpy.algos.IQLConfig(
         actor_learning_rate=3e-4, critic_learning_rate=3e-4, batch_size=256, expectile=0.7, weight_temp=3.0, actor_optim_factory=falling,
+        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
     )  # fmt: skip
     return config.create(device="cpu")
 
