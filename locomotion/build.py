@@ -98,7 +98,7 @@ def data(own: Any, settings: TrainSettings, env: Environment) -> Replay:
     fingerprint = robots.load(settings.robot).fingerprint() if settings.env is None else None
     reward: Any = getattr(own, "reward", "recorded")
     scale: Any = getattr(own, "reward_scale", 1.0)
-    return replay_of(own.dataset, env, groups, reward, scale, fingerprint)
+    return replay_of(own.dataset, env, groups, reward, scale, fingerprint, name=settings.env)
 
 
 def actor_group(settings: TrainSettings) -> str:

@@ -1,7 +1,7 @@
 """Several processes that learn as one, started by ``torchrun``: what they do together. Where there is one process, nothing.
 
-Each has environments, a generator and perhaps a replay buffer of its own; parameters, normalisers, rates and whatever else decides are
-the same in all, since each of these follows from figures that were averaged over all. Process 0 alone writes.
+Each has environments, a generator and perhaps a replay buffer of its own; parameters, normalisers, rates and whatever else decides
+(levels of curricula) are the same in all, since each of these follows from figures that were averaged over all. Process 0 alone writes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _together() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:  # a peer that is gone, a time-out, an address that nobody answers at
         said = " ".join(str(error).split())[:200]
         raise LostProcessError(
-            "torchrun", f"process {rank()} of {world()}", "that all processes answer", f"One has ended: {said}"
+            "torchrun", f"no answer in process {rank()}", f"that all {world()} processes answer", f"Another has ended: {said}"
         ) from error
 
 

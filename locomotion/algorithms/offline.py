@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from locomotion.algorithms.experience import Mirror
-from locomotion.algorithms.replay import Batch, Replay
+from locomotion.algorithms.replay import Batch, Replay, refuse_other_data
 from locomotion.environment import Environment, MirrorMap, Spaces
 from locomotion.models.mlp import ActivationName
 from locomotion.models.normalizer import Normalizer
@@ -59,12 +58,8 @@ class Samples:
     def __init__(self, data: Replay, env: Environment, symmetric: bool, size: int, n_steps: int = 1, gamma: float = 1.0) -> None:
         self.data, self.size, self.n_steps, self.gamma = data, size, n_steps, gamma
         self._mirror = Mirror(env.spaces, env.device) if symmetric and env.spaces.symmetry else None
-        contents = data.span(slice(0, 1 << 62))
-        digest = hashlib.sha256()
-        for value in contents.values():
-            digest.update(value.cpu().numpy().tobytes())
-        self.fingerprint = digest.hexdigest()
-        self.action_std = float(contents["before"][..., -data.action_size :].float().std().clamp(min=1e-6))  # of all joints together
+        self.fingerprint = data.fingerprint()
+        self.action_std = float(data.actions.float().std().clamp(min=1e-6))  # of all joints together
 
     def batches(self, count: int, generator: torch.Generator) -> list[Batch]:
         """``count`` of them, at most :data:`AHEAD`."""
@@ -80,8 +75,7 @@ class Samples:
 
     def check(self, state: dict[str, Any]) -> None:
         """Raises InputError where a run learned from other data."""
-        if state["data"] != self.fingerprint:
-            raise InputError("resume", "its dataset has changed", "the data that the run began with", "Begin a new run with init=...")
+        refuse_other_data(state["data"], self.fingerprint)
 
 
 def mirror_of(spaces: Spaces, group: str, symmetric: bool) -> MirrorMap | None:

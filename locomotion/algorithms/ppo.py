@@ -149,9 +149,10 @@ class PPO:
         rollout = self.rollout
         seen = rollout.evaluate(self.critic)
         advantage, target = self.estimate(seen)
+        value = self.critic.said(seen.value)  # what its network's output is now, whatever that will mean: value_clip is about that
         if self.critic.targets is not None:
             self.critic.targets.update(target.reshape(-1, 1))
-        target, value = self.critic.said(target), self.critic.said(seen.value)
+        target = self.critic.said(target)
         action, output = rollout.action.flatten(0, 1), rollout.output.flatten(0, 1)
         log_prob = self.actor.distribution(output).log_prob(action)
         scalars = {"log_prob": log_prob, "advantage": normalized(advantage), "target": target, "value": value}

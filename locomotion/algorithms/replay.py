@@ -8,6 +8,7 @@ episode goes on in the true last observation.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,6 +126,12 @@ class Replay:
             self._tree.set(rows, self._largest.expand(len(rows)))
         self.written += steps
 
+    def cut(self) -> None:
+        """What comes next does not follow from the newest step: episodes that go on in it are truncated there."""
+        if self.written:
+            newest = self._end[(self.written - 1) % self.slots]
+            newest[newest == GOES_ON] = TRUNCATED
+
     def _put(self, storage: Tensor, parts: Sequence[Tensor]) -> None:
         target = storage[self.written % self.slots]
         start = 0
@@ -191,6 +198,18 @@ class Replay:
     def span(self, slots: slice) -> dict[str, Tensor]:
         """The contents of some slots, as they are."""
         return {name: value[slots].clone() for name, value in self._storage().items()}
+
+    def fingerprint(self) -> str:
+        """Of all that it holds."""
+        digest = hashlib.sha256()
+        for value in self._storage().values():
+            digest.update(value.numpy(force=True).data)
+        return digest.hexdigest()
+
+    @property
+    def actions(self) -> Tensor:
+        """[slots, N, A], as they are kept."""
+        return self._before[..., self._columns :]
 
     def load_span(self, slots: slice, state: Mapping[str, Tensor]) -> None:
         for name, value in self._storage().items():
@@ -261,6 +280,12 @@ def mixed(batches: Sequence[Batch]) -> Batch:
         torch.cat([getattr(batch, name) for batch in batches]) for name in ("action", "reward", "discount", "rows", "weight")
     )
     return Batch(seen, action, reward, discount, follows, rows, weight)
+
+
+def refuse_other_data(begun: str | None, now: str | None) -> None:
+    """Raises InputError where the fingerprints differ: of the data that a run began with, and of those of now."""
+    if begun != now:
+        raise InputError("resume", "its dataset has changed", "the data that the run began with", "Begin a new run with init=...")
 
 
 def free_memory(device: torch.device) -> int | None:

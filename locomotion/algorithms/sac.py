@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from locomotion.algorithms.algorithm import algorithm
 from locomotion.algorithms.experience import ExperienceSettings, Mirror, collect
-from locomotion.algorithms.replay import Batch, Replay, mixed
+from locomotion.algorithms.replay import Batch, Replay, mixed, refuse_other_data
 from locomotion.environment import Environment, Observations, Spaces
 from locomotion.models.ensemble import Ensemble
 from locomotion.models.flat import FlatAdam, flatten
@@ -69,6 +69,7 @@ class SAC:
 
     def __init__(self, settings: SACSettings, env: Environment, seed: int, iterations: int, data: Replay | None = None) -> None:
         self.settings, self.env, self.data, s, device = settings, env, data, settings, env.device
+        self._data_fingerprint = data.fingerprint() if data is not None else None
         self.iteration_steps, self.updates = s.iteration_steps, 0
         initial = torch.Generator().manual_seed(seed)  # on the host: the same weights whatever the device
         self.actor = self.make_actor(s, env.spaces, initial).to(device)
@@ -213,10 +214,12 @@ class SAC:
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "temperature_optimizer": self.temperature_optimizer.state_dict(),
             "updates": self.updates,
+            "data": self._data_fingerprint,
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        refuse_other_data(state.get("data", self._data_fingerprint), self._data_fingerprint)
         self.initialize(state)
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])  # in place: its optimizer goes on with it

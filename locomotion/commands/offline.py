@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from locomotion import plugins
+from locomotion import distributed, plugins
 from locomotion.adapters.gymnasium_environment import PREFIX
 from locomotion.algorithms import ALGORITHMS
 from locomotion.commands import train
@@ -36,7 +36,8 @@ def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     runner = {key: value for key, value in config.items() if key not in ("dataset", "rewards", "algorithm")}
     plugins.load(base["plugins"])
     chosen = check(TrainSettings, {**base, **runner, "algorithm": {**config["algorithm"], "dataset": str(Path(path).absolute())}})
-    return train.learn(chosen, given, "locomotion offline")
+    with distributed.joined():
+        return train.learn(chosen, given, "locomotion offline")
 
 
 def _refuse_online(name: str) -> None:

@@ -18,6 +18,8 @@ from robots.errors import InputError
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, or go on with a run. ``given`` holds the settings that the person gave."""
+    if isinstance(path := config["algorithm"].get("dataset"), str):  # a run may go on from another folder
+        config["algorithm"]["dataset"] = str(Path(path).absolute())
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
     _refuse_without_data(settings.algorithm)
@@ -51,13 +53,16 @@ def learn(settings: TrainSettings, given: dict[str, Any], title: str) -> int:
     return 0
 
 
+SCARCE = ("out of memory", "allocate memory", "not enough memory")  # of the errors that torch has for it
+
+
 @contextlib.contextmanager
 def _memory() -> Iterator[None]:
     """Raises InputError where there is too little memory, which torch says by errors of several kinds."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in SCARCE):
             raise
         remedy = "Make algorithm.num_envs, its steps, batches or networks smaller; last.pt of a run is good."
         raise InputError("algorithm", " ".join(str(error).split()), "a training that fits into memory", remedy) from error

@@ -21,6 +21,8 @@ from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
 from locomotion.data.collect import Act, Begin, collect, exploring
 from locomotion.data.dataset import Writer
 from locomotion.environment import Environment, Observations
+from locomotion.models.actor_critic import RecurrentActor
+from locomotion.models.squashed import SquashedActor
 from locomotion.runs import checkpoint
 from locomotion.runs.train import refuse_other_robot
 from locomotion.schema import check, plain
@@ -42,7 +44,7 @@ def run(settings: CollectSettings, given: dict[str, Any], progress: Callable[[fl
     env = build.environment(train)
     bounds = env.spaces.recorded("policy", settings.policy)
     if state:
-        act, begin, std = _checkpoint(train, env, state)
+        act, begin, std = _checkpoint(train, env, state, settings)
     elif path.suffix == ".zip":
         act, begin, std = _stable_baselines(path, env, settings.noise is None)
     else:
@@ -76,7 +78,7 @@ def _train_settings(settings: CollectSettings, given: dict[str, Any], state: dic
         raise InputError("env", config["env"], "a robot's task here, or an environment of Gymnasium", "Isaac Gym's are not recorded yet.")
     config["task"] = config["task"] | {"curricula": {}}
     runner = {"snapshot_every": 1, "score_every": 0, "run": None, "resume": None, "init": None, "iterations": 1}
-    algorithm = (state["config"]["algorithm"] if state else {}) | {"num_envs": settings.num_envs}
+    algorithm = {"num_envs": settings.num_envs}  # nothing else of it matters to an environment
     return check(TrainSettings, {**config, **runner, "algorithm": algorithm, "seed": settings.seed, "threads": settings.threads})
 
 
@@ -106,10 +108,32 @@ def _about(settings: CollectSettings, train: TrainSettings, env: Environment) ->
     return about, None
 
 
-def _checkpoint(settings: TrainSettings, env: Environment, state: dict[str, Any]) -> Acting:
+def _checkpoint(train: TrainSettings, env: Environment, state: dict[str, Any], settings: CollectSettings) -> Acting:
     """A policy of our own, with what it sees in training."""
-    group, actor = build.actor_group(settings), build.actor(settings, env.spaces, state["learner"]["actor"]).to(env.device)
+    trained = train.model_copy(update={"algorithm": state["config"]["algorithm"]})
+    group, actor = build.actor_group(trained), build.actor(trained, env.spaces, state["learner"]["actor"]).to(env.device)
+    if settings.noise is None and isinstance(actor, SquashedActor) and actor.stochastic:
+        generator = torch.Generator(device=env.device).manual_seed(settings.seed)
+
+        def sample(observations: Observations) -> Tensor:
+            """Its spread depends on what it sees, and is within the bounds."""
+            noise = torch.randn(env.num_envs, env.spaces.action.size, generator=generator, device=env.device)
+            return actor.unscale(actor.sample(observations[group], noise)[0])
+
+        return sample, _nothing, 0.0
     std = getattr(actor, "log_std", torch.full((), -torch.inf)).detach().exp()
+    if isinstance(actor, RecurrentActor):
+        memory = torch.zeros(env.num_envs, actor.memory_size, device=env.device)
+
+        def remember(observations: Observations) -> Tensor:
+            action, after = actor.step(observations[group], memory)
+            memory.copy_(after)
+            return action
+
+        def forget(rows: Tensor) -> None:
+            memory[rows] = 0.0
+
+        return remember, forget, std
     return (lambda observations: actor(observations[group])), _nothing, std
 
 

@@ -8,7 +8,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,8 @@ def _restore_replay(run: Run, source: Path, state: dict[str, Any]) -> None:
         return
     own = Pieces(source, run.pieces.replay)
     own.load(state["replay"])
+    if distributed.rank():  # process 0's; what this one lives through next does not follow from it
+        run.pieces.replay.cut()
     if own.folder == run.pieces.folder:
         run.pieces = own
 
@@ -228,10 +230,14 @@ def initialize(run: Run, path: str) -> None:
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
-    allowed, (given, own) = "weights of the same networks and observations", (_networks(config) for config in (theirs, ours))
-    if given["activation"] != own["activation"]:  # such weights fit, and mean something else
-        reason = f"Their activation is {given['activation']}, and algorithm {own['name']} has {own['activation']} alone."
-        raise InputError("init", str(source), allowed, _unlike(theirs, ours) or reason)
+    std = ours["algorithm"].get("initial_std", 1.0)
+    allowed, (given, own) = "weights of the same networks and observations", (_networks(config, std) for config in (theirs, ours))
+    critics = "target" in state["learner"] and getattr(run.learner, "acts", True)  # theirs go on learning, too
+    meaning = ("activation", *(("layer_norm", "action_gain") if critics else ()), *(("initial_std",) if _spreads(given, own) else ()))
+    for name in meaning:
+        if name in given and name in own and given[name] != own[name]:  # such weights fit, and mean something else
+            reason = f"Their {name} is {given[name]}, and algorithm {own['name']} has {own[name]} alone."
+            raise InputError("init", str(source), allowed, _unlike(theirs, ours, meaning) or reason)
     try:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
@@ -242,16 +248,25 @@ def initialize(run: Run, path: str) -> None:
 NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize", "normalize_values")
 
 
-def _networks(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an algorithm, and what its networks are like where it has no such setting."""
+def _networks(config: dict[str, Any], std: float = 1.0) -> dict[str, Any]:
+    """Settings of an algorithm, and what its networks are like where it has no such setting.
+
+    Critics hear actions times ``action_gain / initial_std``, of which ``std`` is the receiver's, or plainly.
+    """
     own = config["algorithm"]
-    return {"activation": "elu", **({"normalize_values": False} if "critic_hidden" in own else {}), **own}
+    return {"activation": "elu", "action_gain": std, **({"normalize_values": False} if "critic_hidden" in own else {}), **own}
 
 
-def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+def _spreads(*algorithms: dict[str, Any]) -> bool:
+    """Whether the policies of all have spreads that depend on the state, in multiples of ``initial_std``."""
+    return all("log_std_range" in own for own in algorithms)
+
+
+def _unlike(theirs: dict[str, Any], ours: dict[str, Any], meaning: Sequence[str] = ()) -> str:
     """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
-    a, b = _networks(theirs), ours["algorithm"]
-    apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
+    b = ours["algorithm"]
+    a = _networks(theirs, b.get("initial_std", 1.0))
+    apart = [name for name in dict.fromkeys((*NETWORKS, *meaning)) if name in a and name in b and a[name] != b[name]]
     words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}".replace('"', "") for name in apart]
     return f"Make them alike: {' '.join(words)}." if words else ""
 

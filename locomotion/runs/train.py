@@ -67,6 +67,8 @@ class Run:
         if place == 0 or as_it_was:  # one that was not there before has environments of its own
             self.env.load_state_dict(own["environment"])
         else:
+            if follow := getattr(self.env, "follow", None):  # a task's, whose curricula are at some level
+                follow(state["environment"])
             diverge(self.learner, self.config["seed"] + self.iteration)
 
     def checkpoint(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from locomotion import distributed
 from locomotion.environment import Ended, Observations, Transition
 from locomotion.models.policy import Policy
 from locomotion.schema import check
@@ -144,8 +145,10 @@ class Task:
     def rewards(self) -> Tensor:
         self._evaluate()
         result = self._outcome.rewards()
-        for one in self.curricula if len(result) else ():
-            one.update(self._outcome.smoothed_score, len(result) / curriculum.ROLLOUT)
+        if self.curricula and len(result):
+            score = distributed.mean_(self._outcome.smoothed_score.clone())  # so that levels are the same in all processes
+            for one in self.curricula:
+                one.update(score, len(result) / curriculum.ROLLOUT)
         return result
 
     def costs(self) -> Tensor:
@@ -194,12 +197,20 @@ class Task:
         self._link.load_state_dict(state["link"])
         if self.generator:
             self.generator.set_state(state["generator"])
+        self._load_levels(state)
+        self._forget()
+        self.simulator.load_state_dict(state["simulator"])
+
+    def follow(self, state: dict[str, Any]) -> None:
+        """Begin episodes of its own at the levels that curricula had come to in ``state``, which is of another process."""
+        self._load_levels(state)
+        self.reset()
+
+    def _load_levels(self, state: dict[str, Any]) -> None:
         self._outcome.smoothed_score.copy_(state["score"])
         for one, level in zip(self.curricula, state["curricula"], strict=True):
             one.level.copy_(level)
             one.apply()
-        self._forget()
-        self.simulator.load_state_dict(state["simulator"])
 
     def close(self) -> None:
         self.simulator.close()
