@@ -19,6 +19,7 @@ from locomotion.algorithms.returns import (
     adapt_learning_rate,
     clipped_surrogate,
     clipped_value_loss,
+    estimated_kl,
     generalized_advantages,
     normalized,
 )
@@ -202,7 +203,7 @@ class PPO:
             log_ratio = policy.log_prob(action) - old_log_prob.squeeze(-1)
             ratio = torch.exp(log_ratio)
             with torch.no_grad():  # where no rate follows it, it is a figure alone: estimated from the actions that were taken, quicker
-                kl = mean_(old(old_output).kl(policy).mean() if between else (ratio - 1.0 - log_ratio).mean())
+                kl = mean_(old(old_output).kl(policy).mean() if between else estimated_kl(log_ratio).mean())
             if between and s.kl_of == "iteration":
                 self.learning_rate = adapt_learning_rate(self.learning_rate, float(kl), target_kl, *between)
             surrogate = clipped_surrogate(ratio, advantage.squeeze(-1), s.clip).mean()

@@ -75,6 +75,14 @@ def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: f
     return torch.maximum((value - target).square(), (clipped - target).square())
 
 
+def estimated_kl(log_ratio: Tensor) -> Tensor:
+    """[...] of KL(old, new) by each action that the old policy took, from log(new / old): Schulman (2020), "Approximating KL divergence", k3.
+
+    Never negative, and without bias.
+    """
+    return log_ratio.exp() - 1.0 - log_ratio
+
+
 def adapt_learning_rate(learning_rate: float, kl: float, target: float, low: float, high: float) -> float:
     """Keep the policy's change near ``target``: slow down above twice of it, speed up below half of it."""
     if kl > 2.0 * target:

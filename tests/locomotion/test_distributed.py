@@ -55,7 +55,7 @@ def test_a_process_that_dies_ends_the_others_with_a_clear_message(tmp_path):
     assert together(SCRIPT, "die", str(tmp_path), check=False).returncode != 0
     said = (tmp_path / "said").read_text()
     assert "torchrun" in said
-    assert "One has ended" in said
+    assert "Another has ended" in said
 
 
 def test_a_run_of_two_goes_on_with_two_bit_for_bit_and_with_one(tmp_path):
@@ -81,6 +81,56 @@ def test_a_run_of_two_goes_on_with_two_bit_for_bit_and_with_one(tmp_path):
     assert state["iteration"] == 2
     assert state["steps"] == 6 * 8 * 2 + 6 * 8
     assert "others" not in state
+
+
+def test_curricula_of_all_are_at_one_level(tmp_path):
+    together(SCRIPT, "curricula", str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["level_0", "level_1"]
+
+
+def test_a_process_that_joins_begins_at_the_level_that_curricula_had_come_to(tmp_path):
+    grow = "task.curricula={grow: {term: grow_commands, channel: forward, start: [-0.1, 0.1], score: 0.0, rollouts: 10}}"
+    train = ["-m", "locomotion.cli", "train", *TINY]
+    subprocess.run([sys.executable, *train, grow, "iterations=2", f"run={tmp_path}/run"], check=True, capture_output=True)
+    together(*train[:3], f"resume={tmp_path}/run", "iterations=3")
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    levels = [one["environment"]["curricula"] for one in (state, *state["others"])]
+    assert levels[0] == levels[1]
+    assert float(levels[0][-1]) == pytest.approx(3 * 8 / 16 / 10)
+    assert not torch.equal(state["environment"]["timers"], state["others"][0]["environment"]["timers"])  # episodes are its own
+
+
+def test_two_learn_from_data_as_one(tmp_path):
+    """The same weights in both, from batches of their own: other weights than those of one process."""
+    small = ["algorithm.num_envs=2", "algorithm.steps=16", "algorithm.minibatches=2", "algorithm.actor_hidden=[8]", "iterations=1"]
+    cli = ["-m", "locomotion.cli"]
+    policy = ["train", "env=gymnasium:Pendulum-v1", "algorithm=ppo_gymnasium", *small, "score_every=0", f"run={tmp_path}/policy"]
+    collect = ["dataset", "collect", f"policy={tmp_path}/policy", f"output={tmp_path}/data", "steps=300", "num_envs=2", "noise=0.5"]
+    nets = ["algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.updates=3", "iterations=2", "score_every=0"]
+    learn = ["offline", "algorithm=iql_gymnasium", f"dataset={tmp_path}/data", *nets]
+    for words in (policy, collect, [*learn, f"run={tmp_path}/one"]):
+        subprocess.run([sys.executable, *cli, *words], check=True, capture_output=True)
+    together(*cli, *learn, f"run={tmp_path}/two")
+    one, two = (checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
+    assert two["steps"] == 2 * one["steps"]
+    (other,) = two["others"]
+    for part in ("actor", "q", "critic"):
+        _same(two["learner"][part], other["learner"][part])
+    assert not torch.equal(two["learner"]["generator"], other["learner"]["generator"])
+    assert not torch.equal(two["learner"]["q"]["weights.0"], one["learner"]["q"]["weights.0"])
+
+
+def test_two_that_remember_go_on_together(tmp_path):
+    """Off-policy: each lives through its own, both learn the same, and both go on from the buffer of process 0."""
+    cli, nets = ["-m", "locomotion.cli", "train"], ["algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.batch_size=8"]
+    words = ["env=gymnasium:Pendulum-v1", "algorithm=sac", *nets, "algorithm.rounds=8", "algorithm.warm_up=2", "algorithm.capacity=100"]
+    together(*cli, *words, "algorithm.n_steps=3", "iterations=1", "score_every=0", f"run={tmp_path}/run")
+    together(*cli, f"resume={tmp_path}/run", "iterations=2")
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert (state["iteration"], state["steps"], state["replay"]["written"]) == (2, 32, 16)
+    (other,) = state["others"]
+    for part in ("actor", "critic", "target"):
+        _same(state["learner"][part], other["learner"][part])
 
 
 def _same(a, b) -> None:

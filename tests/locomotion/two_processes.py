@@ -16,6 +16,7 @@ from locomotion.models.actor_critic import Actor
 from locomotion.models.flat import FlatAdam
 from locomotion.models.normalizer import Normalizer
 from locomotion.schema import check
+from tests.conftest import make_task
 from tests.locomotion.algorithms.point import Points
 
 N, ALL = 6, 12  # environments of a process, and of all
@@ -94,6 +95,20 @@ def pieces(folder: Path) -> None:
     (folder / f"good_{k}").touch()
 
 
+def curricula(folder: Path) -> None:
+    """Levels follow the score of all: alone the first process would come to 1, the second stay at 0."""
+    torch.set_default_dtype(torch.float32)
+    task = make_task("task.curricula={ramp: {term: ramp_weights, terms: {tilt: 0.1}, score: [0.5, 0.7]}}")
+    score = [0.8, 0.4][distributed.rank()]
+    task._outcome.smoothed_score.fill_(score)
+    task.step(torch.zeros(task.num_envs, task.spaces.action.size))
+    task.rewards()
+    level = distributed.stacked(task.curricula[-1].level)
+    assert level[0] == level[1]
+    assert 0.1 < level[0] < 0.6
+    (folder / f"level_{distributed.rank()}").touch()
+
+
 def die(folder: Path) -> None:
     if distributed.rank() == 1:
         os._exit(7)
@@ -112,6 +127,8 @@ if __name__ == "__main__":
     with distributed.joined():
         if part == "pieces":
             pieces(where)
+        elif part == "curricula":
+            curricula(where)
         elif part == "die":
             die(where)
         else:

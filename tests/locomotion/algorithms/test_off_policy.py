@@ -102,6 +102,14 @@ def test_gradient_of_the_temperature_is_the_exact_value():
     log_prob = learner.actor.sample(batch.observations["actor"], noise[0])[1].mean().item()
     learner.update(batch, noise)
     assert learner.log_temperature.grad.item() == pytest.approx(-(log_prob + learner.target_entropy), rel=1e-5)
+    learner.actor.sample = lambda seen, noise: (noise, torch.full((len(seen),), -1.5) + 0.0 * learner.actor.outputs(seen)[0].sum(-1))
+    type(learner).target_entropy, own = -2.0, type(learner).target_entropy
+    try:
+        learner.update(batch, noise)
+    finally:
+        type(learner).target_entropy = own
+    assert learner.log_temperature.grad.item() == pytest.approx(3.5)
+    assert 0.2 * learner.log_temperature.grad.item() == pytest.approx(0.7)
     assert learner.target_entropy == -1.0
     assert make("sac", "target_std=0.15").target_entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 0.15**2))
 
@@ -235,6 +243,8 @@ def test_td3_s_losses_are_its_papers(name):
     batch, noise = batch_of(learner), 4 * torch.randn(16, 1, generator=torch.Generator().manual_seed(1))
     if learner.updates % learner.settings.actor_every == learner.settings.actor_every - 1 and name == "td3":
         learner.update(batch)
+    with torch.no_grad():
+        learner.critic.biases[-1][0] += 1.0  # so that the first is not the least
     before = copy.deepcopy((learner.critic, learner.target, learner.target_actor, learner.actor))
     with torch.no_grad():
         u = before[2].double().network(batch.following["actor"].double()) + before[2].rest
@@ -251,8 +261,28 @@ def test_td3_s_losses_are_its_papers(name):
     weights = learner.actor.network[0].weight
     assert torch.equal(weights, before[3].network[0].weight) == (name == "td3")  # not due yet
     if name == "td3":
-        learner.update(batch, noise)
+        assert figures[1].item() == 0.0
+        figures, seen = learner.update(batch, noise), batch.observations["actor"].double()
+        with torch.no_grad():  # of the critics as they are by then, the first
+            critic, now = copy.deepcopy(learner.critic), torch.tanh(before[3].double().network(seen) + before[3].rest)
+            each = torch.stack([dense(critic, k, torch.cat([seen, now], -1)) for k in critics])
+        assert each.amin(0).mean().item() != pytest.approx(each[0].mean().item(), rel=1e-3)
+        assert figures[1].item() == pytest.approx(-each[0].mean().item(), rel=2e-5)
         assert not torch.equal(weights, before[3].network[0].weight)
+
+
+def test_dqn_s_target_follows_when_it_is_due():
+    learner = make("dqn", "target_every=3", "tau=0.25", "prioritized=null")
+    learner.iterate()
+    batch = learner.replay.sample(16, 1, 0.99, learner.generator)
+    while learner.updates % 3:
+        learner.update(batch)
+    before = learner._target_vector.clone()
+    for due in (False, False, True):
+        learner.update(batch)
+        expected = torch.lerp(before, learner.optimizer.flat.data, 0.25) if due else before
+        assert torch.equal(learner._target_vector, expected)
+    assert not torch.equal(learner._target_vector, before)
 
 
 @pytest.mark.parametrize(("double", "prioritized"), [("true", "null"), ("false", "null"), ("true", "{alpha: 0.6, beta: 0.4}")])

@@ -63,6 +63,16 @@ def test_normalised_targets_are_those_of_all_that_was_learned_and_values_stay_in
     torch.testing.assert_close(value.double(), said.double() * std + seen.mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_clip_of_values_is_about_what_the_network_said_though_its_scale_has_moved():
+    learner = make("algorithm.normalize_values=true", "algorithm.value_clip=0.2")
+    for _ in range(2):
+        with torch.inference_mode():
+            learner.rollout.collect(learner.generator)
+            batch = learner.prepare()
+            torch.testing.assert_close(learner.critic.network(batch["critic"]), batch["value"], rtol=1e-4, atol=1e-5)
+        learner.update(batch)
+
+
 def test_advantages_are_normalised_and_truncation_bootstraps_with_the_true_last_state():
     learner = make("task.episode_seconds=0.1", "randomization=none")
     seen, inner = [], learner.env.ended

@@ -45,6 +45,21 @@ def test_a_window_that_meets_a_truncation_bootstraps_from_its_last_state_with_th
     assert window.action[:, 0].tolist() == [0, 10, 20, 30, 40]
 
 
+def test_no_window_goes_beyond_where_the_buffer_was_cut():
+    """As where a process goes on with another one's buffer."""
+    buffer = recorded([0, 0, 0], capacity=4)
+    buffer.cut()
+    one, never = torch.full((1, 1, 1), 40.0), torch.zeros(1, 1, dtype=torch.bool)
+    buffer.extend({"x": one}, one, one[0], {"x": one}, never, never)
+    batch = windows(buffer, 3)
+    np.testing.assert_allclose(batch.reward, [1 + 0.9 * 2 + 0.81 * 3, 2 + 0.9 * 3, 3, 40], rtol=1e-6)
+    np.testing.assert_allclose(batch.discount, [0.729, 0.81, 0.9, 0.9], rtol=1e-6)
+    assert batch.following["x"][:, 0].tolist() == [3, 3, 3, 40]
+    ended = recorded([0, 1])
+    ended.cut()  # what ended stays as it is
+    assert windows(ended, 1).discount.tolist() == [pytest.approx(0.9), 0.0]
+
+
 def test_nothing_follows_a_termination():
     window = windows(recorded([0, 1, 0, 0]), 3)
     np.testing.assert_allclose(window.discount, [0, 0, 0.81, 0.9], rtol=1e-6)

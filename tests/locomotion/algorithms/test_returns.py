@@ -9,6 +9,7 @@ from locomotion.algorithms.returns import (
     clipped_surrogate,
     clipped_value_loss,
     discounted_returns,
+    estimated_kl,
     following_values,
     generalized_advantages,
     imitation_loss,
@@ -58,6 +59,12 @@ def test_clipped_value_loss(value, loss):
 @pytest.mark.parametrize(("kl", "rate"), [(0.021, 6.6667e-4), (0.004, 1.5e-3), (0.01, 1e-3)])
 def test_adaptive_learning_rate(kl, rate):
     assert adapt_learning_rate(1e-3, kl, 0.01, 1e-5, 1e-2) == pytest.approx(rate, rel=1e-4)
+
+
+def test_the_estimate_of_a_divergence_has_its_exact_value_and_no_bias():
+    assert estimated_kl(torch.tensor(1.1, dtype=torch.float64).log()).item() == pytest.approx(0.004689820195675, abs=1e-14)
+    old, new = (torch.tensor(p, dtype=torch.float64) for p in ([0.2, 0.5, 0.3], [0.4, 0.4, 0.2]))
+    assert (old * estimated_kl((new / old).log())).sum().item() == pytest.approx((old * (old / new).log()).sum().item())
 
 
 def test_learning_rate_stays_in_its_range():

@@ -23,6 +23,8 @@ def mirrored(x, mirror):
 def test_gaussian_exact_values():
     log_std = torch.full((7,), math.log(0.3), dtype=torch.float64)
     assert gaussian_entropy(log_std).item() == pytest.approx(1.5047601021511567)
+    for std, entropy in ((1.0, 9.93256973), (0.5, 5.08053947), (0.1, -6.18552592)):
+        assert gaussian_entropy(torch.full((7,), math.log(std), dtype=torch.float64)).item() == pytest.approx(entropy, abs=1e-8)
     at_one_sigma = gaussian_log_prob(torch.full((7,), 0.3, dtype=torch.float64), torch.zeros(7, dtype=torch.float64), log_std)
     assert at_one_sigma.item() == pytest.approx(-1.5047601, abs=1e-6)
     one = torch.ones(1, dtype=torch.float64)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from locomotion import build
 from locomotion.adapters.gymnasium_environment import GymnasiumEnvironment
 from locomotion.cli import main
+from locomotion.data import load
 from locomotion.data.dataset import Dataset
+from locomotion.data.load import replay_of
 from locomotion.runs import checkpoint
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
 from locomotion.view import LiveView
+from tests.locomotion.runs.test_checkpoint import assert_same
 
 SMALL = ["algorithm.updates=3", "algorithm.actor_hidden=[8,8]", "algorithm.critic_hidden=[8]", "score_every=2", "iterations=4"]
 
@@ -189,3 +197,148 @@ def test_an_environment_of_a_module_or_a_function_has_a_notation_or_none() -> No
     assert told is not None
     assert json.loads(told)["id"] == "Still-v0"
     assert GymnasiumEnvironment("Function-v0", 1, 0).specification is None
+
+
+# collecting from what was learned
+
+
+def small(name: str, folder: Path, *words: str) -> list[str]:
+    """Train on a pendulum for an iteration."""
+    return ["train", "env=gymnasium:Pendulum-v1", f"algorithm={name}", "score_every=0", "iterations=1", f"run={folder}", *words]
+
+
+@pytest.mark.parametrize("name", ["bc_gymnasium", "iql_gymnasium", "cql", "td3_bc"])
+def test_what_was_learned_from_data_makes_data(data: Path, tmp_path: Path, name: str) -> None:
+    words = ["algorithm.actor_hidden=[8]", "algorithm.updates=1", "iterations=1", "score_every=0"]
+    assert main(["offline", f"algorithm={name}", f"dataset={data}", *words, f"run={tmp_path}/run"]) == 0
+    collect = ["dataset", "collect", f"policy={tmp_path}/run", f"output={tmp_path}/data", "steps=30", "num_envs=3"]
+    assert main(collect) == 0
+    steps = Dataset(tmp_path / "data").steps()
+    actor = actor_of(tmp_path / "run")
+    with torch.no_grad():
+        assert torch.allclose(actor(torch.from_numpy(steps.observations["actor"])), torch.from_numpy(steps.action), atol=1e-5)
+
+
+def actor_of(run: Path) -> Any:
+    state = checkpoint.load(run / "last.pt")
+    settings = check(TrainSettings, state["config"])
+    return build.actor(settings, GymnasiumEnvironment("Pendulum-v1", 1, 0).spaces, state["learner"]["actor"])
+
+
+def test_a_policy_that_remembers_remembers_while_it_makes_data(tmp_path: Path) -> None:
+    words = ["algorithm.memory=8", "algorithm.num_envs=2", "algorithm.steps=32", "algorithm.minibatches=2", "algorithm.learning_rate=0.03"]
+    assert main(small("ppo_gymnasium", tmp_path / "run", *words)) == 0
+    assert main(["dataset", "collect", f"policy={tmp_path}/run", f"output={tmp_path}/data", "steps=700", "num_envs=2"]) == 0
+    actor, low, high = actor_of(tmp_path / "run"), -2.0, 2.0
+    episodes = list(Dataset(tmp_path / "data").episodes())
+    assert len(episodes) == 4  # of 200 steps, and of 150: memory ends with an episode
+    for one in episodes:
+        memory, forgetful = torch.zeros(1, 8), []
+        for seen, done in zip(one.observations["actor"][:-1], one.action, strict=True):
+            with torch.no_grad():
+                forgetful.append(abs(float(actor(torch.from_numpy(seen[None]))) - float(done[0])))
+                action, memory = actor.step(torch.from_numpy(seen[None]), memory)
+            assert min(max(float(action), low), high) == pytest.approx(float(done[0]), abs=1e-4)
+        assert max(forgetful) > 0.01
+
+
+def test_noise_null_is_the_spread_that_sac_has_by_what_it_sees(tmp_path: Path) -> None:
+    words = [
+        "algorithm.rounds=40",
+        "algorithm.warm_up=16",
+        "algorithm.capacity=400",
+        "algorithm.actor_hidden=[8]",
+        "algorithm.critic_hidden=[8]",
+    ]
+    assert main(small("sac", tmp_path / "run", *words)) == 0
+    collect = ["dataset", "collect", f"policy={tmp_path}/run", "steps=2000", "num_envs=10"]
+    assert main([*collect, f"output={tmp_path}/data", "noise=null"]) == 0
+    steps, actor = Dataset(tmp_path / "data").steps(), actor_of(tmp_path / "run")
+    with torch.no_grad():
+        mean, log_std = actor.outputs(torch.from_numpy(steps.observations["actor"]))
+        z = (torch.atanh(actor.scale(torch.from_numpy(steps.action)).clamp(-1 + 1e-6, 1 - 1e-6)) - mean) / log_std.exp()
+    assert abs(float(z.mean())) < 0.1
+    assert float(z.std()) == pytest.approx(1.0, abs=0.1)
+    assert main([*collect, f"output={tmp_path}/same", "noise=null"]) == 0
+    assert np.array_equal(Dataset(tmp_path / "same").steps().action, steps.action)
+
+
+# both: what half of every batch is from, and what weights mean
+
+
+def test_a_run_with_a_dataset_goes_on_bit_for_bit_and_not_with_other_data(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    words = [
+        "algorithm.rounds=8",
+        "algorithm.warm_up=4",
+        "algorithm.capacity=100",
+        "algorithm.actor_hidden=[8]",
+        "algorithm.critic_hidden=[8]",
+    ]
+    words += ["algorithm.batch_size=8", f"algorithm.dataset={copy}", "iterations=3"]
+    assert main(small("sac", tmp_path / "whole", *words)) == 0
+    assert main(small("sac", tmp_path / "cut", *words, "iterations=2")) == 0
+    assert main(["train", f"resume={tmp_path}/cut", "iterations=3"]) == 0
+    assert_same(*(checkpoint.load(tmp_path / name / "last.pt")["learner"] for name in ("whole", "cut")))
+    shutil.rmtree(copy)
+    assert main(["dataset", "collect", f"policy={data.parent}/run", f"output={copy}", "steps=100", "num_envs=2", "seed=5"]) == 0
+    capsys.readouterr()
+    assert main(["train", f"resume={tmp_path}/cut", "iterations=4"]) == 2
+    assert "its dataset has changed" in capsys.readouterr().err
+
+
+def test_data_of_another_environment_are_refused_though_they_fit(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data" / "data" / "metadata.json"
+    shutil.copytree(data, tmp_path / "data")
+    metadata = json.loads(path.read_text())
+    metadata["locomotion"]["config"]["env"] = "gymnasium:Walker2d-v5"
+    path.write_text(json.dumps(metadata))
+    assert main(small("sac", tmp_path / "run", f"algorithm.dataset={tmp_path}/data", "algorithm.capacity=10")) == 2
+    assert "expected data of gymnasium:Pendulum-v1. They are of gymnasium:Walker2d-v5." in capsys.readouterr().err
+
+
+def test_critics_that_heard_otherwise_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their weights would fit, and mean something else; of a policy alone only its spread matters."""
+    nets = ["algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.normalize=false"]
+    words = [*nets, "algorithm.updates=1", "iterations=1", "score_every=0"]
+    for name in ("cql", "iql_gymnasium"):
+        assert main(["offline", f"algorithm={name}", f"dataset={data}", *words, f"run={tmp_path}/{name}"]) == 0
+    few = [*nets, "algorithm.rounds=2", "algorithm.capacity=100"]
+    other = ["algorithm.layer_norm=true", "algorithm.initial_std=0.5", "algorithm.action_gain=2"]
+    assert main(small("sac", tmp_path / "run", *few, *other, f"init={tmp_path}/cql")) == 2
+    error = capsys.readouterr().err
+    for remedy in ("algorithm.layer_norm=false", "algorithm.initial_std=1.0", "algorithm.action_gain="):
+        assert remedy in error
+    assert main(small("sac", tmp_path / "run", *few, "algorithm.action_gain=2", f"init={tmp_path}/cql")) == 2
+    assert "Make them alike: algorithm.action_gain=1.0." in capsys.readouterr().err
+    assert main(small("sac", tmp_path / "run", *few, f"init={tmp_path}/cql")) == 0
+    assert main(small("sac", tmp_path / "policy", *few, *other, f"init={tmp_path}/iql_gymnasium")) == 0  # critics are new
+
+
+def test_the_scale_by_returns_needs_returns_that_differ(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["policy=" + str(data.parent / "run"), f"output={tmp_path}/one", "steps=50", "num_envs=1"]
+    assert main(["dataset", "collect", *words]) == 0
+    assert main(["offline", "algorithm=iql_gymnasium", f"dataset={tmp_path}/one", *SMALL, f"run={tmp_path}/run"]) == 2
+    assert "Set algorithm.reward_scale=1." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", ["returns", "0.25"])
+def test_rewards_reach_the_learner_in_the_scale_that_was_asked_for(data: Path, scale: str) -> None:
+    env, steps = GymnasiumEnvironment("Pendulum-v1", 1, 0), Dataset(data).steps()
+    replay = replay_of(str(data), env, {"actor"}, "recorded", "returns" if scale == "returns" else float(scale), None)
+    returns = [float(one.reward.sum(dtype=np.float64)) for one in Dataset(data).episodes()]
+    factor = 1000.0 / (max(returns) - min(returns)) if scale == "returns" else 0.25
+    rewards = replay.windows(torch.arange(len(replay)), 1, 0.99, torch.ones(len(replay))).reward
+    np.testing.assert_allclose(rewards, steps.reward * factor, rtol=1e-5)
+
+
+def test_data_that_do_not_fit_are_refused_before_they_are_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Dataset, "steps", lambda *_, **__: pytest.fail("was read"))
+    monkeypatch.setattr(load, "free_memory", lambda device: 500 * 9 * 12)  # a row has 2 * 3 + 1 + 2 numbers, three times; nine tenths
+    assert main(["offline", "algorithm=iql_gymnasium", f"dataset={data}", *SMALL, f"run={tmp_path}/run"]) == 2
+    assert "At most 450 steps fit." in capsys.readouterr().err
