@@ -58,6 +58,15 @@ def test_a_process_that_dies_ends_the_others_with_a_clear_message(tmp_path):
     assert "Another has ended" in said
 
 
+def test_a_training_whose_other_process_dies_leaves_a_good_checkpoint_and_names_it(tmp_path):
+    assert together(SCRIPT, "killed", str(tmp_path), check=False).returncode != 0
+    last = tmp_path / "run" / "last.pt"
+    assert f"The last good checkpoint is {last}." in (tmp_path / "said").read_text()
+    assert checkpoint.load(last)["iteration"] >= 2
+    one = subprocess.run([sys.executable, "-m", "locomotion.cli", "train", f"resume={tmp_path}/run", "iterations=4"], capture_output=True)
+    assert one.returncode == 0
+
+
 def test_a_run_of_two_goes_on_with_two_bit_for_bit_and_with_one(tmp_path):
     train = ["-m", "locomotion.cli", "train", *TINY]
     together(*train, "iterations=2", f"run={tmp_path}/whole")

@@ -15,9 +15,11 @@ from locomotion.config import compose
 from locomotion.models.actor_critic import Actor
 from locomotion.models.flat import FlatAdam
 from locomotion.models.normalizer import Normalizer
+from locomotion.runs.start import start
 from locomotion.schema import check
-from tests.conftest import make_task
+from tests.conftest import make_task, tiny
 from tests.locomotion.algorithms.point import Points
+from tests.locomotion.runs.test_checkpoint import Silent
 
 N, ALL = 6, 12  # environments of a process, and of all
 
@@ -109,6 +111,23 @@ def curricula(folder: Path) -> None:
     (folder / f"level_{distributed.rank()}").touch()
 
 
+def killed(folder: Path) -> None:
+    """A training whose second process is gone after two iterations."""
+    torch.set_default_dtype(torch.float32)
+    settings = tiny("iterations=50", f"run={folder}/run")
+
+    class Dying(Silent):
+        def iteration(self, iteration: int, iterations: int, figures: dict[str, float]) -> None:
+            if iteration == 2 and distributed.rank() == 1:
+                os._exit(7)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        start(settings, lambda _: Dying(), print)
+    except distributed.LostProcessError as error:
+        (folder / "said").write_text(str(error))
+
+
 def die(folder: Path) -> None:
     if distributed.rank() == 1:
         os._exit(7)
@@ -127,6 +146,8 @@ if __name__ == "__main__":
     with distributed.joined():
         if part == "pieces":
             pieces(where)
+        elif part == "killed":
+            killed(where)
         elif part == "curricula":
             curricula(where)
         elif part == "die":

@@ -112,6 +112,29 @@ def test_they_learn_on_the_robot_s_task_too(name):
     assert not torch.equal(before, learner.actor.network.layers()[0][0])
 
 
+@pytest.mark.parametrize("name", ["reinforce", "a2c", "trpo"])
+def test_the_policy_that_improves_is_the_policy_that_acted(name, monkeypatch):
+    """A normaliser that moved in between would make it another: a rival's defect."""
+    words = [f"algorithm={name}", "algorithm.num_envs=6", "algorithm.steps=8", "algorithm.value_minibatches=2", *NETS]
+    words = [word.replace("[16]", "[16,16]") for word in words]
+    settings = check(TrainSettings, compose("train", [*words, "sim.threads=1", "threads=1"]))
+    learner, apart = build.algorithm(settings, make_task()), []
+    improve = learner.improve
+
+    def watched(features, action, output, advantage):
+        with torch.no_grad():
+            apart.append(float((learner.actor.network(features) - output).abs().max()))
+        return improve(features, action, output, advantage)
+
+    monkeypatch.setattr(learner, "improve", watched)
+    means = []
+    for _ in range(3):
+        learner.iterate()
+        means.append(learner.actor.normalizer.mean.clone())
+    assert max(apart) < 1e-5
+    assert not torch.equal(means[0], means[1])  # it does move
+
+
 def test_a_symmetric_network_where_nothing_is_mirrored_is_refused():
     with pytest.raises(InputError, match="symmetric"):
         make("a2c", Finite(TWO_STATES, 4, 4), "algorithm.symmetric=true", "algorithm.actor_hidden=[16]")
