@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import d3rlpy
 import numpy as np
 import torch
 
@@ -55,7 +56,8 @@ def ours(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
 def theirs(name: str, data: dict[str, np.ndarray]) -> Callable[[], object]:
     dataset = their_dataset(data)
     learner = MAKERS[name](1_000_000)
-    learner.build_with_dataset(dataset)
+    quiet = d3rlpy.logging.NoopAdapterFactory()
+    learner.fit(dataset, n_steps=1, n_steps_per_epoch=1, logger_adapter=quiet, show_progress=False)  # which also fits its scaler
 
     def learn() -> None:
         for _ in range(UPDATES):

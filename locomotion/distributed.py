@@ -23,6 +23,9 @@ PATIENCE = datetime.timedelta(minutes=10)  # with a process that says nothing: l
 APART = 1_000_003  # between the seeds of neighbours
 
 
+_joined = False  # in joined(): the processes are those of our own trainings, which all do the same
+
+
 class LostProcessError(InputError):
     """Another process of this run has ended, or does not answer."""
 
@@ -42,11 +45,14 @@ def joined() -> Iterator[None]:
     importlib.import_module("torch.distributed.nn.functional")
     with _together():
         dist.init_process_group(timeout=PATIENCE)  # gloo for tensors on CPUs, NCCL for those on GPUs
+    global _joined
+    _joined = True
     try:
         yield
         with _together():
             dist.barrier()  # nobody takes the connections down while another one still talks
     finally:
+        _joined = False
         dist.destroy_process_group()
 
 
@@ -71,9 +77,14 @@ def _together() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:  # a peer that is gone, a time-out, an address that nobody answers at
         said = " ".join(str(error).split())[:200]
-        raise LostProcessError(
-            "torchrun", f"no answer in process {rank()}", f"that all {world()} processes answer", f"Another has ended: {said}"
-        ) from error
+        one, all_ = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
+        allowed = f"that all {all_} processes answer"
+        raise LostProcessError("torchrun", f"no answer in process {one}", allowed, f"Another has ended: {said}") from error
+
+
+def agreed(figure: Tensor) -> Tensor:
+    """The mean of ``figure`` over the processes; itself where they are another library's, which may not all ask."""
+    return mean_(figure.clone()) if _joined else figure
 
 
 def mean_(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-NAMED = re.compile(r"(?:sim2real-locomotion|['\"]\.)\[([\w.,-]+)\]")
+NAMED = re.compile(r"(?:sim2real-locomotion|['\"]\.|\(`)\[([\w.,-]+)\]|the extra ``([\w-]+)``")
 
 
 def test_names_are_normalised():
@@ -21,7 +21,7 @@ def test_each_that_is_named_exists():
         name: path
         for path in [*files, *(ROOT / name for name in ("README.md", "Makefile", "pyproject.toml"))]
         for words in NAMED.findall(path.read_text())
-        for name in words.split(",")
+        for name in "".join(words).split(",")
     }
     assert EXTRAS > {"stable-baselines", "ray", "unitree", "offline", "warp"} <= set(named), "the pattern finds what it looks for"
     assert {name: path for name, path in named.items() if name not in EXTRAS} == {}

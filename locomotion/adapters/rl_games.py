@@ -1,4 +1,4 @@
-"""A task of ours as rl_games' vector environment. Needs ``rl-games``: the extra ``rl_games``."""
+"""A task of ours as rl_games' vector environment. Needs ``rl-games``: the extra ``rl-games``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task of ours as rsl_rl's vector environment. Needs ``rsl-rl-lib``: the extra ``rsl_rl``."""
+"""A task of ours as rsl_rl's vector environment. Needs ``rsl-rl-lib``: the extra ``rsl-rl``."""
 
 from __future__ import annotations
 

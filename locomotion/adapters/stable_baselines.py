@@ -1,6 +1,6 @@
 """An environment of ours as stable-baselines3's vector environment, and what it learned as an actor to export.
 
-Needs ``stable-baselines3``: the extra ``stable_baselines``.
+Needs ``stable-baselines3``: the extra ``stable-baselines``.
 """
 
 from __future__ import annotations

@@ -76,9 +76,9 @@ def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: f
 
 
 def estimated_kl(log_ratio: Tensor) -> Tensor:
-    """[...] of KL(old, new) by each action that the old policy took, from log(new / old): Schulman (2020), "Approximating KL divergence", k3.
+    """[...] of KL(old, new) by each action that the old policy took, from log(new / old); never negative, and without bias.
 
-    Never negative, and without bias.
+    Schulman (2020), "Approximating KL divergence", k3.
     """
     return log_ratio.exp() - 1.0 - log_ratio
 

@@ -18,8 +18,6 @@ from robots.errors import InputError
 
 def run(config: dict[str, Any], given: dict[str, Any]) -> int:
     """Train, or go on with a run. ``given`` holds the settings that the person gave."""
-    if isinstance(path := config["algorithm"].get("dataset"), str):  # a run may go on from another folder
-        config["algorithm"]["dataset"] = str(Path(path).absolute())
     settings = check(TrainSettings, config)
     plugins.load(settings.plugins)
     _refuse_without_data(settings.algorithm)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +18,7 @@ from locomotion.data.rewards import recomputed
 from locomotion.environment import Environment
 from locomotion.task.task import Task
 from robots.errors import InputError
+from sim.signals import signal_shapes
 
 FIELD = "algorithm.dataset"
 
@@ -33,7 +37,7 @@ def replay_of(
     dataset = Dataset(path, field)
     bounds = env.spaces.recorded(field, str(dataset.path))
     _check(dataset, env, groups, fingerprint, field, name)
-    _refuse_beyond_memory(dataset, groups, field)
+    _refuse_beyond_memory(dataset, env, groups, reward == "recomputed", field)
     steps = dataset.steps(signals=reward == "recomputed")
     rewards = steps.reward
     if reward == "recomputed":
@@ -63,19 +67,30 @@ def returns_scale(steps: Steps, reward: np.ndarray) -> float:
     return 1000.0 / between if between > 0.0 else np.inf
 
 
-def _refuse_beyond_memory(dataset: Dataset, groups: set[str], field: str) -> None:
+def _refuse_beyond_memory(dataset: Dataset, env: Environment, groups: set[str], signals: bool, field: str) -> None:
     """Raises InputError before anything is read where it would not fit: as episodes, end to end, and in the buffer."""
-    free, columns = free_memory(torch.device("cpu")), 2 * sum(dataset.groups[name] for name in groups) + dataset.action + 2
-    needed = 3 * 4 * dataset.total_steps * columns
+    seen, kept, others = sum(dataset.groups.values()), sum(dataset.groups[name] for name in groups), dataset.action + 2
+    if signals and isinstance(env, Task):
+        seen += sum(math.prod(shape) for shape in signal_shapes(env.robot.num_joints, len(env.robot.feet)).values())
+    free, numbers = free_memory(torch.device("cpu")), (seen + others) + (2 * seen + others) + (2 * kept + others)
+    needed = 4 * numbers * dataset.total_steps * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # by each process of this machine
     if free is not None and needed > 0.9 * free:
-        allowed = f"data that fit into memory: they take {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
+        allowed = f"data that fit into memory: to read them takes {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free"
         raise InputError(field, str(dataset.path), allowed, f"At most {int(0.9 * free / needed * dataset.total_steps):,} steps fit.")
+
+
+def _specified(dataset: Dataset) -> str | None:
+    """The environment that Minari's own metadata names."""
+    try:
+        return str(json.loads(dataset.metadata["env_spec"])["id"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _check(dataset: Dataset, env: Environment, groups: set[str], fingerprint: str | None, field: str, environment: str | None) -> None:
     theirs, config = dataset.about.get("robot_sha256"), dataset.about.get("config") or {}
-    recorded = config.get("env") or dataset.about.get("robot_name")
-    if environment is not None and recorded is not None and recorded.partition(":")[2] != environment.partition(":")[2]:
+    recorded = config.get("env") or dataset.about.get("robot_name") or _specified(dataset)
+    if environment is not None and recorded is not None and recorded.rpartition(":")[2] != environment.rpartition(":")[2]:
         raise InputError(field, str(dataset.path), f"data of {environment}", f"They are of {recorded}.")
     if fingerprint is not None and dataset.about and theirs != fingerprint:
         name = dataset.about.get("robot_name", "another environment")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ PERSONAL = (
 def start(settings: TrainSettings, view_of: Callable[[Path], View], say: Callable[[str], None]) -> tuple[Run, Path]:
     """Train a new run, or one that begins from ``settings.init``; returns it when done, and its folder."""
     folder = Path(settings.run or distributed.shared(lambda: f"runs/{_title(settings)}_{datetime.now():%Y-%m-%d_%H-%M-%S}"))
+    if isinstance(path := settings.algorithm.get("dataset"), str):  # a run may go on from another folder
+        settings = settings.model_copy(update={"algorithm": {**settings.algorithm, "dataset": str(Path(path).absolute())}})
     config = plain(settings) | {"run": str(folder)}
     with _own(folder, new=True):
         run = make(settings, config)
@@ -230,14 +233,20 @@ def initialize(run: Run, path: str) -> None:
     ):
         if get(theirs) != get(ours):
             raise InputError("init", str(source), f"a run with the same {name}: {get(ours)}", f"It has {get(theirs)}.")
-    std = ours["algorithm"].get("initial_std", 1.0)
-    allowed, (given, own) = "weights of the same networks and observations", (_networks(config, std) for config in (theirs, ours))
-    critics = "target" in state["learner"] and getattr(run.learner, "acts", True)  # theirs go on learning, too
-    meaning = ("activation", *(("layer_norm", "action_gain") if critics else ()), *(("initial_std",) if _spreads(given, own) else ()))
-    for name in meaning:
-        if name in given and name in own and given[name] != own[name]:  # such weights fit, and mean something else
-            reason = f"Their {name} is {given[name]}, and algorithm {own['name']} has {own[name]} alone."
-            raise InputError("init", str(source), allowed, _unlike(theirs, ours, meaning) or reason)
+    allowed, (given, own) = "weights of the same networks and observations", (_networks(config) for config in (theirs, ours))
+    critics = all("target" in learner for learner in (state["learner"], run.learner.state_dict())) and getattr(run.learner, "acts", True)
+    for name in ("activation", *(("layer_norm",) if critics else ())):
+        if given.get(name) != own.get(name):  # such weights fit, and mean something else
+            reason = f"Their {name} is {given.get(name)}, and algorithm {own['name']} has {own.get(name)} alone."
+            raise InputError("init", str(source), allowed, _unlike(theirs, ours) or reason)
+    if critics and not math.isclose(heard := _heard(given), _heard(own)):
+        reason = f"Their critics heard actions times {heard:g}"
+        remedy = (
+            f"set algorithm.action_gain={heard * own['initial_std']:g}."
+            if "action_gain" in own
+            else f"{own['name']}'s hear them as they are."
+        )
+        raise InputError("init", str(source), allowed, f"{reason}: {remedy}")
     try:
         run.learner.initialize(state["learner"])
     except (KeyError, RuntimeError) as error:
@@ -248,25 +257,21 @@ def initialize(run: Run, path: str) -> None:
 NETWORKS = ("actor_hidden", "critic_hidden", "activation", "layer_norm", "critics", "memory", "symmetric", "normalize", "normalize_values")
 
 
-def _networks(config: dict[str, Any], std: float = 1.0) -> dict[str, Any]:
-    """Settings of an algorithm, and what its networks are like where it has no such setting.
-
-    Critics hear actions times ``action_gain / initial_std``, of which ``std`` is the receiver's, or plainly.
-    """
+def _networks(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an algorithm, and what its networks are like where it has no such setting."""
     own = config["algorithm"]
-    return {"activation": "elu", "action_gain": std, **({"normalize_values": False} if "critic_hidden" in own else {}), **own}
+    return {"activation": "elu", **({"normalize_values": False} if "critic_hidden" in own else {}), **own}
 
 
-def _spreads(*algorithms: dict[str, Any]) -> bool:
-    """Whether the policies of all have spreads that depend on the state, in multiples of ``initial_std``."""
-    return all("log_std_range" in own for own in algorithms)
+def _heard(algorithm: dict[str, Any]) -> float:
+    """By what critics hear actions in [-1, 1] multiplied."""
+    return algorithm["action_gain"] / algorithm["initial_std"] if "action_gain" in algorithm else 1.0
 
 
-def _unlike(theirs: dict[str, Any], ours: dict[str, Any], meaning: Sequence[str] = ()) -> str:
+def _unlike(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What makes our networks like theirs, where both algorithms can be told; empty where nothing does."""
-    b = ours["algorithm"]
-    a = _networks(theirs, b.get("initial_std", 1.0))
-    apart = [name for name in dict.fromkeys((*NETWORKS, *meaning)) if name in a and name in b and a[name] != b[name]]
+    a, b = _networks(theirs), ours["algorithm"]
+    apart = [name for name in NETWORKS if name in a and name in b and a[name] != b[name]]
     words = [f"algorithm.{name}={json.dumps(a[name], separators=(',', ':'))}".replace('"', "") for name in apart]
     return f"Make them alike: {' '.join(words)}." if words else ""
 

@@ -66,6 +66,8 @@ class Run:
         self.learner.load_state_dict(own["learner"])
         if place == 0 or as_it_was:  # one that was not there before has environments of its own
             self.env.load_state_dict(own["environment"])
+            if place and (load := getattr(self.env, "load_levels", None)):  # a task's curricula, once of each process alone
+                load(state["environment"]["curricula"])
         else:
             if follow := getattr(self.env, "follow", None):  # a task's, whose curricula are at some level
                 follow(state["environment"])
@@ -176,12 +178,14 @@ def _iterate(run: Run) -> dict[str, float]:
     began = time.perf_counter()
     figures = run.learner.iterate()
     run.iteration += 1
-    run.steps += run.learner.iteration_steps * distributed.world()
-    seen = run.env.statistics() if getattr(run.learner, "acts", True) else {}
+    acts = getattr(run.learner, "acts", True)
+    steps = run.learner.iteration_steps * (distributed.world() if acts else 1)  # gradient steps are those of all
+    run.steps += steps
+    seen = run.env.statistics() if acts else {}
     figures = distributed.everywhere(figures | seen, COUNTS)
     if "score" in figures:
         run.score = figures["score"] if run.score is None else SMOOTHING * run.score + (1.0 - SMOOTHING) * figures["score"]
-    rate = run.learner.iteration_steps * distributed.world() / (time.perf_counter() - began)
+    rate = steps / (time.perf_counter() - began)
     return figures | {"steps_per_second": rate}
 
 

@@ -5,6 +5,7 @@ Read :meth:`Task.step` first. Nothing in it looks at a tensor's values from the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -146,7 +147,7 @@ class Task:
         self._evaluate()
         result = self._outcome.rewards()
         if self.curricula and len(result):
-            score = distributed.mean_(self._outcome.smoothed_score.clone())  # so that levels are the same in all processes
+            score = distributed.agreed(self._outcome.smoothed_score)  # so that levels are the same in all processes
             for one in self.curricula:
                 one.update(score, len(result) / curriculum.ROLLOUT)
         return result
@@ -197,18 +198,20 @@ class Task:
         self._link.load_state_dict(state["link"])
         if self.generator:
             self.generator.set_state(state["generator"])
-        self._load_levels(state)
+        self._outcome.smoothed_score.copy_(state["score"])
+        self.load_levels(state["curricula"])
         self._forget()
         self.simulator.load_state_dict(state["simulator"])
 
     def follow(self, state: dict[str, Any]) -> None:
-        """Begin episodes of its own at the levels that curricula had come to in ``state``, which is of another process."""
-        self._load_levels(state)
+        """Begin episodes of its own where curricula had come to in ``state``, which is of another process."""
+        self._outcome.smoothed_score.copy_(state["score"])
+        self.load_levels(state["curricula"])
         self.reset()
 
-    def _load_levels(self, state: dict[str, Any]) -> None:
-        self._outcome.smoothed_score.copy_(state["score"])
-        for one, level in zip(self.curricula, state["curricula"], strict=True):
+    def load_levels(self, levels: Sequence[Tensor]) -> None:
+        """Put the curricula, in their order, at ``levels``."""
+        for one, level in zip(self.curricula, levels, strict=True):
             one.level.copy_(level)
             one.apply()
 

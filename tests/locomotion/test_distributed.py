@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from locomotion import distributed
+from locomotion.algorithms.replay import GOES_ON, TRUNCATED
+from locomotion.config import compose
 from locomotion.runs import checkpoint, folder
+from locomotion.runs.start import _restore_replay, make, start
+from locomotion.schema import check
+from locomotion.settings import TrainSettings
 from robots.errors import InputError
 from tests.conftest import TINY
+from tests.locomotion.runs.test_checkpoint import Silent
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
@@ -23,6 +29,8 @@ def together(*words: str, check: bool = True) -> subprocess.CompletedProcess:
 
 
 SCRIPT = "tests/locomotion/two_processes.py"
+SAC = ["env=gymnasium:Pendulum-v1", "algorithm=sac", "algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.batch_size=8"]
+SAC += ["algorithm.rounds=8", "algorithm.warm_up=2", "algorithm.capacity=100", "algorithm.n_steps=3", "score_every=0"]
 
 
 def test_moments_advantages_gradients_and_figures_are_those_of_all(tmp_path):
@@ -121,7 +129,7 @@ def test_two_learn_from_data_as_one(tmp_path):
         subprocess.run([sys.executable, *cli, *words], check=True, capture_output=True)
     together(*cli, *learn, f"run={tmp_path}/two")
     one, two = (checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
-    assert two["steps"] == 2 * one["steps"]
+    assert two["steps"] == one["steps"] == 6  # gradient steps, of all together
     (other,) = two["others"]
     for part in ("actor", "q", "critic"):
         _same(two["learner"][part], other["learner"][part])
@@ -131,15 +139,27 @@ def test_two_learn_from_data_as_one(tmp_path):
 
 def test_two_that_remember_go_on_together(tmp_path):
     """Off-policy: each lives through its own, both learn the same, and both go on from the buffer of process 0."""
-    cli, nets = ["-m", "locomotion.cli", "train"], ["algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.batch_size=8"]
-    words = ["env=gymnasium:Pendulum-v1", "algorithm=sac", *nets, "algorithm.rounds=8", "algorithm.warm_up=2", "algorithm.capacity=100"]
-    together(*cli, *words, "algorithm.n_steps=3", "iterations=1", "score_every=0", f"run={tmp_path}/run")
+    cli = ["-m", "locomotion.cli", "train"]
+    together(*cli, *SAC, "iterations=1", f"run={tmp_path}/run")
     together(*cli, f"resume={tmp_path}/run", "iterations=2")
     state = checkpoint.load(tmp_path / "run" / "last.pt")
     assert (state["iteration"], state["steps"], state["replay"]["written"]) == (2, 32, 16)
     (other,) = state["others"]
     for part in ("actor", "critic", "target"):
         _same(state["learner"][part], other["learner"][part])
+
+
+def test_no_window_of_another_processs_buffer_goes_on_in_ones_own(tmp_path, monkeypatch):
+    settings = check(TrainSettings, compose("train", [*SAC, "iterations=1", f"run={tmp_path}/run"]))
+    done, _ = start(settings, lambda _: Silent(), print)
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    for place, ends in ((0, GOES_ON), (1, TRUNCATED)):
+        with monkeypatch.context() as patch:
+            again = make(settings, dict(done.config))
+            patch.setattr(distributed, "rank", lambda place=place: place)
+            _restore_replay(again, tmp_path / "run", state)
+        assert again.learner.replay._end[7].tolist() == [ends]
+        assert (again.learner.replay._end[:7] == GOES_ON).all()
 
 
 def _same(a, b) -> None:

@@ -109,7 +109,6 @@ def test_gradient_of_the_temperature_is_the_exact_value():
     finally:
         type(learner).target_entropy = own
     assert learner.log_temperature.grad.item() == pytest.approx(3.5)
-    assert 0.2 * learner.log_temperature.grad.item() == pytest.approx(0.7)
     assert learner.target_entropy == -1.0
     assert make("sac", "target_std=0.15").target_entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 0.15**2))
 
