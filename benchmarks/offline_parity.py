@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ import d3rlpy
 import gymnasium
 import numpy as np
 import stable_baselines3
+import structlog
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
@@ -44,6 +46,8 @@ from locomotion.data.load import replay_of, returns_scale
 from locomotion.evaluation.seeds import interquartile_mean, interval
 from locomotion.files import write_json
 from locomotion.schema import check
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # d3rlpy says much
 
 MEDIUM = {"Hopper-v5": 1000.0, "HalfCheetah-v5": 1000.0}  # clearly better than chance, and worse than what the learner comes to
 QUALITIES = ("medium", "mixed")
