@@ -12,12 +12,14 @@ from locomotion.gl import prepare_gl
 
 prepare_gl()
 
+import numpy as np
 import pytest
 import torch
 
 import robots
 import sim
 from deploy.contract import PROVENANCE
+from deploy.policy import LoadedPolicy
 from locomotion import build
 from locomotion.config import compose
 from locomotion.export import task_fields, write_bundle
@@ -104,6 +106,22 @@ def bundle_fields(*overrides: str) -> dict[str, Any]:
     """What a contract says beside the robot and the policy."""
     fields = task_fields(tiny(*overrides).task)
     return {**fields, "training": {"randomization": None, "action_delay": None}, "provenance": dict.fromkeys(PROVENANCE), "scorecard": None}
+
+
+def exported_targets(policy: Policy, loaded: LoadedPolicy, signals: dict[str, np.ndarray]) -> np.ndarray:
+    """Joint targets [T, N, J] of what was exported, which says what was trained says, step by step under ``signals`` [T, N, ...]."""
+    steps, batch = next(iter(signals.values())).shape[:2]
+    memory, targets = torch.zeros(batch, policy.memory_size), []
+    loaded.reset(batch)
+    for t in range(steps):
+        with torch.inference_mode():
+            target, action, memory = policy(*(torch.from_numpy(signals[name][t]) for name in policy.inputs), memory)
+        onnx_target, onnx_action = loaded.step({name: value[t] for name, value in signals.items()})
+        np.testing.assert_allclose(onnx_target, target, atol=1e-5)
+        np.testing.assert_allclose(onnx_action, action, atol=1e-5)
+        np.testing.assert_allclose(loaded.memory, memory, atol=1e-5)
+        targets.append(onnx_target.copy())
+    return np.stack(targets)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +48,11 @@ def _refuse_online(name: str) -> None:
 
 def of_dataset(dataset: Dataset) -> dict[str, Any]:
     """The settings of what a dataset was recorded in. Raises InputError where it does not say."""
-    try:
-        if "config" in dataset.about:
-            return {name: dataset.about["config"][name] for name in DATASETS}
-        name = json.loads(dataset.metadata["env_spec"])["id"]
-    except (KeyError, TypeError, ValueError) as error:
+    recorded = dataset.about.get("config")
+    if isinstance(recorded, dict) and all(name in recorded for name in DATASETS):
+        return {name: recorded[name] for name in DATASETS}
+    if "config" in dataset.about or dataset.environment is None:
         remedy = "Give it one: locomotion dataset import FOLDER output=... env=gymnasium:ID."
-        raise InputError("dataset", str(dataset.path), "a dataset that says what it was recorded in", remedy) from error
+        raise InputError("dataset", str(dataset.path), "a dataset that says what it was recorded in", remedy)
     config = compose("train", [])
-    return {key: config[key] for key in DATASETS} | {"env": PREFIX + name}
+    return {key: config[key] for key in DATASETS} | {"env": PREFIX + dataset.environment}

@@ -151,6 +151,14 @@ class Dataset:
             raise InputError(field, str(path), "at least one episode", "Nothing was recorded, or nothing had been finished yet.")
         self._shapes()
 
+    @property
+    def environment(self) -> str | None:
+        """Gymnasium's name of what it was recorded in, where Minari's own metadata say it."""
+        try:
+            return str(json.loads(self.metadata["env_spec"])["id"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def _read_metadata(self) -> dict[str, Any]:
         path = self._data / METADATA
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Any, Literal
@@ -79,17 +78,9 @@ def _refuse_beyond_memory(dataset: Dataset, env: Environment, groups: set[str], 
         raise InputError(field, str(dataset.path), allowed, f"At most {int(0.9 * free / needed * dataset.total_steps):,} steps fit.")
 
 
-def _specified(dataset: Dataset) -> str | None:
-    """The environment that Minari's own metadata names."""
-    try:
-        return str(json.loads(dataset.metadata["env_spec"])["id"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def _check(dataset: Dataset, env: Environment, groups: set[str], fingerprint: str | None, field: str, environment: str | None) -> None:
     theirs, config = dataset.about.get("robot_sha256"), dataset.about.get("config") or {}
-    recorded = config.get("env") or dataset.about.get("robot_name") or _specified(dataset)
+    recorded = config.get("env") or dataset.about.get("robot_name") or dataset.environment
     if environment is not None and recorded is not None and recorded.rpartition(":")[2] != environment.rpartition(":")[2]:
         raise InputError(field, str(dataset.path), f"data of {environment}", f"They are of {recorded}.")
     if fingerprint is not None and dataset.about and theirs != fingerprint:

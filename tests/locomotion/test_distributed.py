@@ -9,6 +9,7 @@ import torch
 
 from locomotion import distributed
 from locomotion.algorithms.replay import GOES_ON, TRUNCATED
+from locomotion.cli import main
 from locomotion.config import compose
 from locomotion.runs import checkpoint, folder
 from locomotion.runs.start import _restore_replay, make, start
@@ -29,6 +30,7 @@ def together(*words: str, check: bool = True) -> subprocess.CompletedProcess:
 
 
 SCRIPT = "tests/locomotion/two_processes.py"
+CLI = ["-m", "locomotion.cli"]
 SAC = ["env=gymnasium:Pendulum-v1", "algorithm=sac", "algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.batch_size=8"]
 SAC += ["algorithm.rounds=8", "algorithm.warm_up=2", "algorithm.capacity=100", "algorithm.n_steps=3", "score_every=0"]
 
@@ -71,8 +73,7 @@ def test_a_training_whose_other_process_dies_leaves_a_good_checkpoint_and_names_
     last = tmp_path / "run" / "last.pt"
     assert f"The last good checkpoint is {last}." in (tmp_path / "said").read_text()
     assert checkpoint.load(last)["iteration"] >= 2
-    one = subprocess.run([sys.executable, "-m", "locomotion.cli", "train", f"resume={tmp_path}/run", "iterations=4"], capture_output=True)
-    assert one.returncode == 0
+    assert main(["train", f"resume={tmp_path}/run", "iterations=4"]) == 0
 
 
 def test_a_run_of_two_goes_on_with_two_bit_for_bit_and_with_one(tmp_path):
@@ -107,9 +108,8 @@ def test_curricula_of_all_are_at_one_level(tmp_path):
 
 def test_a_process_that_joins_begins_at_the_level_that_curricula_had_come_to(tmp_path):
     grow = "task.curricula={grow: {term: grow_commands, channel: forward, start: [-0.1, 0.1], score: 0.0, rollouts: 10}}"
-    train = ["-m", "locomotion.cli", "train", *TINY]
-    subprocess.run([sys.executable, *train, grow, "iterations=2", f"run={tmp_path}/run"], check=True, capture_output=True)
-    together(*train[:3], f"resume={tmp_path}/run", "iterations=3")
+    assert main(["train", *TINY, grow, "iterations=2", f"run={tmp_path}/run"]) == 0
+    together(*CLI, "train", f"resume={tmp_path}/run", "iterations=3")
     state = checkpoint.load(tmp_path / "run" / "last.pt")
     levels = [one["environment"]["curricula"] for one in (state, *state["others"])]
     assert levels[0] == levels[1]
@@ -120,14 +120,13 @@ def test_a_process_that_joins_begins_at_the_level_that_curricula_had_come_to(tmp
 def test_two_learn_from_data_as_one(tmp_path):
     """The same weights in both, from batches of their own: other weights than those of one process."""
     small = ["algorithm.num_envs=2", "algorithm.steps=16", "algorithm.minibatches=2", "algorithm.actor_hidden=[8]", "iterations=1"]
-    cli = ["-m", "locomotion.cli"]
     policy = ["train", "env=gymnasium:Pendulum-v1", "algorithm=ppo_gymnasium", *small, "score_every=0", f"run={tmp_path}/policy"]
     collect = ["dataset", "collect", f"policy={tmp_path}/policy", f"output={tmp_path}/data", "steps=300", "num_envs=2", "noise=0.5"]
     nets = ["algorithm.actor_hidden=[8]", "algorithm.critic_hidden=[8]", "algorithm.updates=3", "iterations=2", "score_every=0"]
     learn = ["offline", "algorithm=iql_gymnasium", f"dataset={tmp_path}/data", *nets]
     for words in (policy, collect, [*learn, f"run={tmp_path}/one"]):
-        subprocess.run([sys.executable, *cli, *words], check=True, capture_output=True)
-    together(*cli, *learn, f"run={tmp_path}/two")
+        assert main(words) == 0
+    together(*CLI, *learn, f"run={tmp_path}/two")
     one, two = (checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
     assert two["steps"] == one["steps"] == 6  # gradient steps, of all together
     (other,) = two["others"]
@@ -139,9 +138,8 @@ def test_two_learn_from_data_as_one(tmp_path):
 
 def test_two_that_remember_go_on_together(tmp_path):
     """Off-policy: each lives through its own, both learn the same, and both go on from the buffer of process 0."""
-    cli = ["-m", "locomotion.cli", "train"]
-    together(*cli, *SAC, "iterations=1", f"run={tmp_path}/run")
-    together(*cli, f"resume={tmp_path}/run", "iterations=2")
+    together(*CLI, "train", *SAC, "iterations=1", f"run={tmp_path}/run")
+    together(*CLI, "train", f"resume={tmp_path}/run", "iterations=2")
     state = checkpoint.load(tmp_path / "run" / "last.pt")
     assert (state["iteration"], state["steps"], state["replay"]["written"]) == (2, 32, 16)
     (other,) = state["others"]

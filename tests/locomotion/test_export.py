@@ -15,7 +15,7 @@ from locomotion.export import example_inputs, export_checkpoint, write_bundle
 from locomotion.schema import check
 from locomotion.settings import TrainSettings
 from robots import InputError
-from tests.conftest import bundle_fields, make_task, tiny_policy
+from tests.conftest import bundle_fields, exported_targets, make_task, tiny_policy
 
 RANGE = [[-1.0, 1.5], [-0.6, 0.6], [-1.0, 1.0]]
 
@@ -28,15 +28,7 @@ def test_torch_and_onnxruntime_agree_over_long_sequences(go2, tmp_path, batch, o
     loaded = load(tmp_path / "policy.onnx", go2)
     signals = example_inputs(policy, go2, RANGE, batch, 200, seed=3)
     signals["command"][100:] = 0.0  # standing, so that the clock is reset on the way
-    memory = torch.zeros(batch, policy.memory_size)
-    loaded.reset(batch)
-    for t in range(200):
-        with torch.inference_mode():
-            target, action, memory = policy(*(torch.from_numpy(signals[name][t]) for name in policy.inputs), memory)
-        onnx_target, onnx_action = loaded.step({name: value[t] for name, value in signals.items()})
-        np.testing.assert_allclose(onnx_target, target, atol=1e-5)
-        np.testing.assert_allclose(onnx_action, action, atol=1e-5)
-        np.testing.assert_allclose(loaded.memory, memory, atol=1e-5)
+    exported_targets(policy, loaded, signals)
 
 
 def test_names_shapes_and_fields_are_the_published_ones(bundle, go2):

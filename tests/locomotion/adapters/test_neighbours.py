@@ -206,5 +206,6 @@ def test_a_library_that_is_absent_names_its_extra(name, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, theirs, None)
     monkeypatch.delitem(sys.modules, f"locomotion.adapters.{name}", raising=False)
-    with pytest.raises(InputError, match=rf"pip install 'sim2real-locomotion\[{name}\]'"):
+    extra = name.replace("_", "-")
+    with pytest.raises(InputError, match=rf"pip install 'sim2real-locomotion\[{extra}\]'"):
         importlib.import_module(f"locomotion.adapters.{name}")
